@@ -1,0 +1,50 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install run test slow lint types lock system ui clean
+
+install: $(INSTALLED)
+
+# Everything but torch comes by digest from the lock, without looking for dependencies, so that nothing can bring in
+# another torch. Torch's own wheel differs from index to index and so has no digest.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python {sys.version.split()[0]} is not one of 3.11 to 3.13; run make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: install
+	$(BIN)/minigpt run
+
+test: install
+	$(BIN)/python -m pytest
+
+slow: install
+	$(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/mypy
+
+ui: install
+	$(BIN)/minigpt ui
+
+# Debian's packages for the tests that look at pages in a browser.
+system:
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends chromium
+
+# Needs the network's package index; the result is for Python 3.11 to 3.13.
+lock: install
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-package torch --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv .minigpt build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,93 @@
+"""Checkpoints: a folder of safetensors files and a manifest with their digests, whole or not there."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from minigpt.errors import InputError
+from minigpt.store import read_folder, write_folder
+
+WEIGHTS = "weights.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state"
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Each parameter once, under its first name."""
+    return {name: weight.detach() for name, weight in model.named_parameters()}
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Digest over sorted names, dtypes, shapes and bytes of the tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save(
+    folder: Path, model: nn.Module, facts: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None
+) -> None:
+    """Write the weights, and with an optimizer all that a bitwise continuation needs besides the facts."""
+
+    def fill(place: Path) -> Mapping[str, Any]:
+        save_file(weights_of(model), place / WEIGHTS)
+        if optimizer is not None:
+            save_file(_optimizer_tensors(optimizer), place / OPTIMIZER)
+        return {STATE: dict(facts)}
+
+    shutil.rmtree(folder, ignore_errors=True)
+    write_folder(folder, fill)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    states = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": tensor for index, state in states.items() for key, tensor in state.items()}
+
+
+def load_weights(folder: Path, model: nn.Module) -> dict[str, Any]:
+    """Put a checkpoint's weights into the model; the result is the checkpoint's facts."""
+    manifest = read_folder(folder)
+    if manifest is None:
+        raise InputError(f"the checkpoint {folder} is missing or damaged; choose another checkpoint or run")
+    weights = load_file(folder / WEIGHTS)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    facts: dict[str, Any] = manifest[STATE]
+    return facts
+
+
+def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in load_file(folder / OPTIMIZER).items():
+        index, key = name.split(".", 1)
+        states.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+
+
+def named(checkpoints: Path, prefix: str, step: int) -> Path:
+    """The folder of one checkpoint: `last` continues a run, `best` holds the weights of the lowest validation loss."""
+    return checkpoints / f"{prefix}-{step:07d}"
+
+
+def newest(checkpoints: Path, prefix: str) -> Path | None:
+    """The newest whole checkpoint of that prefix; broken ones are passed over."""
+    found = sorted((p for p in checkpoints.glob(f"{prefix}-*") if re.search(r"-\d+$", p.name)), reverse=True)
+    return next((folder for folder in found if read_folder(folder) is not None), None)
+
+
+def prune(checkpoints: Path, prefix: str, keep: Path) -> None:
+    """Delete the older checkpoints of that prefix."""
+    for folder in checkpoints.glob(f"{prefix}-*"):
+        if folder.name < keep.name:
+            shutil.rmtree(folder)

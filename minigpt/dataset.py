@@ -1,0 +1,117 @@
+"""From text to windows: the boundary between train and validation text, and the windows cut from each side's tokens."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from minigpt.config import Part
+from minigpt.errors import InputError
+from minigpt.randomness import stream
+
+TOKEN_DTYPE = np.dtype("<u2")
+SIDES: tuple["Side", "Side"] = ("train", "val")
+Side = Literal["train", "val"]
+
+
+class SplitConfig(Part):
+    """Where the training text ends, and how windows are cut from the tokens of each side."""
+
+    validation_fraction: float = Field(0.1, gt=0.0, lt=1.0)
+    """Share of the characters, at the end of the text, that only measures and never trains."""
+    boundary: Literal["character", "line"] = "line"
+    """Cut at the exact character, or after the first line that ends at or behind it."""
+    stride_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    """Tokens from the start of one training window to the next; null means the context length (no overlap)."""
+
+
+def boundary(text: str, config: SplitConfig) -> int:
+    """The number of characters of the training side; a function of the text and the config alone."""
+    cut = int(len(text) * (1.0 - config.validation_fraction))
+    if config.boundary == "line":
+        cut = text.find("\n", max(cut - 1, 0)) + 1
+    if not 0 < cut < len(text):
+        raise InputError(
+            f"a validation_fraction of {config.validation_fraction:g} leaves one side of {len(text)} characters empty; "
+            "use a longer corpus, another fraction, or boundary: character"
+        )
+    return cut
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Overlapping views of (context_length + 1) tokens on one side of the corpus; nothing is copied until a batch."""
+
+    tokens: NDArray[np.uint16]
+    context_length: int
+    stride_tokens: int
+
+    def __len__(self) -> int:
+        return max(0, -(-(len(self.tokens) - self.context_length) // self.stride_tokens))
+
+    @property
+    def predicted_tokens(self) -> int:
+        return len(self) * self.context_length
+
+    def rows(self) -> NDArray[np.uint16]:
+        """All windows as a view of shape (windows, context_length + 1)."""
+        views = np.lib.stride_tricks.sliding_window_view(self.tokens, self.context_length + 1)
+        return views[:: self.stride_tokens]
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets, each int64 of shape (len(indices), context_length), the target one token ahead."""
+        rows = torch.from_numpy(self.rows()[indices].astype(np.int64))
+        return rows[:, :-1], rows[:, 1:]
+
+    def in_order(self, batch_size: int, batches: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Every window once, first to last, the last batch as short as it is; at most `batches` of them."""
+        end = len(self) if batches is None else min(len(self), batches * batch_size)
+        for start in range(0, end, batch_size):
+            yield self.batch(np.arange(start, min(start + batch_size, end)))
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of the inputs and of the targets, each as one (windows, context_length) little-endian uint16 array."""
+        inputs, targets = hashlib.sha256(), hashlib.sha256()
+        for row in self.rows():
+            inputs.update(row[:-1].tobytes())
+            targets.update(row[1:].tobytes())
+        return {"inputs": inputs.hexdigest(), "targets": targets.hexdigest()}
+
+
+def cut_windows(tokens: NDArray[np.uint16], side: Side, context_length: int, config: SplitConfig) -> Windows:
+    """The windows of one side: validation windows never overlap, so that each token is measured once."""
+    stride = config.stride_tokens if side == "train" and config.stride_tokens else context_length
+    windows = Windows(tokens, context_length, stride)
+    if len(windows) == 0:
+        name = "training" if side == "train" else "validation"
+        raise InputError(
+            f"context_length {context_length} exceeds the {max(len(tokens) - 1, 0)} {name} tokens that have a "
+            "successor; use a shorter context or a longer corpus"
+        )
+    return windows
+
+
+def open_tokens(path: Path) -> NDArray[np.uint16]:
+    """A token file, mapped and not read."""
+    return np.memmap(path, dtype=TOKEN_DTYPE, mode="r") if path.stat().st_size else np.empty(0, TOKEN_DTYPE)
+
+
+def epoch_order(windows: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order in which one pass reads the training windows."""
+    order: NDArray[np.int64] = torch.randperm(windows, generator=stream(seed, "data", epoch)).numpy()
+    return order
+
+
+def batch_indices(windows: int, batch_size: int, seed: int, micro_step: int) -> NDArray[np.int64]:
+    """Which windows the batch number `micro_step` (from 0) takes: a pure function, so a resume has no state to restore.
+
+    Each epoch reads whole batches of a new order and leaves out the few windows that fill none, other ones each time.
+    """
+    epoch, position = divmod(micro_step, windows // batch_size)
+    return epoch_order(windows, seed, epoch)[position * batch_size : (position + 1) * batch_size]

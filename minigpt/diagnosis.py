@@ -1,0 +1,67 @@
+"""What a run's curve means, in plain words. Pure functions of what the journal holds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minigpt.journal import Record
+
+# Validation losses closer than this (nats per token) are the same.
+LOSS_TOLERANCE = 0.01
+# Validation above train by more than this (nats per token) is told.
+LOSS_GAP = 1.0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Where a curve was best, and since when it has only learnt its training text by heart."""
+
+    best_step: int
+    best_val_loss: float
+    overfitting_since_step: int | None
+    gap_since_step: int | None
+
+
+def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
+    """Read the evaluations (step, train_loss, val_loss), in order of their steps; there is at least one.
+
+    Over-fitting begins at the lowest validation loss if the curve has left it again by more than LOSS_TOLERANCE.
+    """
+    best = min(evaluations, key=lambda e: e["val_loss"])
+    risen = evaluations[-1]["val_loss"] > best["val_loss"] + LOSS_TOLERANCE
+    gap = next((e["step"] for e in evaluations if e["val_loss"] - e["train_loss"] > LOSS_GAP), None)
+    return Diagnosis(best["step"], best["val_loss"], best["step"] if risen else None, gap)
+
+
+def words(evaluations: Sequence[Record], status: str) -> list[str]:
+    """Sentences about a run's evaluations, for someone who has not seen a loss curve before."""
+    found, last = diagnose(evaluations), evaluations[-1]
+    sentences = []
+    if status == "diverged":
+        sentences.append("The training diverged: the loss stopped being a number, and the last good weights were kept.")
+    if found.overfitting_since_step is not None:
+        sentences.append(
+            f"Over-fitting since step {found.overfitting_since_step}: from there on the model learns its training text "
+            f"by heart, and the validation loss rose from {found.best_val_loss:.3f} to {last['val_loss']:.3f}; "
+            "ship the best checkpoint, not the last."
+        )
+    elif len(evaluations) > 1:
+        before = evaluations[-2]["val_loss"] - last["val_loss"]
+        trend = "still falling: more steps may help" if before > LOSS_TOLERANCE else "level at the end"
+        sentences.append(f"No over-fitting: the validation loss ({last['val_loss']:.3f}) is {trend}.")
+    if found.gap_since_step is not None:
+        sentences.append(
+            f"From step {found.gap_since_step} on the validation loss is more than {LOSS_GAP:g} nat above the training "
+            f"loss: the model is {math.e**LOSS_GAP:.1f} times surer of text that it has read than of new text."
+        )
+    return sentences
+
+
+def longest_copy(sample: Sequence[int], training: Sequence[int]) -> int:
+    """How many consecutive tokens of the sample stand in the training text exactly so."""
+    text, piece = "".join(map(chr, training)), "".join(map(chr, sample))
+    longest = 0
+    for start in range(len(piece)):
+        while start + longest < len(piece) and piece[start : start + longest + 1] in text:
+            longest += 1
+    return longest

@@ -1,0 +1,79 @@
+"""What decides a run's bits besides its config and code: threads, CPU switches, the CPU's class, the allocator."""
+
+import ctypes
+import os
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from minigpt.config import Part
+
+# mallopt's parameters (glibc's malloc.h).
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+
+# Instruction sets that choose a kernel, and so the bits.
+CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
+
+
+class EnvironmentConfig(Part):
+    """How the training process is started."""
+
+    threads: int | None = Field(None, ge=1, le=1024)
+    """Threads for arithmetic; null takes the cores that the process may use, and the run records how many."""
+    cpu_capability: Literal["default", "avx2", "avx512"] | None = None
+    """Best instruction set that torch's own kernels may use (ATEN_CPU_CAPABILITY); null leaves it to torch."""
+    keep_memory: bool = True
+    """Keep freed memory instead of giving it back and faulting it in again at each step (glibc only)."""
+
+    def resolved(self) -> "EnvironmentConfig":
+        """The same with what this machine decides filled in, from facts and never from a timing."""
+        return self.model_copy(update={"threads": self.threads or available_cores()})
+
+    def variables(self) -> dict[str, str]:
+        """Environment variables that have to be set before torch is imported."""
+        threads = str(self.threads or available_cores())
+        variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        if self.cpu_capability:
+            variables["ATEN_CPU_CAPABILITY"] = self.cpu_capability
+        return variables
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def apply(config: EnvironmentConfig) -> None:
+    """Set in this process what can be set once torch is imported."""
+    torch.set_num_threads(config.threads or available_cores())
+    if config.keep_memory and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def facts() -> dict[str, Any]:
+    """Facts about this process that change bits; equal facts and equal code give equal bits."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libc": " ".join(platform.libc_ver()),
+        "cpu_class": cpu_class(),
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def cpu_class() -> str:
+    """Vendor, family, model and the instruction sets that matter, where the system tells them."""
+    try:
+        block = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(map(str.strip, line.split(":", 1)) for line in block.splitlines() if ":" in line)
+    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    names = [fields[key] for key in ("vendor_id", "cpu family", "model", "CPU part") if key in fields]
+    return " ".join([*names, *(flag for flag in CPU_FLAGS if flag in flags)])

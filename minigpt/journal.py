@@ -1,0 +1,79 @@
+"""The journal of a run: one JSON object a line, appended and never changed; the truth about what happened.
+
+Every record has a `kind` and the `time_ms` (Unix milliseconds) of its first writing. Kinds: `start`, `quote`, `step`,
+`evaluation`, `sample`, `checkpoint`, `end`.
+"""
+
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class Journal:
+    """The writing end. Each record is one write, so a kill leaves at most one torn line, at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._cut_torn_line(path)
+
+    def _cut_torn_line(self, path: Path) -> None:
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            os.ftruncate(self._file, data.rfind(b"\n") + 1)
+
+    def append(self, kind: str, **fields: Any) -> Record:
+        record = {"kind": kind, "time_ms": time.time_ns() // 1_000_000, **fields}
+        os.write(self._file, (json.dumps(record) + "\n").encode())
+        return record
+
+    def sync(self) -> None:
+        """Return when all records are on the disk."""
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class Reader:
+    """The following end: each call gives the records that were completed since the last one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new_records(self) -> list[Record]:
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def read(path: Path) -> list[Record]:
+    return Reader(path).new_records()
+
+
+def of_kind(records: Iterable[Record], kind: str) -> Iterator[Record]:
+    return (record for record in records if record["kind"] == kind)
+
+
+def curve(records: Iterable[Record]) -> list[tuple[int, float]]:
+    """(step, training loss) of every step, in order."""
+    return [(record["step"], record["loss"]) for record in of_kind(records, "step")]
+
+
+def curve_sha256(points: Iterable[tuple[int, float]]) -> str:
+    """Digest over each step and the exact bits of its loss: little-endian int64 and float64."""
+    digest = hashlib.sha256()
+    for step, loss in points:
+        digest.update(struct.pack("<qd", step, loss))
+    return digest.hexdigest()

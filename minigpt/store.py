@@ -1,0 +1,113 @@
+"""Files and folders that are either whole or not there.
+
+Everything is written under a temporary name, flushed to the disk and renamed. A cache entry is a folder named by the
+digest of all that it was made from; its manifest, with the digest of every file, is written last.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+MANIFEST = "manifest.json"
+
+
+def sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_value(value: Any) -> str:
+    """Digest of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file's bytes, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` at `path` so that a reader sees the old bytes or the new ones, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        sync(temporary)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """Make `folder` with what `fill` writes into it, and a manifest of the facts that `fill` returns."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        facts = fill(temporary)
+        files = sorted(path for path in temporary.iterdir() if path.is_file())
+        manifest = {**facts, "files": {path.name: sha256_of_file(path) for path in files}}
+        for path in files:
+            sync(path)
+        write_whole(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync(folder.parent)
+    return manifest
+
+
+def read_folder(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder whose every file still has its digest; None if it is missing, cut short or changed."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        whole = all(sha256_of_file(folder / name) == digest for name, digest in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return manifest if whole else None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cache entry: its folder, the facts in its manifest, and whether it was there before."""
+
+    folder: Path
+    facts: dict[str, Any]
+    reused: bool
+
+    @property
+    def digest(self) -> str:
+        return self.folder.name
+
+
+def produce(
+    cache: Path, kind: str, made_from: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any]]
+) -> Entry:
+    """The entry made from exactly `made_from` (JSON), filled if no whole one is there; one process fills at a time."""
+    folder = cache / kind / sha256_of_value(made_from)[:32]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if (facts := read_folder(folder)) is not None:
+            return Entry(folder, facts, reused=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        return Entry(folder, write_folder(folder, lambda place: {"made_from": dict(made_from), **fill(place)}), False)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file that is never changed again; a copy where the file system has no links."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

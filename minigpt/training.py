@@ -1,0 +1,159 @@
+"""The training loop: a generator that yields one StepMetrics a step, and never logs, saves or prints.
+
+A *step* is one optimizer step; step n is the n-th, so 0 means untrained. A *loss* is nats per token.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+
+from minigpt.config import Part
+from minigpt.dataset import Windows, batch_indices
+from minigpt.errors import InputError
+from minigpt.model import GPT, Dropout
+from minigpt.randomness import stream
+
+
+class TrainingConfig(Part):
+    """How the weights are learnt."""
+
+    batch_size: int = Field(8, ge=1, le=65_536)
+    """Windows in one forward pass."""
+    gradient_accumulation_steps: int = Field(1, ge=1, le=4096)
+    """Forward passes whose mean gradient makes one step."""
+    max_steps: int = Field(1000, ge=1, le=1_000_000_000)
+    """Optimizer steps after which the run ends."""
+    learning_rate: float = Field(1e-3, gt=0.0, le=10.0)
+    """AdamW's step size at its highest."""
+    schedule: Literal["constant", "cosine", "warmup_stable_decay"] = "cosine"
+    """How the learning rate falls after the warm-up: not, along a cosine, or in a line over the last fifth."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate rises in a line from 0."""
+    final_learning_rate_fraction: float = Field(0.1, ge=0.0, le=1.0)
+    """The last step's learning rate, as a share of learning_rate."""
+    weight_decay: float = Field(0.1, ge=0.0, le=10.0)
+    """AdamW's decay, on every weight."""
+    beta1: float = Field(0.9, ge=0.0, lt=1.0)
+    """AdamW's memory of the gradient."""
+    beta2: float = Field(0.999, ge=0.0, lt=1.0)
+    """AdamW's memory of the squared gradient."""
+    gradient_clip_norm: float | None = Field(1.0, gt=0.0)
+    """Longer gradients are scaled down to this 2-norm; null for no limit."""
+    checkpoint_every_steps: int | None = Field(None, ge=1)
+    """Steps from one full checkpoint to the next; null for one at the end only."""
+    early_stopping_evaluations: int | None = Field(None, ge=1)
+    """Stop after this many evaluations in a row without a lower validation loss; null never stops early."""
+
+    @model_validator(mode="after")
+    def warmup_ends(self) -> "TrainingConfig":
+        if self.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} leaves none of the {self.max_steps} max_steps; make it shorter"
+            )
+        return self
+
+    def tokens_per_step(self, context_length: int) -> int:
+        return self.batch_size * self.gradient_accumulation_steps * context_length
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """What one optimizer step did."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens_seen: int
+    tokens_per_second: float
+
+
+class Diverged(Exception):
+    """The loss or the gradient of a step is not a finite number; the weights are those of the step before."""
+
+    def __init__(self, step: int, what: str, value: float) -> None:
+        super().__init__(f"diverged at step {step}: the {what} is {value}; lower the learning rate or clip gradients")
+        self.step = step
+
+
+def learning_rate_at(step: int, config: TrainingConfig) -> float:
+    """The learning rate of step 1 to max_steps."""
+    if step <= config.warmup_steps:
+        return config.learning_rate * step / config.warmup_steps
+    last = config.final_learning_rate_fraction
+    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)  # in (0, 1]
+    if config.schedule == "cosine":
+        share = last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
+    elif config.schedule == "warmup_stable_decay":
+        share = 1 - (1 - last) * max(0.0, (progress - 0.8) / 0.2)
+    else:
+        share = 1.0
+    return config.learning_rate * share
+
+
+def make_optimizer(model: GPT, config: TrainingConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def check_batches(windows: Windows, config: TrainingConfig) -> None:
+    if config.batch_size > len(windows):
+        raise InputError(
+            f"batch_size {config.batch_size} exceeds the {len(windows)} training windows; "
+            "use a smaller batch, a shorter context or a longer corpus"
+        )
+
+
+def train(
+    model: GPT,
+    optimizer: torch.optim.Optimizer,
+    windows: Windows,
+    config: TrainingConfig,
+    seed: int,
+    after_step: int = 0,
+) -> Iterator[StepMetrics]:
+    """Take the steps after `after_step` up to max_steps, each a pure function of weights, optimizer state and step."""
+    tokens_per_step = config.tokens_per_step(model.config.context_length)
+    for step in range(after_step + 1, config.max_steps + 1):
+        started = time.perf_counter()
+        loss = _accumulate_gradient(model, windows, config, seed, step)
+        if not math.isfinite(loss):
+            raise Diverged(step, "loss", loss)
+        limit = config.gradient_clip_norm or math.inf
+        gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True).item()
+        if not math.isfinite(gradient_norm):
+            raise Diverged(step, "gradient norm", gradient_norm)
+        rate = learning_rate_at(step, config)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        seconds = time.perf_counter() - started
+        yield StepMetrics(step, loss, rate, gradient_norm, step * tokens_per_step, tokens_per_step / seconds)
+
+
+def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, seed: int, step: int) -> float:
+    """Leave the mean gradient of the step's batches in the weights; the result is their mean loss."""
+    model.zero_grad(set_to_none=True)
+    rate = model.config.dropout
+    dropout = Dropout(rate, stream(seed, "dropout", step)) if rate else None
+    passes = config.gradient_accumulation_steps
+    total = 0.0
+    for part in range(passes):
+        indices = batch_indices(len(windows), config.batch_size, seed, (step - 1) * passes + part)
+        inputs, targets = windows.batch(indices)
+        logits = model(inputs, dropout).flatten(0, 1)  # (B T, V)
+        loss = F.cross_entropy(logits, targets.flatten()) / passes
+        loss.backward()
+        total += loss.item()
+    return total

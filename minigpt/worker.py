@@ -1,0 +1,233 @@
+"""The training process: `python -m minigpt.worker RUN_FOLDER`, started with the environment that the job records.
+
+It reads job.json and leaves a journal and checkpoints, nothing else. It ends in good order, with a checkpoint, on
+SIGTERM and when its standard input closes, that is when the process that started it is gone.
+"""
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minigpt import checkpoint, environment
+from minigpt.config import Part
+from minigpt.dataset import SplitConfig, cut_windows, open_tokens
+from minigpt.environment import EnvironmentConfig
+from minigpt.evaluation import EvaluationConfig, evaluate
+from minigpt.generation import SamplingConfig, complete
+from minigpt.journal import Journal
+from minigpt.model import ModelConfig, build, initialise, parameter_count
+from minigpt.tokenizer import load
+from minigpt.training import Diverged, StepMetrics, TrainingConfig, make_optimizer, train
+
+JOB = "job.json"
+JOURNAL = "journal.jsonl"
+CHECKPOINTS = "checkpoints"
+
+# The probe takes this many steps, or as many as fit into this time, whichever comes first; the first ones warm up.
+PROBE_STEPS = 60
+PROBE_SECONDS = 4.0
+PROBE_WARM_UP_STEPS = 2
+
+
+class TrainingJob(Part):
+    """All that the training process has to know; paths instead of data."""
+
+    seed: int
+    model: ModelConfig
+    training: TrainingConfig
+    split: SplitConfig
+    evaluation: EvaluationConfig
+    sampling: SamplingConfig
+    environment: EnvironmentConfig
+    tokens_folder: Path
+    """Holds train.bin, val.bin and the tokenizer."""
+
+
+class Worker:
+    """One run in one process: what is in memory between two steps."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self.job = job = TrainingJob.model_validate_json((run_folder / JOB).read_text())
+        self.checkpoints = run_folder / CHECKPOINTS
+        self.checkpoints.mkdir(exist_ok=True)
+        self.journal = Journal(run_folder / JOURNAL)
+        environment.apply(job.environment)
+        self.windows = {
+            side: cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
+            for side in ("train", "val")
+        }
+        self.tokenizer = load(job.tokens_folder / "tokenizer.txt")
+        self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
+        self.model = build(job.model, self.tokenizer.vocabulary_size, job.seed)
+        self.optimizer = make_optimizer(self.model, job.training)
+        self.best_val_loss = math.inf
+        self.evaluations_since_best = 0
+        self.training_seconds = 0.0
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
+        self.journal.append("start", **environment.facts(), parameters=parameter_count(self.model))
+        step = self._continue() or self._begin()
+        started = time.perf_counter() - self.training_seconds
+        status, error = "completed", None
+        try:
+            for metrics in train(self.model, self.optimizer, self.windows["train"], self.job.training, self.job.seed, step):
+                step = metrics.step
+                self.training_seconds = time.perf_counter() - started
+                self._after_step(metrics)
+                if self.stop.is_set():
+                    status = "interrupted"
+                    break
+                if self._stops_early():
+                    status = "stopped_early"
+                    break
+        except Diverged as diverged:
+            status, error = "diverged", str(diverged)
+        if status != "diverged":
+            self._save_last(step)
+        self.journal.append(
+            "end",
+            status=status,
+            error=error,
+            step=step,
+            training_seconds=self.training_seconds,
+            weights_sha256=checkpoint.weights_sha256(checkpoint.weights_of(self.model)),
+        )
+        self.journal.sync()
+
+    def _continue(self) -> int | None:
+        """Go on from the newest whole checkpoint; None if there is none."""
+        folder = checkpoint.newest(self.checkpoints, "last")
+        if folder is None:
+            return None
+        facts = checkpoint.load_weights(folder, self.model)
+        checkpoint.load_optimizer(folder, self.optimizer)
+        self.best_val_loss = facts["best_val_loss"]
+        self.evaluations_since_best = facts["evaluations_since_best"]
+        self.training_seconds = facts["training_seconds"]
+        step: int = facts["step"]
+        return step
+
+    def _begin(self) -> int:
+        """Measure the untrained model, and with it how long everything takes, for the quote."""
+        step_seconds = self._probe()
+        started = time.perf_counter()
+        self._evaluate(0)
+        evaluated = time.perf_counter()
+        self._sample(0)
+        sampled = time.perf_counter()
+        self._save_best(0)
+        self.journal.append(
+            "probe",
+            step_seconds=step_seconds,
+            evaluation_seconds=evaluated - started,
+            sample_seconds=sampled - evaluated,
+            checkpoint_seconds=time.perf_counter() - sampled,
+        )
+        return 0
+
+    def _probe(self) -> list[float]:
+        """Seconds of a few real steps, whose every trace is then wiped out."""
+        config = self.job.training
+        steps = train(self.model, self.optimizer, self.windows["train"], config, self.job.seed)
+        tokens = config.tokens_per_step(self.job.model.context_length)
+        seconds: list[float] = []
+        for metrics in islice(steps, PROBE_STEPS):
+            seconds.append(tokens / metrics.tokens_per_second)
+            if sum(seconds) > PROBE_SECONDS and len(seconds) > PROBE_WARM_UP_STEPS:
+                break
+        self.model.zero_grad(set_to_none=True)
+        initialise(self.model, self.job.seed)
+        self.optimizer = make_optimizer(self.model, config)
+        return seconds[PROBE_WARM_UP_STEPS:] or seconds
+
+    def _after_step(self, metrics: StepMetrics) -> None:
+        step, config = metrics.step, self.job
+        self.journal.append("step", **asdict(metrics), training_seconds=self.training_seconds)
+        if config.evaluation.due(step) or step == config.training.max_steps:
+            if self._evaluate(step):
+                self._save_best(step)
+        if config.sampling.every_steps and step % config.sampling.every_steps == 0:
+            self._sample(step)
+        every = config.training.checkpoint_every_steps
+        if every and step % every == 0 and step < config.training.max_steps:
+            self._save_last(step)
+
+    def _evaluate(self, step: int) -> bool:
+        """Journal an evaluation; true if it is the best so far."""
+        config = self.job.evaluation
+        limits = {"train": config.train_batches, "val": config.validation_batches}
+        train_side, val_side = (
+            evaluate(self.model, self.windows[side].in_order(config.batch_size, limits[side]), self.token_bytes)
+            for side in ("train", "val")
+        )
+        self.journal.append(
+            "evaluation",
+            step=step,
+            train_loss=train_side.loss,
+            val_loss=val_side.loss,
+            train_bits_per_byte=train_side.bits_per_byte,
+            val_bits_per_byte=val_side.bits_per_byte,
+        )
+        better = val_side.loss < self.best_val_loss
+        self.best_val_loss = min(val_side.loss, self.best_val_loss)
+        self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
+        return better
+
+    def _stops_early(self) -> bool:
+        patience = self.job.training.early_stopping_evaluations
+        return patience is not None and self.evaluations_since_best >= patience
+
+    def _sample(self, step: int) -> None:
+        config = self.job.sampling
+        text = complete(self.model, self.tokenizer, config.prompt, config.max_new_tokens)
+        self.journal.append("sample", step=step, text=text)
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        return {
+            "step": step,
+            "best_val_loss": self.best_val_loss,
+            "evaluations_since_best": self.evaluations_since_best,
+            "training_seconds": self.training_seconds,
+        }
+
+    def _save_best(self, step: int) -> None:
+        self._save("best", step, None)
+
+    def _save_last(self, step: int) -> None:
+        self._save("last", step, self.optimizer)
+
+    def _save(self, prefix: str, step: int, optimizer: torch.optim.Optimizer | None) -> None:
+        self.journal.sync()
+        folder = checkpoint.named(self.checkpoints, prefix, step)
+        checkpoint.save(folder, self.model, self._facts(step), optimizer)
+        checkpoint.prune(self.checkpoints, prefix, keep=folder)
+        self.journal.append("checkpoint", step=step, name=folder.name)
+
+
+def main(run_folder: Path) -> None:
+    worker = Worker(run_folder)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the starting process's to handle
+
+    def stop_when_input_closes() -> None:
+        while os.read(0, 4096):
+            pass
+        worker.stop.set()
+
+    threading.Thread(target=stop_when_input_closes, daemon=True).start()
+    worker.run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
