@@ -11,11 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from minigpt import tokenizer as tokenizer_module
 from minigpt.errors import InputError
-from minigpt.store import read_folder, write_folder
+from minigpt.model import GPT, ModelConfig, empty
+from minigpt.store import link_or_copy, read_folder, write_folder
+from minigpt.tokenizer import TOKENIZER, Tokenizer
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+MODEL = "model"
 STATE = "state"
 
 
@@ -35,15 +39,20 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
 
 
 def save(
-    folder: Path, model: nn.Module, facts: Mapping[str, Any], optimizer: torch.optim.Optimizer | None = None
+    folder: Path,
+    model: GPT,
+    tokenizer: Path,
+    facts: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Write the weights, and with an optimizer all that a bitwise continuation needs besides the facts."""
+    """Write weights, shape and vocabulary: all that sampling needs; with an optimizer, all that continuing needs."""
 
     def fill(place: Path) -> Mapping[str, Any]:
         save_file(weights_of(model), place / WEIGHTS)
         if optimizer is not None:
             save_file(_optimizer_tensors(optimizer), place / OPTIMIZER)
-        return {STATE: dict(facts)}
+        link_or_copy(tokenizer, place / TOKENIZER)
+        return {MODEL: model.config.model_dump(mode="json"), STATE: dict(facts)}
 
     shutil.rmtree(folder, ignore_errors=True)
     write_folder(folder, fill)
@@ -54,15 +63,33 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{index}.{key}": tensor for index, state in states.items() for key, tensor in state.items()}
 
 
-def load_weights(folder: Path, model: nn.Module) -> dict[str, Any]:
-    """Put a checkpoint's weights into the model; the result is the checkpoint's facts."""
+def load(folder: Path) -> tuple[GPT, Tokenizer]:
+    """The model and the tokenizer of a checkpoint, wherever its folder lies."""
+    manifest = _manifest(folder)
+    tokenizer = tokenizer_module.load(folder / TOKENIZER)
+    model = empty(ModelConfig.model_validate(manifest[MODEL]), tokenizer.vocabulary_size)
+    _copy_weights(folder, model)
+    return model, tokenizer
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
     manifest = read_folder(folder)
     if manifest is None:
         raise InputError(f"the checkpoint {folder} is missing or damaged; choose another checkpoint or run")
+    return manifest
+
+
+@torch.no_grad()
+def _copy_weights(folder: Path, model: GPT) -> None:
     weights = load_file(folder / WEIGHTS)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])
+
+
+def load_weights(folder: Path, model: GPT) -> dict[str, Any]:
+    """Put a checkpoint's weights into the model; the result is the checkpoint's facts."""
+    manifest = _manifest(folder)
+    _copy_weights(folder, model)
     facts: dict[str, Any] = manifest[STATE]
     return facts
 

@@ -11,6 +11,9 @@ LOSS_TOLERANCE = 0.01
 # Validation above train by more than this (nats per token) is told.
 LOSS_GAP = 1.0
 
+# So many tokens in a row that stand in the training text are no chance.
+COPY_TOKENS = 15
+
 
 @dataclass(frozen=True)
 class Diagnosis:

@@ -19,6 +19,8 @@ class SamplingConfig(Part):
     """What every sample goes on from."""
     max_new_tokens: int = Field(50, ge=1, le=10_000)
     """Tokens of each sample."""
+    last_new_tokens: int = Field(150, ge=1, le=10_000)
+    """Tokens of the greedy sample after the last step, long enough to show what was learnt by heart."""
     every_steps: int | None = Field(None, ge=1)
     """Steps from one greedy sample in training to the next; null for none but the first and the last."""
     temperatures: tuple[float, ...] = Field((0.7, 1.0, 1.4), max_length=8)

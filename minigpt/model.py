@@ -157,12 +157,18 @@ class GPT(nn.Module):
 
 def build(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
     """A model with the weights that the seed and the config give it."""
+    model = empty(config, vocabulary_size)
+    initialise(model, seed)
+    return model
+
+
+def empty(config: ModelConfig, vocabulary_size: int) -> GPT:
+    """A model whose weights have yet to be written."""
     with torch.device("meta"):
         model = GPT(config, vocabulary_size)
     model.to_empty(device="cpu")
     if config.tied_head:
         model.head.weight = model.token_embedding.weight
-    initialise(model, seed)
     return model
 
 

@@ -91,17 +91,29 @@ class Entry:
         return self.folder.name
 
 
+def _folder(cache: Path, kind: str, made_from: Mapping[str, Any]) -> Path:
+    return cache / kind / sha256_of_value(made_from)[:32]
+
+
+def find(cache: Path, kind: str, made_from: Mapping[str, Any]) -> Entry | None:
+    """The whole entry made from exactly `made_from` (JSON), if it is there."""
+    folder = _folder(cache, kind, made_from)
+    facts = read_folder(folder)
+    return None if facts is None else Entry(folder, facts, reused=True)
+
+
 def produce(
     cache: Path, kind: str, made_from: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any]]
 ) -> Entry:
-    """The entry made from exactly `made_from` (JSON), filled if no whole one is there; one process fills at a time."""
-    folder = cache / kind / sha256_of_value(made_from)[:32]
+    """The same, filled if it is not there; one process fills at a time."""
+    folder = _folder(cache, kind, made_from)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if (facts := read_folder(folder)) is not None:
-            return Entry(folder, facts, reused=True)
+        if entry := find(cache, kind, made_from):
+            return entry
         shutil.rmtree(folder, ignore_errors=True)
-        return Entry(folder, write_folder(folder, lambda place: {"made_from": dict(made_from), **fill(place)}), False)
+        facts = write_folder(folder, lambda place: {"made_from": dict(made_from), **fill(place)})
+        return Entry(folder, facts, reused=False)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

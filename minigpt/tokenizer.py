@@ -21,6 +21,9 @@ from minigpt.errors import InputError
 
 GPT2_VOCABULARY_SIZE = 50_257
 
+# The name of a vocabulary's file, beside tokens and in every checkpoint.
+TOKENIZER = "tokenizer.txt"
+
 # The two files of GPT-2's vocabulary, with the digests that tiktoken pins.
 GPT2_FILES = {
     "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe": (
@@ -148,3 +151,8 @@ def pieces_of(text: str) -> Iterator[tuple[int, int]]:
         yield start, end
         start = end
 
+
+
+def tiktoken_cache_name(address: str) -> str:
+    """The name under which tiktoken looks for an address in its cache folder."""
+    return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()

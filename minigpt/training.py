@@ -107,10 +107,10 @@ def make_optimizer(model: GPT, config: TrainingConfig) -> torch.optim.Optimizer:
     )
 
 
-def check_batches(windows: Windows, config: TrainingConfig) -> None:
-    if config.batch_size > len(windows):
+def check_batch_size(batch_size: int, windows: int) -> None:
+    if batch_size > windows:
         raise InputError(
-            f"batch_size {config.batch_size} exceeds the {len(windows)} training windows; "
+            f"batch_size {batch_size} exceeds the {windows} training windows; "
             "use a smaller batch, a shorter context or a longer corpus"
         )
 

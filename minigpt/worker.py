@@ -25,7 +25,7 @@ from minigpt.evaluation import EvaluationConfig, evaluate
 from minigpt.generation import SamplingConfig, complete
 from minigpt.journal import Journal
 from minigpt.model import ModelConfig, build, initialise, parameter_count
-from minigpt.tokenizer import load
+from minigpt.tokenizer import TOKENIZER, load
 from minigpt.training import Diverged, StepMetrics, TrainingConfig, make_optimizer, train
 
 JOB = "job.json"
@@ -65,7 +65,7 @@ class Worker:
             side: cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
             for side in ("train", "val")
         }
-        self.tokenizer = load(job.tokens_folder / "tokenizer.txt")
+        self.tokenizer = load(job.tokens_folder / TOKENIZER)
         self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
         self.model = build(job.model, self.tokenizer.vocabulary_size, job.seed)
         self.optimizer = make_optimizer(self.model, job.training)
@@ -210,7 +210,7 @@ class Worker:
     def _save(self, prefix: str, step: int, optimizer: torch.optim.Optimizer | None) -> None:
         self.journal.sync()
         folder = checkpoint.named(self.checkpoints, prefix, step)
-        checkpoint.save(folder, self.model, self._facts(step), optimizer)
+        checkpoint.save(folder, self.model, self.job.tokens_folder / TOKENIZER, self._facts(step), optimizer)
         checkpoint.prune(self.checkpoints, prefix, keep=folder)
         self.journal.append("checkpoint", step=step, name=folder.name)
 

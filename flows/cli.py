@@ -1,0 +1,236 @@
+"""The command line. Imports stay inside the commands, so that --help is quick."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from minigpt.errors import InputError
+
+if TYPE_CHECKING:
+    from flows.config import RunConfig
+    from tasks.report import Result
+    from tasks.tracking_settings import Tracking
+
+INPUT_IS_WRONG = 2
+RERUN_DIFFERS = 3
+FAILED = 1
+
+app = typer.Typer(
+    help="Pretrain small GPTs and be able to trust the result.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
+Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
+RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")]
+
+
+def main() -> None:
+    """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
+    try:
+        app()
+    except InputError as error:
+        fail(str(error), INPUT_IS_WRONG)
+    except KeyboardInterrupt:
+        fail("stopped; nothing of ours is left running", FAILED)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"minigpt: {message}", err=True)
+    sys.exit(code)
+
+
+def tracking_of(uri: str | None, experiment: str | None, run_name: str | None = None) -> "Tracking":
+    from tasks.tracking_settings import Tracking, check_reachable
+
+    tracking = Tracking(tracking_uri=uri, experiment=experiment, run_name=run_name).resolved()
+    check_reachable(tracking)
+    return tracking
+
+
+@contextmanager
+def told(quiet: bool) -> Iterator[None]:
+    """Show what the tasks say on standard error while someone watches; warnings always."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    for name in ("tasks", "minigpt", "flows"):
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+    yield
+
+
+def is_watched() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+@app.command()
+def run(
+    preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]", help="A preset, or a YAML file.")] = "quickstart",
+    overrides: Set = [],  # noqa: B006  (typer reads it)
+    as_json: Json = False,
+    uri: Uri = None,
+    experiment: Experiment = None,
+    run_name: RunName = None,
+) -> None:
+    """Pretrain a model: corpus, tokens, windows, training, evaluation, samples, report."""
+    from flows import config as configs
+
+    config = configs.load(preset, overrides)
+    result = execute(config, tracking_of(uri, experiment, run_name), as_json)
+    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
+
+
+def execute(config: "RunConfig", tracking: "Tracking", as_json: bool) -> "Result":
+    """Run the flow in this process and print its result."""
+    from tasks.servers import prefect_server
+
+    with told(as_json or not is_watched()), prefect_server() as server:
+        from flows.pretraining import TASK_RUNS, pretrain
+        from flows.settling import wait_for_final_states
+
+        server.wait()
+        logging.getLogger("flows").info("Prefect shows the run at %s", server.url)
+        state = pretrain(config, tracking, return_state=True)
+        if state.state_details.flow_run_id:
+            wait_for_final_states(state.state_details.flow_run_id, TASK_RUNS if state.is_completed() else 0)
+        result: Result = state.result()
+    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else summary(result))
+    return result
+
+
+def summary(result: "Result") -> str:
+    """A run that ended, for a person."""
+    from tasks.report import summary_lines
+
+    return "\n".join(summary_lines(result))
+
+
+@app.command()
+def rerun(
+    run: RunArgument,
+    overrides: Set = [],  # noqa: B006
+    as_json: Json = False,
+    uri: Uri = None,
+    experiment: Experiment = None,
+) -> None:
+    """Run a run again from what it recorded, and say whether it is the same to the bit."""
+    from flows import rerunning
+
+    tracking = tracking_of(uri, experiment)
+    recorded = rerunning.recorded_run(tracking, run)
+    config = recorded.config(overrides)
+    result = execute_quietly(config, tracking, as_json)
+    comparison = recorded.compare(result)
+    if as_json:
+        typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))
+    else:
+        typer.echo(comparison.sentence)
+    sys.exit(0 if comparison.identical else RERUN_DIFFERS)
+
+
+@app.command()
+def config(preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]")] = "quickstart", overrides: Set = []) -> None:  # noqa: B006
+    """Print a whole config as YAML: every field there is."""
+    from flows import config as configs
+
+    typer.echo(configs.load(preset, overrides).to_yaml(), nl=False)
+
+
+@app.command()
+def runs(uri: Uri = None, experiment: Experiment = None, as_json: Json = False) -> None:
+    """List the tracked runs, newest first."""
+    from tasks import comparison
+
+    typer.echo(comparison.list_runs(tracking_of(uri, experiment), as_json))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...")],
+    uri: Uri = None,
+    experiment: Experiment = None,
+    as_json: Json = False,
+) -> None:
+    """Show two or more runs side by side: the hyperparameters that differ, and the results."""
+    from tasks import comparison
+
+    typer.echo(comparison.compare_runs(tracking_of(uri, experiment), runs, as_json))
+
+
+@app.command()
+def sample(
+    run: RunArgument,
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")],
+    temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 is greedy.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from so many likeliest tokens only.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 123,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    uri: Uri = None,
+    experiment: Experiment = None,
+) -> None:
+    """Let a run's model write."""
+    from tasks import writing
+
+    if checkpoint not in ("best", "last"):
+        raise InputError(f"--checkpoint {checkpoint!r} is neither best nor last")
+    pieces = writing.write(
+        tracking_of(uri, experiment), run, checkpoint, prompt, max_new_tokens, temperature, top_k, seed
+    )
+    for piece in pieces:
+        typer.echo(piece, nl=False)
+    typer.echo()
+
+
+@app.command()
+def estimate(
+    preset: Annotated[str | None, typer.Argument(metavar="[PRESET|FILE|PUBLISHED]")] = None,
+    overrides: Set = [],  # noqa: B006
+    parameters: Annotated[float | None, typer.Option(help="Parameters of the model, such as 124e6.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens to train on, such as 2e12.")] = None,
+    mfu: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the peak that the training reaches.")] = 0.4,
+    hardware: Annotated[list[str], typer.Option(help="Kinds of hardware; all if not given.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Quote a training without training: for a preset, for a published model, or for --parameters and --tokens."""
+    from flows import estimating
+
+    typer.echo(estimating.estimate(preset, overrides, parameters, tokens, mfu, hardware, as_json))
+
+
+@app.command()
+def schedule(
+    preset: Annotated[str, typer.Argument(metavar="PRESET|FILE")],
+    cron: Annotated[str, typer.Option(help="When: five cron fields, such as '0 3 * * *'.")],
+    overrides: Set = [],  # noqa: B006
+    uri: Uri = None,
+    experiment: Experiment = None,
+) -> None:
+    """Run a preset on a schedule, for as long as this command runs."""
+    from flows import config as configs
+    from flows import deployments
+
+    deployments.schedule(configs.load(preset, overrides), cron, tracking_of(uri, experiment))
+
+
+@app.command()
+def ui() -> None:
+    """Show both UIs, MLflow's and Prefect's, on the loopback interface until Ctrl-C."""
+    from tasks import uis
+
+    with told(False):
+        uis.show()

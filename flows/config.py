@@ -1,0 +1,147 @@
+"""One value that describes a run: the flow's parameter, the YAML preset, the MLflow params and the rerun's input."""
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from minigpt.config import Part
+from minigpt.corpus import CorpusConfig
+from minigpt.cost import CostConfig
+from minigpt.dataset import SplitConfig
+from minigpt.environment import EnvironmentConfig
+from minigpt.errors import InputError
+from minigpt.evaluation import EvaluationConfig
+from minigpt.generation import SamplingConfig
+from minigpt.model import ModelConfig
+from minigpt.tokenizer import TokenizerConfig
+from minigpt.training import TrainingConfig
+
+
+class RunConfig(Part):
+    """Everything that decides what a run does."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
+    """What the run is called in MLflow and Prefect, with the time behind it."""
+    seed: int = Field(123, ge=0, lt=2**63)
+    """Where every stream of randomness begins: initialisation, data order, dropout, sampling."""
+    corpus: CorpusConfig
+    """The text."""
+    split: SplitConfig = SplitConfig()
+    """Which part of the text trains and which measures."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """How text becomes tokens."""
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    training: TrainingConfig = TrainingConfig()
+    """How it learns."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How it is measured meanwhile."""
+    sampling: SamplingConfig = SamplingConfig()
+    """What it writes."""
+    environment: EnvironmentConfig = EnvironmentConfig()
+    """How its process is started."""
+    cost: CostConfig = CostConfig()
+    """What an hour of it costs."""
+
+    def resolved(self, corpus_sha256: str) -> Self:
+        """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
+        corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
+        return self.model_copy(update={"corpus": corpus, "environment": self.environment.resolved()})
+
+    def flat(self) -> dict[str, Any]:
+        """Every field as `section.field`: MLflow's params."""
+        return flattened(self.model_dump(mode="json"))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def presets() -> list[str]:
+    return sorted(Path(file.name).stem for file in resources.files("flows.presets").iterdir() if file.name.endswith("yaml"))
+
+
+def load(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """A preset by name, or the user's YAML file by path, with `field=value` overrides on top."""
+    return validated(read(preset_or_file), overrides, preset_or_file)
+
+
+def read(preset_or_file: str) -> dict[str, Any]:
+    if preset_or_file in presets():
+        text = resources.files("flows.presets").joinpath(f"{preset_or_file}.yaml").read_text(encoding="utf-8")
+    else:
+        path = Path(preset_or_file)
+        if not path.is_file():
+            raise InputError(
+                f"{preset_or_file!r} is neither a file nor one of the presets {', '.join(presets())}; give one of them"
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read as UTF-8 text ({error}); give a YAML file") from error
+    return parse_yaml(text, preset_or_file)
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not plain YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{source} holds {type(values).__name__}, not fields with values; see a preset for an example")
+    return values
+
+
+def validated(values: Mapping[str, Any], overrides: Iterable[str], source: str) -> RunConfig:
+    """The config of these values with `field=value` overrides on top; one sentence for all that is wrong."""
+    merged = dict(values)
+    for override in overrides:
+        merged = _with_override(merged, override)
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail) for detail in error.errors())
+        raise InputError(f"{source}: {problems}") from error
+
+
+def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
+    """A copy of the values with one `section.field=value`, the value read as YAML."""
+    field, equals, text = override.partition("=")
+    path = field.strip().split(".")
+    if not equals or not all(path):
+        raise InputError(f"--set {override!r} is not of the form field=value, such as training.learning_rate=3e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override!r}: the value is not plain YAML; quote it") from error
+    result = dict(values)
+    inner = result
+    for key in path[:-1]:
+        section = inner.get(key) or {}
+        if not isinstance(section, Mapping):
+            raise InputError(f"--set {override!r}: {key} is a value and has no fields; see `minigpt config`")
+        inner[key] = dict(section)
+        inner = inner[key]
+    inner[path[-1]] = value
+    return result
+
+
+def _problem(detail: Any) -> str:
+    field = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return f"there is no field {field}; see `minigpt config` for those that there are"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] in ("value_error", "missing"):
+        return f"{field}: {message}"
+    return f"{field} is {detail['input']!r}: {message}"
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields as `section.field`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

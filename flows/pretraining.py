@@ -1,0 +1,45 @@
+"""The flow: from a text to a trained, measured, tracked model."""
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.config import RunConfig
+from minigpt.worker import TrainingJob
+from tasks.corpus import download_corpus
+from tasks.evaluation import evaluate_model
+from tasks.opening import open_run
+from tasks.report import Result, report
+from tasks.sampling import generate_samples
+from tasks.split import split_windows
+from tasks.tokenization import tokenize
+from tasks.tracking import closing
+from tasks.tracking_settings import Tracking
+from tasks.training import train
+
+# How many tasks a whole flow run has.
+TASK_RUNS = 8
+
+
+@flow(name="pretrain", flow_run_name="{config.name}", validate_parameters=True)
+def pretrain(config: RunConfig, tracking: Tracking | None = None) -> Result:
+    """Pretrain a GPT on a text and track it in MLflow."""
+    corpus = download_corpus(config.corpus)
+    tokens = tokenize(corpus, config.split, config.tokenizer)
+    windows = split_windows(tokens, config.split, config.training, config.model.context_length)
+    config = config.resolved(corpus.sha256)
+    job = TrainingJob(
+        seed=config.seed,
+        model=config.model,
+        training=config.training,
+        split=config.split,
+        evaluation=config.evaluation,
+        sampling=config.sampling,
+        environment=config.environment,
+        tokens_folder=tokens.folder,
+    )
+    run = open_run(config, job, tracking or Tracking(), corpus, tokens, windows, flow_run.id)
+    with closing(run):
+        trained = train(run, job, config.cost)
+        evaluated = evaluate_model(run, job)
+        samples = generate_samples(run, job)
+        return report(run, corpus, windows, trained, evaluated, samples, config.cost, flow_run.id)

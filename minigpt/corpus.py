@@ -1,0 +1,106 @@
+"""The text that a run learns from: where it comes from, and that it is text."""
+
+import codecs
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc_data.topics import topics
+
+from pydantic import Field
+
+from minigpt.config import Part
+from minigpt.download import download, public_address
+from minigpt.errors import InputError
+from minigpt.store import sha256_of_file
+
+PYTHON_TOPICS = "python-topics"
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+class CorpusConfig(Part):
+    """Which text, and how it is known to be that one."""
+
+    source: str = Field(min_length=1, max_length=4096)
+    """python-topics (the language reference that every CPython carries), a file's path, or an http(s) address."""
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """Digest that the text must have; null accepts any, and the run records which it was."""
+    max_bytes: int = Field(1_000_000_000, ge=1, le=10**12)
+    """Longest text that is accepted, in bytes."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A checked text on the disk; its source without passwords."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    source: str
+
+
+def python_topics() -> bytes:
+    """The language reference of this Python, topic after topic in the order of their names."""
+    return "\n\n".join(topics[name] for name in sorted(topics)).encode()
+
+
+def read_source(config: CorpusConfig, destination: Path) -> str:
+    """Bring the text's bytes to `destination`; the result is their sha256. On an error nothing is left there."""
+    source = config.source
+    if source.startswith(("http://", "https://")):
+        return download(source, destination, max_bytes=config.max_bytes, sha256=config.sha256)
+    if source == PYTHON_TOPICS:
+        data = python_topics()
+        check_digest(hashlib.sha256(data).hexdigest(), config.sha256, source)
+        destination.write_bytes(data)
+    else:
+        path = _readable_file(source, config.max_bytes)
+        check_digest(sha256_of_file(path), config.sha256, source)
+        shutil.copyfile(path, destination)
+    return sha256_of_file(destination)
+
+
+def check_digest(sha256: str, pinned: str | None, source: str) -> None:
+    if pinned is not None and sha256 != pinned:
+        raise InputError(
+            f"the corpus {public_address(source)} has sha256 {sha256}, and the config pins {pinned}; "
+            "give the pinned text, or accept this one with corpus.sha256=null"
+        )
+
+
+def _readable_file(source: str, max_bytes: int) -> Path:
+    if "://" in source:
+        raise InputError(
+            f"the corpus address {public_address(source)} is neither http nor https; give such an address or a path"
+        )
+    path = Path(source).expanduser()
+    try:
+        if not path.is_file():
+            raise InputError(f"the corpus {path} is {'a folder' if path.is_dir() else 'not there'}; give a text file")
+        size_bytes = path.stat().st_size
+        with path.open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        raise InputError(f"the corpus {path} cannot be read ({error}); give a readable text file") from error
+    if size_bytes > max_bytes:
+        raise InputError(f"the corpus {path} has {size_bytes} bytes, more than corpus.max_bytes {max_bytes}; raise it")
+    return path
+
+
+def check_text(data: bytes, source: str) -> str:
+    """The text, exactly as its bytes say: no byte order mark, line end or control character is changed."""
+    if not data:
+        raise InputError(f"the corpus {source} is empty; give a text")
+    mark = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        guess = f"it begins like {mark}" if mark else f"byte 0x{data[error.start]:02x} is wrong there"
+        raise InputError(
+            f"the corpus {source} is not UTF-8 from byte {error.start} on ({guess}); convert it, with iconv for example"
+        ) from error

@@ -1,0 +1,68 @@
+"""The step `corpus download`: from a source to a checked text in the cache."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from minigpt import corpus as corpora
+from minigpt.corpus import Corpus, CorpusConfig
+from minigpt.download import DownloadError
+from minigpt.store import Entry, find, link_or_copy, produce
+from tasks.home import cache_folder
+
+log = logging.getLogger(__name__)
+
+TEXT = "corpus.txt"
+
+
+async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Only the network's passing faults; a wrong digest stays wrong."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, DownloadError) and error.transient
+
+
+@task(
+    name="corpus download",
+    cache_policy=NO_CACHE,
+    retries=3,
+    retry_delay_seconds=[1, 4, 16],
+    retry_condition_fn=worth_a_retry,
+)
+def download_corpus(config: CorpusConfig) -> Corpus:
+    """Bring the text here; a text with the pinned digest that is in the cache is not fetched again."""
+    cache = cache_folder()
+    if config.sha256 and (entry := find(cache, "corpus", {"corpus": config.sha256})):
+        log.info("corpus %s: reused from the cache", entry.digest[:12])
+        return _corpus(entry, config)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".corpus.") as folder:
+        arrived = Path(folder) / TEXT
+        digest = corpora.read_source(config, arrived)
+        corpora.check_text(arrived.read_bytes(), corpora.public_address(config.source))
+        entry = store(arrived, digest)
+    log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
+    return _corpus(entry, config)
+
+
+def store(text: Path, sha256: str) -> Entry:
+    """Put a text into the cache, where its digest finds it."""
+
+    def fill(place: Path) -> dict[str, Any]:
+        link_or_copy(text, place / TEXT)
+        return {"size_bytes": text.stat().st_size}
+
+    return produce(cache_folder(), "corpus", {"corpus": sha256}, fill)
+
+
+def _corpus(entry: Entry, config: CorpusConfig) -> Corpus:
+    path = entry.folder / TEXT
+    return Corpus(path, entry.facts["made_from"]["corpus"], path.stat().st_size, corpora.public_address(config.source))
+
+
+def _reused(entry: Entry) -> str:
+    return "reused from the cache" if entry.reused else "new in the cache"

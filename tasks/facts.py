@@ -1,0 +1,54 @@
+"""What a run was made with: packages, code, lock. Recorded with each run, compared by a rerun."""
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import minigpt
+
+PACKAGES = ("torch", "numpy", "tiktoken", "rustbpe", "safetensors", "pydantic", "prefect", "mlflow", "minigpt-pipeline")
+CODE = Path(minigpt.__file__).parent
+
+
+def code_facts() -> dict[str, Any]:
+    """Versions, the digest of minigpt's own source, and the commit that it lies in, if any."""
+    return {
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "code_sha256": code_sha256(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+    }
+
+
+def code_sha256() -> str:
+    """Digest of every source file of minigpt: the code that decides the bits."""
+    digest = hashlib.sha256()
+    for path in sorted(CODE.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the code's own checkout; None where it is installed and not checked out."""
+    if not (CODE.parent / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(CODE.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One sentence for each fact that is not the same, such as `torch_threads: was 2, is 1`."""
+    found = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}: was {old}, is {new}")
+    return found

@@ -1,0 +1,45 @@
+"""The process of our Prefect server: `python -m tasks.prefect_server PORT LOCK_FILE`.
+
+It ends once nobody holds the lock any more, so that it outlives neither the last run nor a run that was killed.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+
+POLL_SECONDS = 1.0
+
+
+def end_without_users(lock: Path) -> None:
+    """Ask this process to end as soon as no other holds the lock."""
+    with lock.open("a") as users:
+        while True:
+            time.sleep(POLL_SECONDS)
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+
+
+def main(port: int, lock: Path) -> None:
+    threading.Thread(target=end_without_users, args=(lock,), daemon=True).start()
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

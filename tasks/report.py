@@ -1,0 +1,249 @@
+"""The step `report`: pictures, words, files and the result, in the run's folder, in MLflow and in Prefect."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel
+
+from minigpt import diagnosis, journal
+from minigpt.corpus import Corpus
+from minigpt.cost import CostConfig
+from minigpt.evaluation import perplexity
+from minigpt.journal import Record
+from minigpt.store import write_whole
+from minigpt.worker import CHECKPOINTS, JOURNAL
+from tasks import tracking
+from tasks.evaluation import Evaluated
+from tasks.sampling import Samples
+from tasks.split import Windows
+from tasks.tracking import Run
+from tasks.training import Trained, bill_values, duration
+
+log = logging.getLogger(__name__)
+
+RESULT = "result.json"
+REPORT = "report.md"
+MLFLOW_STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "diverged": "FAILED"}
+
+
+class Result(BaseModel):
+    """What `--json` prints: one object about a run that ended."""
+
+    run_id: str
+    flow_run_id: str | None
+    status: str
+    steps: int
+    training_seconds: float
+    tokens_per_second: float
+    train_loss: float
+    val_loss: float
+    perplexity: float
+    bits_per_byte: float
+    xz_bits_per_byte: float | None
+    best_step: int
+    best_val_loss: float
+    overfitting_since_step: int | None
+    parameters: int
+    corpus_sha256: str
+    weights_sha256: str
+    curve_sha256: str
+    cost: dict[str, Any]
+    samples: dict[str, Any]
+    words: list[str]
+    run_dir: str
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report(
+    run: Run,
+    corpus: Corpus,
+    windows: Windows,
+    trained: Trained,
+    evaluated: Evaluated,
+    samples: Samples,
+    prices: CostConfig,
+    flow_run_id: str | None,
+) -> Result:
+    """Say what happened, in numbers, pictures and words, and close the run."""
+    records = journal.read(run.folder / JOURNAL)
+    evaluations = list(journal.of_kind(records, "evaluation"))
+    result = _result(run, corpus, windows, trained, evaluated, samples, prices, flow_run_id, records)
+    write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
+    write_whole(run.folder / REPORT, _markdown(result).encode())
+    _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
+    _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
+    for name in (RESULT, REPORT, JOURNAL, "loss.png", "perplexity.png"):
+        tracking.keep_file(run, run.folder / name)
+    _keep_checkpoints(run, evaluations, evaluated)
+    time_ms = records[-1]["time_ms"]
+    final = {key: getattr(result, key) for key in ("train_loss", "val_loss", "perplexity", "bits_per_byte")}
+    if result.xz_bits_per_byte is not None:
+        final["xz_bits_per_byte"] = result.xz_bits_per_byte
+    values = {f"final/{key}": value for key, value in final.items()}
+    values |= {f"bill/{key}": value for key, value in bill_values(trained, prices).items()}
+    tracking.log_values(run, values, trained.steps, time_ms)
+    tags = {
+        "minigpt.status": trained.status,
+        "minigpt.words": " ".join(result.words)[:5000],
+        "minigpt.weights_sha256": result.weights_sha256,
+        "minigpt.curve_sha256": result.curve_sha256,
+        "minigpt.overfitting_since_step": str(result.overfitting_since_step),
+    }
+    tracking.finish(run, MLFLOW_STATUS[trained.status], tags)
+    if flow_run_id:
+        create_markdown_artifact(_markdown(result), key=f"report-{run.run_id}", description=f"MLflow run {run.run_id}")
+    return result
+
+
+def _result(
+    run: Run,
+    corpus: Corpus,
+    windows: Windows,
+    trained: Trained,
+    evaluated: Evaluated,
+    samples: Samples,
+    prices: CostConfig,
+    flow_run_id: str | None,
+    records: Sequence[Record],
+) -> Result:
+    evaluations = list(journal.of_kind(records, "evaluation"))
+    found = diagnosis.diagnose(evaluations)
+    steps = list(journal.of_kind(records, "step"))
+    words = diagnosis.words(evaluations, trained.status)
+    if samples.longest_copied_tokens is not None and samples.longest_copied_tokens >= diagnosis.COPY_TOKENS:
+        words.append(
+            f"Memorisation: {samples.longest_copied_tokens} tokens in a row of the last greedy sample stand in the "
+            "training text word for word."
+        )
+    return Result(
+        run_id=run.run_id,
+        flow_run_id=flow_run_id,
+        status=trained.status,
+        steps=trained.steps,
+        training_seconds=trained.training_seconds,
+        tokens_per_second=(steps[-1]["tokens_seen"] if steps else 0) / max(trained.training_seconds, 1e-9),
+        train_loss=evaluated.train.loss,
+        val_loss=evaluated.val.loss,
+        perplexity=perplexity(evaluated.val.loss),
+        bits_per_byte=evaluated.val.bits_per_byte,
+        xz_bits_per_byte=windows.xz_bits_per_byte,
+        best_step=found.best_step,
+        best_val_loss=found.best_val_loss,
+        overfitting_since_step=found.overfitting_since_step,
+        parameters=next(journal.of_kind(records, "start"))["parameters"],
+        corpus_sha256=corpus.sha256,
+        weights_sha256=trained.weights_sha256,
+        curve_sha256=journal.curve_sha256(journal.curve(records)),
+        cost={"quoted": asdict(trained.quote), "actual": bill_values(trained, prices)},
+        samples={
+            "in_training": [{k: r[k] for k in ("step", "text")} for r in journal.of_kind(records, "sample")],
+            "greedy": samples.greedy,
+            "longest_copied_tokens": samples.longest_copied_tokens,
+            "table": samples.table,
+        },
+        words=words,
+        run_dir=str(run.folder),
+    )
+
+
+def _keep_checkpoints(run: Run, evaluations: Sequence[Record], evaluated: Evaluated) -> None:
+    """Give the best and the last checkpoint to MLflow, each with the losses that it was measured with."""
+    by_step = {record["step"]: record for record in evaluations}
+    for role in ("best", "last"):
+        for folder in sorted((run.folder / CHECKPOINTS).glob(f"{role}-*"))[-1:]:
+            record = by_step.get(int(folder.name.rpartition("-")[2]))
+            if role == "last":
+                losses = {"train": evaluated.train.loss, "val": evaluated.val.loss}
+            elif record:
+                losses = {"train": record["train_loss"], "val": record["val_loss"]}
+            else:
+                losses = {}
+            metrics = {f"checkpoint/{role}_{side}_loss": loss for side, loss in losses.items()}
+            if "val" in losses:
+                metrics[f"checkpoint/{role}_perplexity"] = perplexity(losses["val"])
+            tracking.keep_checkpoint(run, folder, role, metrics)
+
+
+def _plot(evaluations: Sequence[Record], what: str, unit: str, result: Result, path: Path) -> None:
+    """Train and validation curve over the steps, the best evaluation marked."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    steps = [record["step"] for record in evaluations]
+    value = perplexity if what == "perplexity" else float
+    for side, name in (("train", "training text"), ("val", "validation text")):
+        axes.plot(steps, [value(record[f"{side}_loss"]) for record in evaluations], marker=".", label=name)
+    best = value(result.best_val_loss)
+    axes.axvline(result.best_step, color="grey", linestyle=":", label=f"best: {best:.4g} at step {result.best_step}")
+    if what == "perplexity":
+        axes.set_yscale("log")
+    axes.set(xlabel="step", ylabel=f"{what} ({unit})", title=f"{what} of {Path(result.run_dir).name[:12]}")
+    axes.legend()
+    figure.savefig(path, dpi=120, metadata={"Software": ""})
+
+
+def summary_lines(result: Result) -> list[str]:
+    """The result for a person at a terminal."""
+    bar = f", xz -9e needs {result.xz_bits_per_byte:.3f}" if result.xz_bits_per_byte else ""
+    actual = result.cost["actual"]
+    untrained = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
+    return [
+        f"run {result.run_id}: {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}",
+        f"  loss           train {result.train_loss:.3f}, validation {result.val_loss:.3f} nats per token",
+        f"  perplexity     {result.perplexity:.4g}",
+        f"  bits per byte  {result.bits_per_byte:.3f}{bar}",
+        f"  best           validation loss {result.best_val_loss:.3f} at step {result.best_step}",
+        f"  bill           ${actual['usd']:.4f}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2; "
+        f"the quote was off by {actual['quote_error_fraction']:+.1%}",
+        f"  untrained      {untrained[:160]!r}",
+        f"  trained        {result.samples['greedy'][:240]!r}",
+        *(f"  {sentence}" for sentence in result.words),
+        f"  all of it      {result.run_dir}; `minigpt ui` shows it in MLflow and Prefect",
+    ]
+
+
+def _markdown(result: Result) -> str:
+    """The report as a page."""
+    bar = f" (xz -9e: {result.xz_bits_per_byte:.3f})" if result.xz_bits_per_byte else ""
+    actual = result.cost["actual"]
+    first = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
+    rows = [
+        ("status", f"{result.status} after {result.steps:,} steps"),
+        ("training", f"{duration(result.training_seconds)}, {result.tokens_per_second:,.0f} tokens/s"),
+        ("parameters", f"{result.parameters:,}"),
+        ("loss, train / validation", f"{result.train_loss:.3f} / {result.val_loss:.3f} nats per token"),
+        ("perplexity", f"{result.perplexity:.4g}"),
+        ("bits per byte", f"{result.bits_per_byte:.3f}{bar}"),
+        ("best", f"validation loss {result.best_val_loss:.3f} at step {result.best_step}"),
+        (
+            "bill",
+            f"${actual['usd']:.4f}, {actual['kwh']:.4f} kWh, {actual['co2_kg']:.4f} kg CO2 "
+            f"(the quote was off by {actual['quote_error_fraction']:+.1%})",
+        ),
+        ("corpus", f"`{result.corpus_sha256[:16]}`"),
+        ("weights, curve", f"`{result.weights_sha256[:16]}`, `{result.curve_sha256[:16]}`"),
+        ("run", f"`{result.run_id}`"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    samples = "\n".join(
+        f"| {sample['temperature']:g} | {sample['top_k'] or 'all'} | {_cell(sample['text'])} |"
+        for sample in result.samples["table"]
+    )
+    return (
+        f"# Run {result.run_id}\n\n" + "\n".join(f"- {sentence}" for sentence in result.words) + "\n\n"
+        f"| what | value |\n| --- | --- |\n{table}\n\n"
+        f"Untrained: {_cell(first)}\n\nTrained: {_cell(result.samples['greedy'])}\n\n"
+        f"| temperature | top-k | text |\n| --- | --- | --- |\n{samples}\n"
+    )
+
+
+def _cell(text: str) -> str:
+    """A text as code on one line, whatever stands in it."""
+    return "`" + json.dumps(text, ensure_ascii=False)[1:-1].replace("`", "'").replace("|", "\\|") + "`"

@@ -1,0 +1,59 @@
+"""The step `sample generation`: what the trained model writes, greedily and at each temperature and top-k."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from minigpt import checkpoint, environment
+from minigpt.dataset import open_tokens
+from minigpt.diagnosis import longest_copy
+from minigpt.generation import complete
+from minigpt.randomness import stream
+from minigpt.worker import TrainingJob
+from tasks.tracking import Run
+from tasks.training import last_checkpoint
+
+# Looking for copies holds the training text in memory and reads it for each token.
+COPY_SEARCH_MAX_TOKENS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Texts with how they were drawn, and how much of the greedy one stands in the training text."""
+
+    greedy: str
+    table: list[dict[str, Any]]
+    longest_copied_tokens: int | None
+
+
+@task(name="sample generation", cache_policy=NO_CACHE)
+def generate_samples(run: Run, job: TrainingJob) -> Samples:
+    """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
+    environment.apply(job.environment)
+    model, tokenizer = checkpoint.load(last_checkpoint(run))
+    config = job.sampling
+    greedy = complete(model, tokenizer, config.prompt, config.last_new_tokens)
+    table = [
+        {
+            "temperature": temperature,
+            "top_k": top_k,
+            "text": complete(
+                model,
+                tokenizer,
+                config.prompt,
+                config.max_new_tokens,
+                temperature=temperature,
+                top_k=top_k,
+                generator=stream(job.seed, f"sampling {temperature} {top_k}"),
+            ),
+        }
+        for temperature in config.temperatures
+        for top_k in config.top_ks
+    ]
+    training_tokens = open_tokens(job.tokens_folder / "train.bin")
+    copied = None
+    if len(training_tokens) <= COPY_SEARCH_MAX_TOKENS:
+        copied = longest_copy(tokenizer.encode(greedy).tolist(), training_tokens.tolist())
+    return Samples(greedy, table, copied)

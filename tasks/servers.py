@@ -1,0 +1,183 @@
+"""The Prefect server that a run talks to, started when none is there and ended when nobody needs it any more.
+
+Everyone who uses the server holds a shared lock; the server ends itself once it can have that lock for itself, so a
+killed user leaves nothing behind. Prefect itself is imported nowhere here: its settings have to be in place first.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from filelock import FileLock
+
+from minigpt.errors import InputError
+from minigpt.store import write_whole
+from tasks.home import home
+
+HOST = "127.0.0.1"
+PREFECT_PORT = 4200
+START_SECONDS = 120
+STOP_SECONDS = 15
+
+# Nothing is told to anyone, results are never pickled, library records reach the server, pages of others do not.
+PREFECT_DEFAULTS = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "minigpt,tasks,flows",
+    "PREFECT_CLI_PROMPT": "false",
+}
+
+
+def folder() -> Path:
+    """Prefect's home."""
+    return home() / "prefect"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server that answers, or will."""
+
+    url: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.url}/api"
+
+    def wait(self) -> None:
+        """Return when the server answers."""
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self.api_url):
+            if self.process is not None and self.process.poll() is not None:
+                raise RuntimeError(f"the Prefect server ended at once; see {folder() / 'server.log'}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no Prefect server after {START_SECONDS} s; see {folder() / 'server.log'}")
+            time.sleep(0.1)
+
+
+def answers(api_url: str) -> bool:
+    try:
+        return httpx.get(f"{api_url}/health", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
+def prefect_server() -> Iterator[Server]:
+    """A server for as long as the block runs: the user's (PREFECT_API_URL), the one of this home, or a new one."""
+    for name, value in PREFECT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    if theirs := os.environ.get("PREFECT_API_URL"):
+        if not answers(theirs):
+            raise InputError(f"no Prefect server answers at {theirs} (PREFECT_API_URL); start it, or unset the variable")
+        os.environ.setdefault("PREFECT_UI_URL", theirs.removesuffix("/api"))
+        yield Server(theirs.removesuffix("/api"))
+        return
+    folder().mkdir(parents=True, exist_ok=True)
+    os.environ["PREFECT_HOME"] = str(folder())
+    with (folder() / "users.lock").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        server = _running_or_new()
+        os.environ["PREFECT_API_URL"] = server.api_url
+        os.environ["PREFECT_UI_URL"] = server.url
+        try:
+            yield server
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            _leave(users)
+
+
+def _running_or_new() -> Server:
+    """The server of this home; a new one is written down before anyone else looks."""
+    with FileLock(folder() / "start.lock"):
+        known = _known()
+        if known and _process(known) and _reachable(known["url"]):
+            return Server(known["url"])
+        port = free_port(PREFECT_PORT)
+        url = f"http://{HOST}:{port}"
+        with (folder() / "server.log").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tasks.prefect_server", str(port), str(folder() / "users.lock")],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    "PREFECT_API_URL": f"{url}/api",
+                    "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+                    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+                },
+            )
+        born = psutil.Process(process.pid).create_time()
+        write_whole(folder() / "server.json", json.dumps({"url": url, "pid": process.pid, "born": born}).encode())
+        return Server(url, process)
+
+
+def _known() -> dict[str, Any] | None:
+    """What the last one who started a server wrote down."""
+    try:
+        known: dict[str, Any] = json.loads((folder() / "server.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return known
+
+
+def _process(known: dict[str, Any]) -> psutil.Process | None:
+    """The server's process, if it is still that one."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(known["pid"])
+        if abs(process.create_time() - known["born"]) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def _reachable(url: str) -> bool:
+    """Whether the server answers, given the time that one that is just starting needs."""
+    try:
+        Server(url).wait()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _leave(users: Any) -> None:
+    """Give up the server; the last one ends it and waits until it is gone."""
+    with FileLock(folder() / "start.lock"):
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        known = _known()
+        if known and (process := _process(known)):
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_SECONDS)
+        (folder() / "server.json").unlink(missing_ok=True)
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port, or any free one if it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, port))
+                return int(probe.getsockname()[1])
+    raise RuntimeError("no free port on the loopback interface")

@@ -1,0 +1,100 @@
+"""The step `tokenization`: the boundary is fixed on the text, then each side is encoded by itself."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rustbpe
+import tiktoken
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from minigpt import corpus as corpora
+from minigpt import dataset
+from minigpt import tokenizer as tokenizers
+from minigpt.corpus import Corpus
+from minigpt.dataset import SplitConfig
+from minigpt.download import download
+from minigpt.errors import InputError
+from minigpt.store import produce, sha256_of_file
+from minigpt.tokenizer import GPT2_FILES, TOKENIZER, Tokenizer, TokenizerConfig
+from tasks.home import cache_folder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A folder with train.bin, val.bin (little-endian uint16), val.txt and the vocabulary that made them."""
+
+    folder: Path
+    digest: str
+    tokenizer_sha256: str
+    train_tokens: int
+    val_tokens: int
+
+
+@task(name="tokenization", cache_policy=NO_CACHE)
+def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tokens:
+    """Encode both sides of the text; reused while text, boundary, vocabulary and the code that makes them are equal."""
+    made_from = {
+        "corpus": corpus.sha256,
+        "boundary": split.model_dump(mode="json", include={"validation_fraction", "boundary"}),
+        "tokenizer": config.model_dump(mode="json"),
+        "code": [sha256_of_file(Path(str(module.__file__))) for module in (dataset, tokenizers)],
+        "versions": {"tiktoken": tiktoken.__version__, "rustbpe": getattr(rustbpe, "__version__", "0.1.0")},
+    }
+
+    def fill(place: Path) -> dict[str, Any]:
+        text = corpora.check_text(corpus.path.read_bytes(), corpus.source)
+        tokenizers.check_white_space(text)
+        cut = dataset.boundary(text, split)
+        sides = {"train": text[:cut], "val": text[cut:]}
+        tokenizer = _published() if config.kind == "gpt2" else _trained(sides["train"], config.vocabulary_size)
+        tokenizer.save(place / TOKENIZER)
+        counts = {}
+        for side, part in sides.items():
+            tokens = tokenizer.encode(part)
+            tokens.tofile(place / f"{side}.bin")
+            counts[f"{side}_tokens"] = len(tokens)
+        (place / "val.txt").write_bytes(sides["val"].encode())
+        return counts
+
+    entry = produce(cache_folder(), "tokens", made_from, fill)
+    facts = entry.facts
+    log.info(
+        "tokens %s: %s to train on, %s to validate, %s",
+        entry.digest[:12],
+        f"{facts['train_tokens']:,}",
+        f"{facts['val_tokens']:,}",
+        "reused from the cache" if entry.reused else "new in the cache",
+    )
+    return Tokens(entry.folder, entry.digest, facts["files"][TOKENIZER], facts["train_tokens"], facts["val_tokens"])
+
+
+def _trained(text: str, vocabulary_size: int) -> Tokenizer:
+    tokenizer = tokenizers.train(text, vocabulary_size)
+    if tokenizer.vocabulary_size < vocabulary_size:
+        raise InputError(
+            f"the training text yields {tokenizer.vocabulary_size} tokens, and vocabulary_size asks for "
+            f"{vocabulary_size}; set tokenizer.vocabulary_size to {tokenizer.vocabulary_size} or less"
+        )
+    return tokenizer
+
+
+def _published() -> Tokenizer:
+    """GPT-2's vocabulary, its two files put where tiktoken looks for them by a download with bounds."""
+    folder = Path(os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_folder() / "tiktoken")))
+    folder.mkdir(parents=True, exist_ok=True)
+    for address, sha256 in GPT2_FILES.items():
+        path = folder / tokenizers.tiktoken_cache_name(address)
+        if not path.exists():
+            try:
+                download(address, path, max_bytes=10_000_000, sha256=sha256)
+            except InputError as error:
+                raise InputError(
+                    f"GPT-2's vocabulary is not in {folder} (TIKTOKEN_CACHE_DIR) and cannot be fetched: {error}"
+                ) from error
+    return tokenizers.published_gpt2()

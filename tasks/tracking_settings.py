@@ -1,0 +1,112 @@
+"""Where runs are tracked: flag, then MLFLOW_* of the environment, then mlflow.yaml, then built-in defaults."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import yaml
+from pydantic import Field, ValidationError
+
+from minigpt.config import Part
+from minigpt.errors import InputError
+from tasks.home import home
+
+FILE = "mlflow.yaml"
+LOCAL_SCHEMES = ("sqlite", "file")
+
+
+class Server(Part):
+    mlflow_tracking_uri: str | None = None
+
+
+class Name(Part):
+    name: str | None = None
+
+
+class Names(Part):
+    experiment: Name = Name(name="minigpt")
+    run: Name = Name()
+
+
+class Ui(Part):
+    host: str = "127.0.0.1"
+    port: int = Field(5000, ge=1, le=65_535)
+
+
+class TrackingFile(Part):
+    """mlflow.yaml; keys as in kedro-mlflow."""
+
+    server: Server = Server()
+    tracking: Names = Names()
+    ui: Ui = Ui()
+
+
+class Tracking(Part):
+    """Where one run is tracked; null means: as the environment, mlflow.yaml or the defaults say."""
+
+    tracking_uri: str | None = None
+    """MLflow's store: sqlite:///PATH or a tracking server's address."""
+    experiment: str | None = None
+    """Name of the MLflow experiment."""
+    run_name: str | None = None
+    """Name of the MLflow run."""
+
+    def resolved(self) -> "Tracking":
+        """Every field but the run's name filled in."""
+        file = read_file()
+        environment = os.environ.get
+        uri = self.tracking_uri or environment("MLFLOW_TRACKING_URI") or file.server.mlflow_tracking_uri
+        experiment = self.experiment or environment("MLFLOW_EXPERIMENT_NAME") or file.tracking.experiment.name
+        return Tracking(
+            tracking_uri=_absolute(uri or f"sqlite:///{home() / 'mlflow.db'}"),
+            experiment=experiment or "minigpt",
+            run_name=self.run_name or environment("MLFLOW_RUN_NAME") or file.tracking.run.name,
+        )
+
+    @property
+    def is_local(self) -> bool:
+        return (self.tracking_uri or "").split(":")[0] in LOCAL_SCHEMES
+
+
+def read_file() -> TrackingFile:
+    path = Path(FILE)
+    if not path.exists():
+        return TrackingFile()
+    try:
+        return TrackingFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise InputError(f"{path.resolve()} is not what it should be: {detail}; compare it with README") from error
+
+
+def _absolute(uri: str) -> str:
+    """The same address with a relative sqlite path taken from the working directory, where mlflow.yaml lies."""
+    prefix = "sqlite:///"
+    path = uri.removeprefix(prefix)
+    return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and path != ":memory:" else uri
+
+
+def public(uri: str) -> str:
+    """An address without user and password."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
+
+
+def check_reachable(tracking: Tracking) -> None:
+    """Refuse a tracking server that does not answer, before anything is written."""
+    uri = tracking.tracking_uri or ""
+    scheme = uri.split(":")[0]
+    if scheme in ("http", "https"):
+        try:
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
+        except httpx.HTTPError as error:
+            raise InputError(
+                f"no MLflow server answers at {public(uri)} ({type(error).__name__}); start it, or give another "
+                "address with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
+            ) from error
+    elif scheme != "sqlite":
+        raise InputError(
+            f"the tracking address {public(uri)!r} is neither sqlite:///PATH nor http(s)://HOST; "
+            "give one with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
+        )
