@@ -1,11 +1,7 @@
 """The command line. Imports stay inside the commands, so that --help is quick."""
 
 import json
-import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -13,8 +9,6 @@ import typer
 from minigpt.errors import InputError
 
 if TYPE_CHECKING:
-    from flows.config import RunConfig
-    from tasks.report import Result
     from tasks.tracking_settings import Tracking
 
 INPUT_IS_WRONG = 2
@@ -34,11 +28,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
 Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")
+]
 
 
 def main() -> None:
     """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
+    from tasks.servers import prepare_environment
+
+    prepare_environment()
     try:
         app()
     except InputError as error:
@@ -60,23 +59,6 @@ def tracking_of(uri: str | None, experiment: str | None, run_name: str | None = 
     return tracking
 
 
-@contextmanager
-def told(quiet: bool) -> Iterator[None]:
-    """Show what the tasks say on standard error while someone watches; warnings always."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.setLevel(logging.WARNING if quiet else logging.INFO)
-    for name in ("tasks", "minigpt", "flows"):
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(logging.INFO)
-    yield
-
-
-def is_watched() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("CI")
-
-
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]", help="A preset, or a YAML file.")] = "quickstart",
@@ -88,35 +70,13 @@ def run(
 ) -> None:
     """Pretrain a model: corpus, tokens, windows, training, evaluation, samples, report."""
     from flows import config as configs
-
-    config = configs.load(preset, overrides)
-    result = execute(config, tracking_of(uri, experiment, run_name), as_json)
-    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
-
-
-def execute(config: "RunConfig", tracking: "Tracking", as_json: bool) -> "Result":
-    """Run the flow in this process and print its result."""
-    from tasks.servers import prefect_server
-
-    with told(as_json or not is_watched()), prefect_server() as server:
-        from flows.pretraining import TASK_RUNS, pretrain
-        from flows.settling import wait_for_final_states
-
-        server.wait()
-        logging.getLogger("flows").info("Prefect shows the run at %s", server.url)
-        state = pretrain(config, tracking, return_state=True)
-        if state.state_details.flow_run_id:
-            wait_for_final_states(state.state_details.flow_run_id, TASK_RUNS if state.is_completed() else 0)
-        result: Result = state.result()
-    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else summary(result))
-    return result
-
-
-def summary(result: "Result") -> str:
-    """A run that ended, for a person."""
+    from flows.running import run_flow
     from tasks.report import summary_lines
 
-    return "\n".join(summary_lines(result))
+    config = configs.load(preset, overrides)
+    result = run_flow(config, tracking_of(uri, experiment, run_name), quiet=as_json)
+    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
+    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
 
 
 @app.command()
@@ -128,13 +88,13 @@ def rerun(
     experiment: Experiment = None,
 ) -> None:
     """Run a run again from what it recorded, and say whether it is the same to the bit."""
-    from flows import rerunning
+    from flows.rerunning import recorded_run
+    from flows.running import run_flow
 
     tracking = tracking_of(uri, experiment)
-    recorded = rerunning.recorded_run(tracking, run)
-    config = recorded.config(overrides)
-    result = execute_quietly(config, tracking, as_json)
-    comparison = recorded.compare(result)
+    recorded = recorded_run(tracking, run)
+    result = run_flow(recorded.config(overrides), tracking, quiet=as_json)
+    comparison = recorded.compare(tracking, result)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))
     else:
@@ -230,7 +190,8 @@ def schedule(
 @app.command()
 def ui() -> None:
     """Show both UIs, MLflow's and Prefect's, on the loopback interface until Ctrl-C."""
+    from flows.running import tell
     from tasks import uis
 
-    with told(False):
-        uis.show()
+    tell(quiet=False)
+    uis.show()

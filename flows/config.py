@@ -61,7 +61,9 @@ class RunConfig(Part):
 
 
 def presets() -> list[str]:
-    return sorted(Path(file.name).stem for file in resources.files("flows.presets").iterdir() if file.name.endswith("yaml"))
+    return sorted(
+        Path(file.name).stem for file in resources.files("flows.presets").iterdir() if file.name.endswith("yaml")
+    )
 
 
 def load(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:

@@ -37,11 +37,15 @@ class Hardware:
 
 
 HARDWARE = {
-    "cpu-2core": Hardware(0.10, 20.0, 2.0e11, "assumed: two cloud vCPU at $0.05 an hour and 10 W each; peak of AVX-512"),
+    "cpu-2core": Hardware(
+        0.10, 20.0, 2.0e11, "assumed: two cloud vCPU at $0.05 an hour and 10 W each; peak of AVX-512"
+    ),
     "v100": Hardware(3.06, 300.0, 1.25e14, "AWS p3.2xlarge on demand; NVIDIA V100 SXM2 data sheet (fp16)"),
     "a100": Hardware(3.75, 400.0, 3.12e14, "$30 an hour for 8, as the book has it; NVIDIA A100 SXM data sheet"),
     "l4": Hardware(0.71, 72.0, 1.21e14, "GCP g2-standard-4 on demand; NVIDIA L4 data sheet (dense)"),
-    "h100": Hardware(6.88, 700.0, 9.89e14, "AWS p5.48xlarge / 8, on demand since June 2025; NVIDIA H100 SXM data sheet"),
+    "h100": Hardware(
+        6.88, 700.0, 9.89e14, "AWS p5.48xlarge / 8, on demand since June 2025; NVIDIA H100 SXM data sheet"
+    ),
     "tpu-v4": Hardware(3.22, 192.0, 2.75e14, "GCP on demand, us-central2; Jouppi et al. 2023 (mean power of a chip)"),
 }
 
@@ -173,7 +177,13 @@ def flops_per_token_palm(parameters: float, layers: int, heads: int, head_width:
 def flops_per_sequence_by_product(vocabulary_size: int, sequence_length: int, width: int, layers: int) -> int:
     """Every matrix product of a bias-free GPT-2 on one sequence, forward and twice backward; attention not halved."""
     t, c = sequence_length, width
-    qkv, scores, values, project, mlp = 2 * t * c * 3 * c, 2 * t * t * c, 2 * t * t * c, 2 * t * c * c, 2 * t * c * 8 * c
+    qkv, scores, values, project, mlp = (
+        2 * t * c * 3 * c,
+        2 * t * t * c,
+        2 * t * t * c,
+        2 * t * c * c,
+        2 * t * c * 8 * c,
+    )
     head = 2 * t * c * vocabulary_size
     return 3 * (layers * (qkv + scores + values + project + mlp) + head)
 

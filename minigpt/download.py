@@ -83,7 +83,9 @@ def _fetch(address: str, temporary: Path, max_bytes: int, timeout_seconds: float
                 file.write(chunk)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = type(error).__name__
-        raise DownloadError(f"{shown} cannot be fetched ({reason}); check it, or try again later", transient=True) from None
+        raise DownloadError(
+            f"{shown} cannot be fetched ({reason}); check it, or try again later", transient=True
+        ) from None
     if expected is not None and size != expected:
         raise DownloadError(f"{shown} sent {size} of the {expected} bytes that it told; try again", transient=True)
     return digest.hexdigest()
@@ -151,4 +153,6 @@ def _expected_bytes(response: httpx.Response, shown: str, max_bytes: int) -> int
 
 
 def _too_large(shown: str, size: int, max_bytes: int) -> DownloadError:
-    return DownloadError(f"{shown} has {size} bytes or more, over corpus.max_bytes {max_bytes}; raise it", transient=False)
+    return DownloadError(
+        f"{shown} has {size} bytes or more, over corpus.max_bytes {max_bytes}; raise it", transient=False
+    )

@@ -73,7 +73,8 @@ def cpu_class() -> str:
         block = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:
         return platform.processor() or platform.machine()
-    fields = dict(map(str.strip, line.split(":", 1)) for line in block.splitlines() if ":" in line)
+    pairs = (line.partition(":") for line in block.splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in pairs}
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     names = [fields[key] for key in ("vendor_id", "cpu family", "model", "CPU part") if key in fields]
     return " ".join([*names, *(flag for flag in CPU_FLAGS if flag in flags)])

@@ -105,7 +105,8 @@ class Attention(nn.Module):
             scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])  # (B, H, T, T)
             future = torch.ones(length, length, dtype=torch.bool).triu_(1)
             y = dropout(scores.masked_fill(future, -math.inf).softmax(-1)) @ value
-        return self.project(y.transpose(1, 2).reshape(batch, length, width))
+        projected: Tensor = self.project(y.transpose(1, 2).reshape(batch, length, width))
+        return projected
 
 
 class Block(nn.Module):
@@ -148,11 +149,13 @@ class GPT(nn.Module):
             x = block(x, dropout, cache, layer)
         if cache is not None:
             cache.length += tokens.shape[1]
-        return self.final_norm(x)
+        normed: Tensor = self.final_norm(x)
+        return normed
 
     def forward(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Logits (B, T, V) of tokens (B, T); T is at most the context length."""
-        return self.head(self.hidden(tokens, dropout))
+        logits: Tensor = self.head(self.hidden(tokens, dropout))
+        return logits
 
 
 def build(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:

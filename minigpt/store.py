@@ -102,9 +102,7 @@ def find(cache: Path, kind: str, made_from: Mapping[str, Any]) -> Entry | None:
     return None if facts is None else Entry(folder, facts, reused=True)
 
 
-def produce(
-    cache: Path, kind: str, made_from: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any]]
-) -> Entry:
+def produce(cache: Path, kind: str, made_from: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any]]) -> Entry:
     """The same, filled if it is not there; one process fills at a time."""
     folder = _folder(cache, kind, made_from)
     folder.parent.mkdir(parents=True, exist_ok=True)

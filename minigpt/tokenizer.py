@@ -152,7 +152,6 @@ def pieces_of(text: str) -> Iterator[tuple[int, int]]:
         start = end
 
 
-
 def tiktoken_cache_name(address: str) -> str:
     """The name under which tiktoken looks for an address in its cache folder."""
     return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()

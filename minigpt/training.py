@@ -74,7 +74,7 @@ class StepMetrics:
     tokens_per_second: float
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """The loss or the gradient of a step is not a finite number; the weights are those of the step before."""
 
     def __init__(self, step: int, what: str, value: float) -> None:
@@ -129,11 +129,11 @@ def train(
         started = time.perf_counter()
         loss = _accumulate_gradient(model, windows, config, seed, step)
         if not math.isfinite(loss):
-            raise Diverged(step, "loss", loss)
+            raise DivergedError(step, "loss", loss)
         limit = config.gradient_clip_norm or math.inf
         gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True).item()
         if not math.isfinite(gradient_norm):
-            raise Diverged(step, "gradient norm", gradient_norm)
+            raise DivergedError(step, "gradient norm", gradient_norm)
         rate = learning_rate_at(step, config)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -154,6 +154,6 @@ def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, s
         inputs, targets = windows.batch(indices)
         logits = model(inputs, dropout).flatten(0, 1)  # (B T, V)
         loss = F.cross_entropy(logits, targets.flatten()) / passes
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     return total

@@ -26,7 +26,7 @@ from minigpt.generation import SamplingConfig, complete
 from minigpt.journal import Journal
 from minigpt.model import ModelConfig, build, initialise, parameter_count
 from minigpt.tokenizer import TOKENIZER, load
-from minigpt.training import Diverged, StepMetrics, TrainingConfig, make_optimizer, train
+from minigpt.training import DivergedError, StepMetrics, TrainingConfig, make_optimizer, train
 
 JOB = "job.json"
 JOURNAL = "journal.jsonl"
@@ -81,7 +81,9 @@ class Worker:
         started = time.perf_counter() - self.training_seconds
         status, error = "completed", None
         try:
-            for metrics in train(self.model, self.optimizer, self.windows["train"], self.job.training, self.job.seed, step):
+            for metrics in train(
+                self.model, self.optimizer, self.windows["train"], self.job.training, self.job.seed, step
+            ):
                 step = metrics.step
                 self.training_seconds = time.perf_counter() - started
                 self._after_step(metrics)
@@ -91,7 +93,7 @@ class Worker:
                 if self._stops_early():
                     status = "stopped_early"
                     break
-        except Diverged as diverged:
+        except DivergedError as diverged:
             status, error = "diverged", str(diverged)
         if status != "diverged":
             self._save_last(step)
@@ -154,9 +156,9 @@ class Worker:
     def _after_step(self, metrics: StepMetrics) -> None:
         step, config = metrics.step, self.job
         self.journal.append("step", **asdict(metrics), training_seconds=self.training_seconds)
-        if config.evaluation.due(step) or step == config.training.max_steps:
-            if self._evaluate(step):
-                self._save_best(step)
+        measured = config.evaluation.due(step) or step == config.training.max_steps
+        if measured and self._evaluate(step):
+            self._save_best(step)
         if config.sampling.every_steps and step % config.sampling.every_steps == 0:
             self._sample(step)
         every = config.training.checkpoint_every_steps

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from minigpt import corpus as corpora
 from minigpt.corpus import Corpus, CorpusConfig
-from minigpt.download import DownloadError
+from minigpt.download import DownloadError, public_address
 from minigpt.store import Entry, find, link_or_copy, produce
 from tasks.home import cache_folder
 
@@ -43,7 +43,7 @@ def download_corpus(config: CorpusConfig) -> Corpus:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".corpus.") as folder:
         arrived = Path(folder) / TEXT
         digest = corpora.read_source(config, arrived)
-        corpora.check_text(arrived.read_bytes(), corpora.public_address(config.source))
+        corpora.check_text(arrived.read_bytes(), public_address(config.source))
         entry = store(arrived, digest)
     log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
     return _corpus(entry, config)
@@ -61,7 +61,7 @@ def store(text: Path, sha256: str) -> Entry:
 
 def _corpus(entry: Entry, config: CorpusConfig) -> Corpus:
     path = entry.folder / TEXT
-    return Corpus(path, entry.facts["made_from"]["corpus"], path.stat().st_size, corpora.public_address(config.source))
+    return Corpus(path, entry.facts["made_from"]["corpus"], path.stat().st_size, public_address(config.source))
 
 
 def _reused(entry: Entry) -> str:

@@ -33,7 +33,8 @@ KEPT_CORPUS_MAX_BYTES = 50_000_000
 class Config(Protocol):
     """What this step has to know of a whole configuration."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def flat(self) -> dict[str, Any]: ...
     def to_yaml(self) -> str: ...

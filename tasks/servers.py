@@ -37,13 +37,20 @@ PREFECT_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "minigpt,tasks,flows",
-    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
 
 def folder() -> Path:
     """Prefect's home."""
     return home() / "prefect"
+
+
+def prepare_environment() -> None:
+    """Put Prefect's settings in place; it reads them once, when it is imported."""
+    for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(folder())}.items():
+        os.environ.setdefault(name, value)
 
 
 @dataclass(frozen=True)
@@ -78,25 +85,22 @@ def answers(api_url: str) -> bool:
 @contextlib.contextmanager
 def prefect_server() -> Iterator[Server]:
     """A server for as long as the block runs: the user's (PREFECT_API_URL), the one of this home, or a new one."""
-    for name, value in PREFECT_DEFAULTS.items():
-        os.environ.setdefault(name, value)
     if theirs := os.environ.get("PREFECT_API_URL"):
         if not answers(theirs):
-            raise InputError(f"no Prefect server answers at {theirs} (PREFECT_API_URL); start it, or unset the variable")
+            raise InputError(
+                f"no Prefect server answers at {theirs} (PREFECT_API_URL); start it, or unset the variable"
+            )
         os.environ.setdefault("PREFECT_UI_URL", theirs.removesuffix("/api"))
         yield Server(theirs.removesuffix("/api"))
         return
     folder().mkdir(parents=True, exist_ok=True)
-    os.environ["PREFECT_HOME"] = str(folder())
     with (folder() / "users.lock").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         server = _running_or_new()
-        os.environ["PREFECT_API_URL"] = server.api_url
         os.environ["PREFECT_UI_URL"] = server.url
         try:
             yield server
         finally:
-            del os.environ["PREFECT_API_URL"]
             _leave(users)
 
 
@@ -174,10 +178,18 @@ def _leave(users: Any) -> None:
 
 def free_port(wanted: int) -> int:
     """The wanted port, or any free one if it is taken."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind((HOST, port))
-                return int(probe.getsockname()[1])
-    raise RuntimeError("no free port on the loopback interface")
+    if port_is_free(HOST, wanted):
+        return wanted
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def port_is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

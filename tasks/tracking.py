@@ -89,7 +89,9 @@ def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: M
     client = client_of(tracking)
     created = client.create_run(experiment_id_of(client, tracking), tags={**tags, "mlflow.runName": name})
     run_id = created.info.run_id
-    entries = [Param(key, json.dumps(value) if isinstance(value, list) else str(value)) for key, value in params.items()]
+    entries = [
+        Param(key, json.dumps(value) if isinstance(value, list) else str(value)) for key, value in params.items()
+    ]
     for start in range(0, len(entries), PARAMS_PER_BATCH):
         client.log_batch(run_id, params=entries[start : start + PARAMS_PER_BATCH])
     folder = runs_folder() / run_id
@@ -197,7 +199,7 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
         client.log_metric(run.run_id, key, value, step=manifest["state"]["step"], model_id=model.model_id)
 
 
-def finish(run: Run, mlflow_status: str, tags: Mapping[str, str] = {}) -> None:  # noqa: B006  (read only)
+def finish(run: Run, mlflow_status: str, tags: Mapping[str, str] | None = None) -> None:
     """Close the run as FINISHED, FAILED or KILLED."""
     if tags:
         set_tags(run, tags)

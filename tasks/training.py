@@ -31,7 +31,7 @@ STOP_SECONDS = 120
 LOG = "training.log"
 
 
-class TrainingFailed(Exception):
+class TrainingFailedError(Exception):
     """The training process ended without saying how: a fault of ours or of the machine."""
 
 
@@ -61,7 +61,9 @@ def train(run: Run, job: TrainingJob, prices: CostConfig) -> Trained:
     end = next(of_kind(records, "end"), None)
     if process.returncode != 0 or end is None or narrator.quote is None:
         tail = (run.folder / LOG).read_text(errors="replace").strip().splitlines()[-12:]
-        raise TrainingFailed(f"the training process ended with exit code {process.returncode}:\n" + "\n".join(tail))
+        raise TrainingFailedError(
+            f"the training process ended with exit code {process.returncode}:\n" + "\n".join(tail)
+        )
     if end["status"] == "interrupted":
         raise KeyboardInterrupt
     return Trained(end["status"], end["step"], end["training_seconds"], end["weights_sha256"], narrator.quote)
@@ -150,7 +152,7 @@ class Narrator:
         done = max(step / last, 1e-9)
         left = self.quote.seconds if self.quote and not step else self._training_seconds * (1 / done - 1)
         log.info(
-            "step %*d of %d: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte, %.0f tokens/s, %s left, $%.4f so far",
+            "step %*d of %d: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte, %.0f tokens/s, %s left, $%.4f",
             len(str(last)),
             step,
             last,
@@ -206,7 +208,7 @@ def last_checkpoint(run: Run) -> Path:
     checkpoints = run.folder / CHECKPOINTS
     folder = checkpoint.newest(checkpoints, "last") or checkpoint.newest(checkpoints, "best")
     if folder is None:
-        raise TrainingFailed(f"no whole checkpoint is left in {checkpoints}")
+        raise TrainingFailedError(f"no whole checkpoint is left in {checkpoints}")
     return folder
 
 

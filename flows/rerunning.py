@@ -1,0 +1,118 @@
+"""Rerun: config, data and seed from what a run recorded, and the proof that the result is the same to the bit."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flows import config as configs
+from flows.config import RunConfig
+from minigpt import journal
+from minigpt.errors import InputError
+from minigpt.journal import Record
+from minigpt.worker import JOURNAL
+from tasks import tracking
+from tasks.corpus import store
+from tasks.facts import differences
+from tasks.opening import CONFIG, CORPUS, FACTS
+from tasks.report import RESULT, Result
+from tasks.tracking_settings import Tracking
+
+# Facts of the training process, from the first record of its journal; the rest of that record is not about bits.
+NOT_FACTS = ("kind", "time_ms", "parameters")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether a rerun gave the same bits, where it first did not, and what else was not the same."""
+
+    of_run: str
+    steps: int
+    identical: bool
+    first_differing_step: int | None
+    differing_facts: list[str]
+    curve_sha256: str
+    weights_sha256: str
+
+    @property
+    def sentence(self) -> str:
+        if self.identical:
+            return (
+                f"identical to {self.of_run}, {self.steps} steps, sha256 {self.curve_sha256} (curve), "
+                f"{self.weights_sha256} (weights)"
+            )
+        where = f"from step {self.first_differing_step}" if self.first_differing_step else "in the weights alone"
+        facts = "; ".join(self.differing_facts) or "none of the recorded facts"
+        return f"different from {self.of_run} {where}; what differs: {facts}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run left for those who want it again."""
+
+    run_id: str
+    config_values: dict[str, Any]
+    corpus: Path | None
+    facts: dict[str, Any]
+    records: list[Record]
+    result: dict[str, Any]
+
+    def config(self, overrides: Sequence[str]) -> RunConfig:
+        """The recorded config with changes; the kept text is put where its digest finds it."""
+        if self.corpus is not None:
+            store(self.corpus, self.facts["corpus"]["sha256"])
+        return configs.validated(self.config_values, overrides, f"the config of run {self.run_id}")
+
+    def compare(self, tracking_of_rerun: Tracking, result: Result) -> Comparison:
+        again = recorded_run(tracking_of_rerun, result.run_id)
+        step = first_difference(journal.curve(self.records), journal.curve(again.records))
+        same = step is None and self.result["weights_sha256"] == result.weights_sha256
+        before, now = self.all_facts(), again.all_facts()
+        return Comparison(
+            of_run=self.run_id,
+            steps=result.steps,
+            identical=same,
+            first_differing_step=step,
+            differing_facts=[] if same else differences(before, now),
+            curve_sha256=result.curve_sha256,
+            weights_sha256=result.weights_sha256,
+        )
+
+    def all_facts(self) -> dict[str, Any]:
+        """Config, code, data and process as one value."""
+        start = next(journal.of_kind(self.records, "start"))
+        process = {key: value for key, value in start.items() if key not in NOT_FACTS}
+        return {"config": self.config_values, "code_and_data": self.facts, "process": process}
+
+
+def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[int, float]]) -> int | None:
+    """The first step at which two curves are not the same to the bit; one that ends early differs where it ends."""
+    for (step, loss), (other_step, other_loss) in zip(before, now, strict=False):
+        if step != other_step or loss.hex() != other_loss.hex():
+            return min(step, other_step)
+    if len(before) == len(now):
+        return None
+    return min(len(before), len(now)) + 1
+
+
+def recorded_run(where: Tracking, text: str) -> RecordedRun:
+    """Read a run from its folder, or from MLflow where the folder is not."""
+    run = tracking.find_run(where, text)
+    names = (CONFIG, FACTS, JOURNAL, RESULT)
+    config, facts, curve, result = (tracking.artifact(run, name) for name in names)
+    try:
+        corpus = tracking.artifact(run, CORPUS)
+    except InputError:
+        corpus = None
+    return RecordedRun(
+        run_id=run.run_id,
+        config_values=configs.parse_yaml(config.read_text(encoding="utf-8"), str(config)),
+        corpus=corpus,
+        facts=json.loads(facts.read_bytes()),
+        records=journal.read(curve),
+        result=json.loads(result.read_bytes()),
+    )

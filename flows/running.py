@@ -1,0 +1,57 @@
+"""Run the flow in this process, with a Prefect server for as long as it takes."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.config import RunConfig
+from tasks.report import Result
+from tasks.servers import Server, prefect_server
+from tasks.tracking_settings import Tracking
+
+log = logging.getLogger(__name__)
+
+
+def tell(quiet: bool) -> None:
+    """Show what the tasks say on standard error while someone watches; warnings always."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    watched = sys.stderr.isatty() and not os.environ.get("CI")
+    handler.setLevel(logging.INFO if watched and not quiet else logging.WARNING)
+    for name in ("tasks", "minigpt", "flows"):
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+@contextmanager
+def prefect() -> Iterator[Server]:
+    """A server that answers, and Prefect told to use it; all that is said has reached it when the block is left."""
+    with prefect_server() as server:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from flows.settling import drain
+
+        server.wait()
+        with temporary_settings(updates={PREFECT_API_URL: server.api_url}):
+            try:
+                yield server
+            finally:
+                drain()
+
+
+def run_flow(config: RunConfig, tracking: Tracking, quiet: bool) -> Result:
+    """The result of one run; what went wrong in a task is raised here."""
+    tell(quiet)
+    with prefect() as server:
+        from flows.pretraining import TASK_RUNS, pretrain
+        from flows.settling import drain, wait_for_final_states
+
+        log.info("Prefect shows the run at %s", server.url)
+        state = pretrain(config, tracking, return_state=True)
+        drain()
+        if flow_run_id := state.state_details.flow_run_id:
+            wait_for_final_states(flow_run_id, TASK_RUNS if state.is_completed() else 0)
+        result: Result = state.result()
+        return result

@@ -1,0 +1,87 @@
+"""Both UIs on the loopback interface, started and ended together."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+
+from minigpt.errors import InputError
+from tasks.servers import port_is_free, prefect_server
+from tasks.tracking_settings import Tracking, read_file
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 120
+POLL_SECONDS = 0.5
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def show() -> None:
+    """Serve until Ctrl-C."""
+    settings = read_file().ui
+    if not port_is_free(settings.host, settings.port):
+        raise InputError(
+            f"port {settings.port} on {settings.host} is in use; choose another with ui.port in mlflow.yaml"
+        )
+    with prefect_server() as prefect:
+        process = _mlflow_server(settings.host, settings.port)
+        try:
+            url = f"http://{settings.host}:{settings.port}"
+            _wait(process, url)
+            prefect.wait()
+            log.warning("MLflow  %s/#/experiments?workflowType=machine_learning", url)
+            log.warning("Prefect %s/runs", prefect.url)
+            log.warning("Ctrl-C ends both")
+            while process.poll() is None:
+                time.sleep(POLL_SECONDS)
+        finally:
+            _end(process)
+
+
+def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
+    """MLflow's server over the store of this home: one worker, hosts named, no jobs."""
+    tracking = Tracking().resolved()
+    if not tracking.is_local:
+        raise InputError(f"runs are tracked at {tracking.tracking_uri}, whose own UI shows them; open that address")
+    hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK)))
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", str(tracking.tracking_uri)]
+    command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment["DO_NOT_TRACK"] = "true"
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/health", timeout=5).status_code == httpx.codes.OK:
+                return
+        except httpx.HTTPError:
+            time.sleep(POLL_SECONDS)
+    raise RuntimeError(f"the MLflow server did not start at {url}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server with all its workers."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        member.terminate()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    for member in alive:
+        member.kill()
+    process.wait()
