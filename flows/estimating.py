@@ -51,7 +51,7 @@ def estimate(
     wanted = cost.chinchilla_tokens(parameters)
     notes += [
         f"Chinchilla's approach 2 wants {wanted:.4g} tokens for this size; here {tokens / wanted:.2g} of that",
-        f"assumptions of {ASSUMPTIONS_DATE}; PUE {estimates[0].bill.pue}, {estimates[0].bill.grid_kg_per_kwh} kg CO2/kWh",
+        f"assumptions of {ASSUMPTIONS_DATE}; PUE {cost.PUE}, {cost.GRID_KG_PER_KWH} kg CO2 for each kWh",
         *(f"{name}: {HARDWARE[name].source}" for name in dict.fromkeys(e.bill.hardware for e in estimates)),
     ]
     if as_json:

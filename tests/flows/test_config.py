@@ -1,0 +1,78 @@
+"""The configuration: presets, overrides, and one sentence for all that is wrong."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows import config
+from minigpt.errors import InputError
+
+
+@pytest.mark.parametrize("preset", config.presets())
+def test_every_preset_loads_and_survives_its_own_yaml(preset: str) -> None:
+    loaded = config.load(preset)
+    assert config.validated(yaml.safe_load(loaded.to_yaml()), (), preset) == loaded
+
+
+def test_every_field_has_a_description() -> None:
+    def undescribed(schema: dict[str, object]) -> list[str]:
+        properties = schema.get("properties", {})
+        assert isinstance(properties, dict)
+        return [name for name, field in properties.items() if "description" not in field]
+
+    schema = config.RunConfig.model_json_schema()
+    for part in (schema, *schema["$defs"].values()):
+        assert not undescribed(part)
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("seed=7", ("seed",), 7),
+        ("training.learning_rate=3e-4", ("training", "learning_rate"), 3e-4),
+        ("training.max_steps=5000", ("training", "max_steps"), 5000),
+        ("training.batch_size=4", ("training", "batch_size"), 4),
+        ("model.context_length=64", ("model", "context_length"), 64),
+        ("model.dropout=0", ("model", "dropout"), 0.0),
+        ("split.validation_fraction=0.2", ("split", "validation_fraction"), 0.2),
+        ("corpus.source=some/file.txt", ("corpus", "source"), "some/file.txt"),
+        ("corpus.sha256=null", ("corpus", "sha256"), None),
+    ],
+)
+def test_any_field_can_be_set(override: str, path: tuple[str, ...], value: object) -> None:
+    found: object = config.load("verdict", [override])
+    for name in path:
+        found = getattr(found, name)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.learning_rate=-1", "training.learning_rate is -1"),
+        ("training.learning_rate=.nan", "training.learning_rate is nan"),
+        ("training.learning_rate=.inf", "training.learning_rate is inf"),
+        ("training.learning_rat=1", "there is no field training.learning_rat"),
+        ("model.heads=5", "heads 5 does not divide width 768"),
+        ("tokenizer.vocabulary_size=300", "vocabulary_size 300 does not go with kind gpt2"),
+        ("name=../../escape", "name is '../../escape'"),
+        ("seed", "is not of the form field=value"),
+        ("seed.deep=1", "seed is a value and has no fields"),
+        ("training.warmup_steps=90", "warmup_steps 90 leaves none of the 90 max_steps"),
+        ("corpus.source=!!python/object/apply:os.getcwd []", "not plain YAML"),
+        ("cost.hardware=abacus", "hardware 'abacus' is none of"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_sentence(override: str, words: str) -> None:
+    with pytest.raises(InputError, match=r"^[^\n]+$") as error:
+        config.load("verdict", [override])
+    assert words in str(error.value)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.dictionaries(st.text(), s)))
+def test_no_value_breaks_the_config(value: object) -> None:
+    try:
+        config.validated({"corpus": {"source": "x"}, "training": value}, (), "test")
+    except InputError as error:
+        assert str(error)
