@@ -1,6 +1,7 @@
 """The command line. Imports stay inside the commands, so that --help is quick."""
 
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 INPUT_IS_WRONG = 2
 RERUN_DIFFERS = 3
 FAILED = 1
+INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Pretrain small GPTs and be able to trust the result.",
@@ -35,20 +37,27 @@ RunArgument = Annotated[
 
 def main() -> None:
     """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
-    from tasks.servers import prepare_environment
-
-    prepare_environment()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends as Ctrl-C does
     try:
         app()
     except InputError as error:
         fail(str(error), INPUT_IS_WRONG)
-    except KeyboardInterrupt:
-        fail("stopped; nothing of ours is left running", FAILED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            fail("stopped; nothing of ours is left running", FAILED)
+        raise
 
 
 def fail(message: str, code: int) -> NoReturn:
     typer.echo(f"minigpt: {message}", err=True)
     sys.exit(code)
+
+
+def prepare() -> None:
+    """Make the home; only once the input is known to be right, and before Prefect is imported."""
+    from tasks.servers import prepare
+
+    prepare()
 
 
 def tracking_of(uri: str | None, experiment: str | None, run_name: str | None = None) -> "Tracking":
@@ -70,11 +79,14 @@ def run(
 ) -> None:
     """Pretrain a model: corpus, tokens, windows, training, evaluation, samples, report."""
     from flows import config as configs
+
+    config = configs.load(preset, overrides)
+    tracking = tracking_of(uri, experiment, run_name)
+    prepare()
     from flows.running import run_flow
     from tasks.report import summary_lines
 
-    config = configs.load(preset, overrides)
-    result = run_flow(config, tracking_of(uri, experiment, run_name), quiet=as_json)
+    result = run_flow(config, tracking, quiet=as_json)
     typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
     sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
 
@@ -88,10 +100,11 @@ def rerun(
     experiment: Experiment = None,
 ) -> None:
     """Run a run again from what it recorded, and say whether it is the same to the bit."""
+    tracking = tracking_of(uri, experiment)
+    prepare()
     from flows.rerunning import recorded_run
     from flows.running import run_flow
 
-    tracking = tracking_of(uri, experiment)
     recorded = recorded_run(tracking, run)
     result = run_flow(recorded.config(overrides), tracking, quiet=as_json)
     comparison = recorded.compare(tracking, result)
@@ -182,14 +195,19 @@ def schedule(
 ) -> None:
     """Run a preset on a schedule, for as long as this command runs."""
     from flows import config as configs
+
+    config = configs.load(preset, overrides)
+    tracking = tracking_of(uri, experiment)
+    prepare()
     from flows import deployments
 
-    deployments.schedule(configs.load(preset, overrides), cron, tracking_of(uri, experiment))
+    deployments.schedule(config, cron, tracking)
 
 
 @app.command()
 def ui() -> None:
     """Show both UIs, MLflow's and Prefect's, on the loopback interface until Ctrl-C."""
+    prepare()
     from flows.running import tell
     from tasks import uis
 

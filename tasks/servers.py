@@ -47,8 +47,9 @@ def folder() -> Path:
     return home() / "prefect"
 
 
-def prepare_environment() -> None:
-    """Put Prefect's settings in place; it reads them once, when it is imported."""
+def prepare() -> None:
+    """Put Prefect's settings and home in place; it reads them once, when it is imported."""
+    folder().mkdir(parents=True, exist_ok=True)
     for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(folder())}.items():
         os.environ.setdefault(name, value)
 
@@ -93,7 +94,6 @@ def prefect_server() -> Iterator[Server]:
         os.environ.setdefault("PREFECT_UI_URL", theirs.removesuffix("/api"))
         yield Server(theirs.removesuffix("/api"))
         return
-    folder().mkdir(parents=True, exist_ok=True)
     with (folder() / "users.lock").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         server = _running_or_new()

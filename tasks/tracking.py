@@ -65,6 +65,8 @@ def client_of(tracking: Tracking) -> MlflowClient:
     """A client that gives up on a dead server within seconds instead of minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    if tracking.is_local:
+        Path((tracking.tracking_uri or "").removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     return MlflowClient(tracking.tracking_uri)
@@ -199,10 +201,9 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
         client.log_metric(run.run_id, key, value, step=manifest["state"]["step"], model_id=model.model_id)
 
 
-def finish(run: Run, mlflow_status: str, tags: Mapping[str, str] | None = None) -> None:
+def finish(run: Run, mlflow_status: str, tags: Mapping[str, str]) -> None:
     """Close the run as FINISHED, FAILED or KILLED."""
-    if tags:
-        set_tags(run, tags)
+    set_tags(run, tags)
     client_of(run.tracking).set_terminated(run.run_id, mlflow_status)
 
 
@@ -212,10 +213,10 @@ def closing(run: Run) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        finish(run, "FAILED", {"minigpt.error": str(error)[:500]})
+        finish(run, "FAILED", {"minigpt.status": "failed", "minigpt.error": str(error)[:500]})
         raise
     except BaseException:
-        finish(run, "KILLED")
+        finish(run, "KILLED", {"minigpt.status": "interrupted"})
         raise
 
 

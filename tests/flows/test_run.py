@@ -1,0 +1,174 @@
+"""`minigpt run`, `rerun`, `compare`, `runs` and `sample` as a user calls them, on real servers and stores."""
+
+import json
+import math
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from minigpt import checkpoint, journal
+
+KEYS = {
+    "run_id", "flow_run_id", "status", "steps", "training_seconds", "tokens_per_second", "train_loss", "val_loss",
+    "perplexity", "bits_per_byte", "best_step", "best_val_loss", "overfitting_since_step", "parameters",
+    "corpus_sha256", "weights_sha256", "curve_sha256", "cost", "samples", "run_dir",
+}  # fmt: skip
+TASKS = ["corpus download", "evaluation", "report", "run opening", "sample generation", "tokenization", "train/val split", "training"]  # fmt: skip  # noqa: E501
+
+
+def test_the_result_holds_what_scripts_rely_on(smoke: dict[str, Any]) -> None:
+    assert set(smoke) >= KEYS
+    assert smoke["status"] == "completed"
+    assert smoke["steps"] == 60
+    assert smoke["perplexity"] == pytest.approx(math.exp(smoke["val_loss"]))
+    assert set(smoke["cost"]) == {"quoted", "actual"}
+    assert 0 < smoke["training_seconds"] < 60
+
+
+def test_the_digests_are_those_of_the_files(smoke: dict[str, Any]) -> None:
+    folder = Path(smoke["run_dir"])
+    records = journal.read(folder / "journal.jsonl")
+    assert [step for step, _ in journal.curve(records)] == list(range(1, 61))
+    assert journal.curve_sha256(journal.curve(records)) == smoke["curve_sha256"]
+    model, _ = checkpoint.load(folder / "checkpoints" / "last-0000060")
+    assert checkpoint.weights_sha256(checkpoint.weights_of(model)) == smoke["weights_sha256"]
+
+
+def test_every_step_of_the_card_is_a_final_task_of_one_flow_run(smoke: dict[str, Any], workplace: Any) -> None:
+    with sqlite3.connect(workplace.home / "prefect" / "prefect.db") as database:
+        rows = database.execute(
+            "select name, state_type from task_run where replace(flow_run_id, '-', '') = ?",
+            [smoke["flow_run_id"].replace("-", "")],
+        ).fetchall()
+        flow_state = database.execute(
+            "select state_type from flow_run where replace(id, '-', '') = ?", [smoke["flow_run_id"].replace("-", "")]
+        ).fetchone()
+    assert sorted(name.rpartition("-")[0] for name, _ in rows) == TASKS
+    assert {state for _, state in rows} == {"COMPLETED"}
+    assert flow_state == ("COMPLETED",)
+
+
+def test_nothing_of_ours_is_left_running(smoke: dict[str, Any], workplace: Any) -> None:
+    assert workplace.processes() == []
+
+
+def test_a_rerun_is_identical_and_reuses_all_but_the_training(smoke: dict[str, Any], workplace: Any) -> None:
+    again = workplace.json("rerun", smoke["run_id"])
+    assert again["run_id"] != smoke["run_id"]
+    assert again["rerun"]["identical"]
+    assert again["curve_sha256"] == smoke["curve_sha256"]
+    assert again["weights_sha256"] == smoke["weights_sha256"]
+    assert len(list((workplace.home / "cache" / "tokens").glob("[!.]*"))) == 1
+    assert len(list((workplace.home / "cache" / "windows").glob("[!.]*"))) == 1
+
+
+def test_a_rerun_with_another_seed_says_where_it_differs(smoke: dict[str, Any], workplace: Any) -> None:
+    done = workplace.run("rerun", smoke["run_id"], "--set", "seed=7")
+    assert done.returncode == 3
+    assert "from step 1" in done.stdout
+    assert "config.seed: was 123, is 7" in done.stdout
+    compared = workplace.run("compare", smoke["run_id"], "latest")
+    assert "seed" in compared.stdout
+    assert "learning_rate" not in compared.stdout
+
+
+def test_evaluating_and_sampling_more_often_change_no_weight(smoke: dict[str, Any], workplace: Any) -> None:
+    settings = ("evaluation.every_steps=10", "sampling.every_steps=7", "training.checkpoint_every_steps=null")
+    again = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)))
+    assert again["weights_sha256"] == smoke["weights_sha256"]
+    assert again["curve_sha256"] == smoke["curve_sha256"]
+
+
+def test_the_best_checkpoint_writes(smoke: dict[str, Any], workplace: Any) -> None:
+    arguments = ("sample", smoke["run_id"], "--prompt", "The ", "--max-new-tokens", "20", "--seed", "5")
+    first, second = workplace.run(*arguments), workplace.run(*arguments)
+    assert first.returncode == 0
+    assert first.stdout.startswith("The ")
+    assert first.stdout == second.stdout
+
+
+@pytest.fixture(scope="module")
+def place_without_runs(new_workplace: Callable[[], Any]) -> Any:
+    """A workplace with texts that no run can use."""
+    place = new_workplace()
+    texts = {"empty.txt": b"", "latin1.txt": b"caf\xe9", "short.txt": b"short\ntext\n" * 9, "spaces.txt": b" " * 10**6}
+    texts["same.txt"] = b"the same line\n" * 500
+    for name, data in texts.items():
+        (place.folder / name).write_bytes(data)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nothing"], "neither a file nor one of the presets"),
+        (["run", "smoke", "--set", "model.heads=3"], "heads 3 does not divide width 32"),
+        (["run", "smoke", "--set", "corpus.source=missing.txt"], "missing.txt is not there"),
+        (["run", "smoke", "--set", "corpus.source=empty.txt"], "is empty"),
+        (["run", "smoke", "--set", "corpus.source=latin1.txt"], "not UTF-8 from byte 3 on"),
+        (["run", "smoke", "--set", "corpus.source=short.txt"], "leaves one side of 99 characters empty"),
+        (["run", "smoke", "--set", "corpus.source=same.txt"], "vocabulary_size asks for 300"),
+        (["run", "smoke", "--set", "corpus.source=spaces.txt"], "white space characters in a row from byte 0"),
+        (["run", "smoke", "--set", "corpus.source=http://user:secret@127.0.0.1:9/x"], "http://127.0.0.1:9/x cannot"),
+        (["run", "verdict", "--set", "corpus.source=short.txt"], "corpus.sha256=null"),
+        (["run", "smoke", "--set", "model.context_length=7000"], "context_length 7000 exceeds"),
+        (["run", "smoke", "--set", "sampling.prompt=" + "word " * 99], "the context holds 1 to 32"),
+        (["run", "smoke", "--tracking-uri", "http://127.0.0.1:9"], "no MLflow server answers"),
+        (["rerun", "0000"], "there is no run"),
+        (["sample", "0000", "--prompt", "x"], "there is no run"),
+        (["estimate"], "estimate needs"),
+        (["schedule", "smoke", "--cron", "every day"], "is no cron expression"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence_and_exit_2(arguments: list[str], words: str, place_without_runs: Any) -> None:
+    place = place_without_runs
+    done = place.run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "secret" not in done.stderr
+    assert not list(place.home.glob("runs/*"))
+    assert place.processes() == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_a_checkpoint_and_no_process(
+    how: signal.Signals, new_workplace: Callable[[], Any]
+) -> None:
+    place = new_workplace()
+    command = place.command("run", "smoke", "--set", "training.max_steps=1000000")
+    with subprocess.Popen(command, cwd=place.folder, env=place.environment(), start_new_session=True) as process:
+        deadline = time.monotonic() + 90
+        while not list(place.home.glob("runs/*/checkpoints/last-*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(how)
+        assert process.wait(60) == 1
+    assert place.processes() == []
+    runs = json.loads(place.run("runs", "--json").stdout)
+    assert [run["status"] for run in runs] == ["interrupted"]
+    (folder,) = place.home.glob("runs/*")
+    (end,) = journal.of_kind(journal.read(folder / "journal.jsonl"), "end")
+    assert end["status"] == "interrupted"
+    assert checkpoint.newest(folder / "checkpoints", "last") is not None
+
+
+def test_a_killed_command_leaves_no_process(new_workplace: Callable[[], Any]) -> None:
+    place = new_workplace()
+    command = place.command("run", "smoke", "--set", "training.max_steps=1000000")
+    with subprocess.Popen(command, cwd=place.folder, env=place.environment()) as process:
+        deadline = time.monotonic() + 90
+        while not list(place.home.glob("runs/*/checkpoints/last-*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.kill()
+    _, alive = psutil.wait_procs(place.processes(), timeout=30)
+    assert alive == []

@@ -1,0 +1,131 @@
+"""A run tracked to a real MLflow server, read back from another directory by a client that knows only its address."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from minigpt import checkpoint, journal
+from minigpt.generation import complete
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A tracking server that keeps and serves artifacts itself."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", str(folder / "files")]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{url}/health", timeout=5).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.3)
+        yield url
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def result(server: str, workplace: Any) -> dict[str, Any]:
+    found: dict[str, Any] = workplace.json("run", "smoke", "--tracking-uri", server)
+    return found
+
+
+@pytest.fixture(scope="module")
+def client(
+    server: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch
+) -> MlflowClient:
+    monkeypatch_module.chdir(tmp_path_factory.mktemp("elsewhere"))
+    return MlflowClient(server)
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+def test_params_tags_and_dataset_are_there(client: MlflowClient, result: dict[str, Any]) -> None:
+    run = client.get_run(result["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.learning_rate"] == "0.003"
+    assert run.data.params["corpus.sha256"] == result["corpus_sha256"]
+    assert run.data.params["environment.threads"] == "1"
+    assert run.data.tags["prefect.flow_run_id"] == result["flow_run_id"]
+    assert run.data.tags["minigpt.weights_sha256"] == result["weights_sha256"]
+    assert {"mlflow.source.git.commit", "minigpt.git_dirty", "minigpt.packages"} <= set(run.data.tags)
+    (dataset,) = run.inputs.dataset_inputs
+    assert result["corpus_sha256"].startswith(dataset.dataset.digest)
+
+
+def test_every_point_of_the_journal_is_there_once(client: MlflowClient, result: dict[str, Any]) -> None:
+    records = journal.read(Path(result["run_dir"]) / "journal.jsonl")
+    for key, kind, field in [
+        ("loss/train_step", "step", "loss"),
+        ("optimizer/gradient_norm", "step", "gradient_norm"),
+        ("optimizer/learning_rate", "step", "learning_rate"),
+        ("throughput/tokens_per_second", "step", "tokens_per_second"),
+        ("loss/train", "evaluation", "train_loss"),
+        ("loss/val", "evaluation", "val_loss"),
+        ("bits_per_byte/val", "evaluation", "val_bits_per_byte"),
+    ]:
+        history = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(result["run_id"], key)]
+        expected = [(r["step"], r[field], r["time_ms"]) for r in journal.of_kind(records, kind)]
+        assert sorted(history) == expected, key
+
+
+def test_results_quote_and_bill_are_there(client: MlflowClient, result: dict[str, Any]) -> None:
+    metrics = client.get_run(result["run_id"]).data.metrics
+    assert metrics["final/perplexity"] == result["perplexity"]
+    assert metrics["best/val_loss"] == result["best_val_loss"]
+    assert metrics["best/step"] == result["best_step"]
+    for part, keys in {"quote": result["cost"]["quoted"]["bill"], "bill": result["cost"]["actual"]}.items():
+        for key in ("seconds", "usd", "kwh", "co2_kg"):
+            assert metrics[f"{part}/{key}"] == pytest.approx(keys[key])
+
+
+def test_files_are_there_and_the_best_checkpoint_writes(
+    client: MlflowClient, result: dict[str, Any], tmp_path: Path
+) -> None:
+    names = {entry.path for entry in client.list_artifacts(result["run_id"])}
+    assert names >= {"config.yaml", "facts.json", "corpus.txt", "journal.jsonl", "loss.png", "perplexity.png"}
+    assert names >= {"report.md", "result.json", "checkpoints"}
+    folder = Path(client.download_artifacts(result["run_id"], "checkpoints/best", str(tmp_path)))
+    model, tokenizer = checkpoint.load(folder)
+    assert complete(model, tokenizer, "The ", 5).startswith("The ")
+
+
+def test_each_checkpoint_is_a_logged_model_with_its_metrics(client: MlflowClient, result: dict[str, Any]) -> None:
+    experiment = client.get_run(result["run_id"]).info.experiment_id
+    models = [m for m in client.search_logged_models([experiment]) if m.source_run_id == result["run_id"]]
+    assert sorted(model.name.partition("-")[0] for model in models) == ["best", "last"]
+    assert all(any(metric.key.endswith("val_loss") for metric in model.metrics) for model in models)
+
+
+def test_a_rerun_needs_nothing_but_the_server(
+    server: str, result: dict[str, Any], new_workplace: Callable[[], Any]
+) -> None:
+    again = new_workplace().json("rerun", result["run_id"], "--tracking-uri", server)
+    assert again["rerun"]["identical"]
