@@ -1,0 +1,91 @@
+"""Costs against published tables (shared/ORACLES.md, section Arithmetic)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigpt import cost
+from minigpt.cost import CostConfig
+from minigpt.errors import InputError
+
+SIZES = [(768, 12), (1024, 24), (1280, 36), (1600, 48)]
+
+
+@pytest.mark.parametrize(
+    ("qkv_bias", "tied", "expected"),
+    [
+        (True, True, [124_439_808, 354_823_168, 774_030_080, 1_557_611_200]),
+        (False, False, [163_009_536, 406_212_608, 838_220_800, 1_637_792_000]),
+    ],
+)
+def test_parameters_of_gpt2(qkv_bias: bool, tied: bool, expected: list[int]) -> None:
+    found = [cost.parameter_count(50_257, 1024, c, n, qkv_bias=qkv_bias, tied_head=tied) for c, n in SIZES]
+    assert found == expected
+
+
+def test_parameters_of_the_other_forms() -> None:
+    assert cost.parameter_count(50_257, 1024, 768, 12, qkv_bias=False, tied_head=True) == 124_412_160
+    assert cost.parameter_count(50_257, 1024, 768, 12, qkv_bias=False, tied_head=True, bias=False) == 124_337_664
+    assert cost.parameter_count(50_257, 256, 768, 12, qkv_bias=False, tied_head=False) == 162_419_712
+
+
+def test_flops_of_a_sequence_in_both_ways() -> None:
+    assert cost.flops_per_sequence_by_product(50_257, 1024, 768, 12) == 874_944_921_600
+    assert 1024 * cost.flops_per_token_palm(123_551_232, 12, 12, 64, 1024) == 875_062_886_400
+
+
+@pytest.mark.parametrize(
+    ("parameters", "flops"), [(125.2e6, 2.25e20), (1.32e9, 2.38e21), (12.85e9, 2.31e22), (174.6e9, 3.14e23)]
+)
+def test_gpt3_table_d1(parameters: float, flops: float) -> None:
+    assert float(f"{cost.flops_per_token_6n(parameters) * 300e9:.2e}") == flops
+
+
+def test_mfu_of_palm() -> None:
+    with_attention = cost.flops_per_token_palm(540e9, 118, 48, 256, 2048)
+    assert cost.mfu(238.3e3, with_attention, 6144, 275e12) == pytest.approx(0.462, abs=5e-4)
+    assert cost.mfu(238.3e3, cost.flops_per_token_6n(540e9), 6144, 275e12) == pytest.approx(0.457, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "hours", "tonnes"),
+    [("7b", 184_320, 31.22), ("13b", 368_640, 62.44), ("34b", 1_038_336, 153.90), ("70b", 1_720_320, 291.42)],
+)
+def test_llama_2_hours_and_carbon(name: str, hours: float, tonnes: float) -> None:
+    run = cost.published_run(f"llama-2-{name}")
+    assert run.device_hours == hours
+    assert run.bill().co2_kg / 1000 == pytest.approx(tonnes, abs=0.01)
+
+
+def test_llama_2_in_all_and_in_money() -> None:
+    assert sum(run.bill().co2_kg for run in cost.PUBLISHED.values()) / 1000 == pytest.approx(539, abs=0.5)
+    assert cost.published_run("llama-2-7b").bill().usd == pytest.approx(691_200)
+    with pytest.raises(InputError, match="llama-2-7b"):
+        cost.published_run("llama-9")
+
+
+def test_chinchilla_tokens() -> None:
+    assert cost.chinchilla_tokens(124e6) == pytest.approx(2.292e9, rel=1e-3)
+
+
+@given(st.floats(0, 1e9), st.integers(1, 64))
+def test_a_bill_is_linear_in_time_and_devices(seconds: float, devices: int) -> None:
+    one, many = cost.bill(seconds, CostConfig()), cost.bill(seconds, CostConfig(), devices)
+    assert many.usd == pytest.approx(devices * one.usd)
+    assert many.co2_kg == pytest.approx(many.kwh * cost.GRID_KG_PER_KWH)
+
+
+@given(st.lists(st.floats(1e-4, 1e3), min_size=1), st.integers(1, 10**6), st.floats(0, 1e4))
+def test_a_quote_lies_in_its_range(step_seconds: list[float], steps: int, other: float) -> None:
+    quote = cost.quote(
+        parameters=1,
+        flops_per_token=6.0,
+        flops_formula=cost.SIX_N_FORMULA,
+        step_seconds=step_seconds,
+        steps=steps,
+        tokens_per_step=2,
+        other_seconds=other,
+        config=CostConfig(),
+    )
+    assert quote.seconds_low < quote.seconds < quote.seconds_high
+    assert quote.bill.seconds == quote.seconds

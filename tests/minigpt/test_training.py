@@ -1,0 +1,108 @@
+"""The loop: pure in its step, equal after a resume, and stopped by a loss that is no number."""
+
+import math
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from minigpt import checkpoint, tokenizer
+from minigpt.dataset import TOKEN_DTYPE, Windows
+from minigpt.errors import InputError
+from minigpt.model import GPT, ModelConfig, build
+from minigpt.randomness import stream
+from minigpt.training import (
+    DivergedError,
+    TrainingConfig,
+    check_batch_size,
+    learning_rate_at,
+    make_optimizer,
+    train,
+)
+
+MODEL = ModelConfig(context_length=16, width=16, heads=2, layers=2, dropout=0.2)
+TOKENS = torch.randint(64, (2000,), generator=stream(1, "tokens")).numpy().astype(TOKEN_DTYPE)
+WINDOWS = Windows(TOKENS, 16, 16)
+CONFIG = TrainingConfig(batch_size=4, max_steps=30, warmup_steps=5, learning_rate=1e-2)
+
+
+def new() -> tuple[GPT, torch.optim.Optimizer]:
+    model = build(MODEL, 64, seed=3)
+    return model, make_optimizer(model, CONFIG)
+
+
+def digest(model: GPT) -> str:
+    return checkpoint.weights_sha256(checkpoint.weights_of(model))
+
+
+def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers() -> None:
+    (first, a), (second, b) = new(), new()
+    curve = [metrics.loss for metrics in train(first, a, WINDOWS, CONFIG, seed=3)]
+    other = []
+    for metrics in train(second, b, WINDOWS, CONFIG, seed=3):
+        other.append(metrics.loss)
+        torch.rand(7)  # somebody else's use of the global generator
+        np.random.rand(7)
+    assert [loss.hex() for loss in curve] == [loss.hex() for loss in other]
+    assert digest(first) == digest(second)
+    assert curve[-1] < curve[0]
+
+
+@pytest.mark.parametrize("stop", [1, 7, 20])
+def test_a_resumed_run_has_the_same_bits(stop: int, tmp_path: Path) -> None:
+    whole, optimizer = new()
+    losses = [metrics.loss for metrics in train(whole, optimizer, WINDOWS, CONFIG, seed=3)]
+    vocabulary = tmp_path / "vocabulary"
+    tokenizer.train("a b c " * 9, 257).save(vocabulary)
+    first, optimizer = new()
+    list(islice(train(first, optimizer, WINDOWS, CONFIG, seed=3), stop))
+    checkpoint.save(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizer)
+    second, optimizer = new()
+    with torch.no_grad():
+        for weight in second.parameters():
+            weight.zero_()
+    assert checkpoint.load_weights(tmp_path / "last-1", second) == {"step": stop}
+    checkpoint.load_optimizer(tmp_path / "last-1", optimizer)
+    rest = [metrics.loss for metrics in train(second, optimizer, WINDOWS, CONFIG, seed=3, after_step=stop)]
+    assert [loss.hex() for loss in rest] == [loss.hex() for loss in losses[stop:]]
+    assert digest(second) == digest(whole)
+
+
+def test_accumulated_batches_are_one_large_batch() -> None:
+    no_dropout = MODEL.model_copy(update={"dropout": 0.0})
+    losses = []
+    for batch_size, passes in ((8, 1), (2, 4)):
+        config = CONFIG.model_copy(update={"batch_size": batch_size, "gradient_accumulation_steps": passes})
+        model = build(no_dropout, 64, seed=3)
+        windows = Windows(TOKENS[: 16 * 32 + 1], 16, 16)
+        losses.append([m.loss for m in train(model, make_optimizer(model, config), windows, config, seed=3)])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "middle", "last"), [("constant", 1.0, 1.0), ("cosine", 0.55, 0.1), ("warmup_stable_decay", 1.0, 0.1)]
+)
+def test_the_learning_rate_rises_and_falls(schedule: str, middle: float, last: float) -> None:
+    config = TrainingConfig.model_validate(
+        {"max_steps": 210, "warmup_steps": 10, "learning_rate": 2.0, "schedule": schedule}
+    )
+    assert [learning_rate_at(step, config) for step in (1, 5, 10)] == pytest.approx([0.2, 1.0, 2.0])
+    assert learning_rate_at(110, config) == pytest.approx(2 * middle)
+    assert learning_rate_at(210, config) == pytest.approx(2 * last)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
+    model, optimizer = new()
+    with torch.no_grad():
+        model.head.weight[0, 0] = math.nan
+    before = digest(model)
+    with pytest.raises(DivergedError, match="step 1"):
+        next(train(model, optimizer, WINDOWS, CONFIG, seed=3))
+    assert digest(model) == before
+
+
+def test_more_windows_in_a_batch_than_there_are_is_refused() -> None:
+    with pytest.raises(InputError, match="batch_size 9 exceeds the 8 training windows"):
+        check_batch_size(9, 8)
