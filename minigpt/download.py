@@ -18,7 +18,6 @@ from minigpt.errors import InputError
 from minigpt.store import sync
 
 MAX_REDIRECTS = 5
-CHUNK_BYTES = 1 << 16
 
 
 class DownloadError(InputError):
@@ -73,7 +72,7 @@ def _fetch(address: str, temporary: Path, max_bytes: int, timeout_seconds: float
     try:
         with _response(address, timeout_seconds) as response, temporary.open("wb") as file:
             expected = _expected_bytes(response, shown, max_bytes)
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            for chunk in response.iter_raw():  # as it arrives, so that a drip is seen
                 size += len(chunk)
                 if size > max_bytes:
                     raise _too_large(shown, size, max_bytes)
