@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install run test slow lint types lock system ui clean
+.PHONY: install run test slow parity lint types lock system ui clean
 
 install: $(INSTALLED)
 
@@ -24,6 +24,15 @@ test: install
 
 slow: install
 	$(BIN)/python -m pytest -m slow
+
+# Against the book's own code, in an environment of its own that borrows torch and minigpt from .venv.
+parity: install
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r tests/parity/requirements.txt
+	$(BIN)/python -c 'import site; print("import site; site.addsitedir(" + repr(site.getsitepackages()[0]) + ")")' \
+		> $$(.venv-parity/bin/python -c 'import site; print(site.getsitepackages()[0])')/borrowed.pth
+	.venv-parity/bin/python -m pytest tests/parity/check_book.py
 
 lint: install
 	$(BIN)/ruff check .
@@ -47,4 +56,4 @@ lock: install
 		--no-emit-package torch --no-header --quiet --output-file requirements.lock
 
 clean:
-	rm -rf .venv .minigpt build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-parity .minigpt build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
