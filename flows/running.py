@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from flows.config import RunConfig
 from tasks.report import Result
@@ -44,7 +44,8 @@ def prefect() -> Iterator[Server]:
 def run_flow(config: RunConfig, tracking: Tracking, quiet: bool) -> Result:
     """The result of one run; what went wrong in a task is raised here."""
     tell(quiet)
-    with prefect() as server:
+    # Standard output is the result's alone, whatever a library may say.
+    with redirect_stdout(sys.stderr), prefect() as server:
         from flows.pretraining import TASK_RUNS, pretrain
         from flows.settling import drain, wait_for_final_states
 

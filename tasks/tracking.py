@@ -62,7 +62,8 @@ class Run:
 
 
 def client_of(tracking: Tracking) -> MlflowClient:
-    """A client that gives up on a dead server within seconds instead of minutes."""
+    """A client that gives up on a dead server within seconds instead of minutes, and prints nothing."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     if tracking.is_local:
