@@ -46,7 +46,7 @@ HARDWARE = {
     "h100": Hardware(
         6.88, 700.0, 9.89e14, "AWS p5.48xlarge / 8, on demand since June 2025; NVIDIA H100 SXM data sheet"
     ),
-    "tpu-v4": Hardware(3.22, 192.0, 2.75e14, "GCP on demand, us-central2; Jouppi et al. 2023 (mean power of a chip)"),
+    "tpu-v4": Hardware(3.22, 192.0, 2.75e14, "GCP on demand, us-central2; Cloud TPU v4 docs (maximum power)"),
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import mlflow.exceptions
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
 from minigpt.corpus import Corpus
 from minigpt.errors import InputError
@@ -198,6 +198,7 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
         },
     )
     client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, manifest["state"]["step"])])
     for key, value in metrics.items():
         client.log_metric(run.run_id, key, value, step=manifest["state"]["step"], model_id=model.model_id)
 
