@@ -107,14 +107,22 @@ def named(checkpoints: Path, prefix: str, step: int) -> Path:
     return checkpoints / f"{prefix}-{step:07d}"
 
 
+def step_of(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
+
+
+def _all(checkpoints: Path, prefix: str) -> list[Path]:
+    found = (path for path in checkpoints.glob(f"{prefix}-*") if re.fullmatch(rf"{prefix}-\d+", path.name))
+    return sorted(found, key=step_of)
+
+
 def newest(checkpoints: Path, prefix: str) -> Path | None:
     """The newest whole checkpoint of that prefix; broken ones are passed over."""
-    found = sorted((p for p in checkpoints.glob(f"{prefix}-*") if re.search(r"-\d+$", p.name)), reverse=True)
-    return next((folder for folder in found if read_folder(folder) is not None), None)
+    return next((folder for folder in reversed(_all(checkpoints, prefix)) if read_folder(folder) is not None), None)
 
 
 def prune(checkpoints: Path, prefix: str, keep: Path) -> None:
     """Delete the older checkpoints of that prefix."""
-    for folder in checkpoints.glob(f"{prefix}-*"):
-        if folder.name < keep.name:
+    for folder in _all(checkpoints, prefix):
+        if step_of(folder) < step_of(keep):
             shutil.rmtree(folder)

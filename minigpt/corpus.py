@@ -30,6 +30,8 @@ class CorpusConfig(Part):
     """python-topics (the language reference that every CPython carries), a file's path, or an http(s) address."""
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     """Digest that the text must have; null accepts any, and the run records which it was."""
+    private_hosts: tuple[str, ...] = ()
+    """Names of hosts that the address may lead to although they are inside a private network."""
     max_bytes: int = Field(1_000_000_000, ge=1, le=10**12)
     """Longest text that is accepted, in bytes."""
 
@@ -53,7 +55,13 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
     """Bring the text's bytes to `destination`; the result is their sha256. On an error nothing is left there."""
     source = config.source
     if source.startswith(("http://", "https://")):
-        return download(source, destination, max_bytes=config.max_bytes, sha256=config.sha256)
+        return download(
+            source,
+            destination,
+            max_bytes=config.max_bytes,
+            sha256=config.sha256,
+            private_hosts=config.private_hosts,
+        )
     if source == PYTHON_TOPICS:
         data = python_topics()
         check_digest(hashlib.sha256(data).hexdigest(), config.sha256, source)

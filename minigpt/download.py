@@ -1,16 +1,17 @@
-"""Downloads with bounds: bytes, time, redirects and a digest; whole or not there.
+"""Downloads with bounds: bytes, time, redirects, where they may lead, and a digest; whole or not there.
 
 Retrying is left to the caller, who learns from the error whether it can help.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import socket
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx
 
@@ -30,10 +31,15 @@ class DownloadError(InputError):
 
 def public_address(address: str) -> str:
     """An address without user, password, query and fragment; a path as it is."""
-    if "://" not in address:
+    scheme, separator, rest = address.partition("://")
+    if not separator:
         return address
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        rest = rest[authority.rindex("@") + 1 :]
+    elif re.search(r":\D", authority.rpartition("]")[2] + ":"):  # no port: a password with an unescaped / ? or #
+        rest = rest.rpartition("@")[2]
+    return f"{scheme}://{re.split('[?#]', rest, maxsplit=1)[0]}"
 
 
 def download(
@@ -42,67 +48,78 @@ def download(
     *,
     max_bytes: int,
     sha256: str | None,
+    private_hosts: Collection[str] = (),
     timeout_seconds: float = 20.0,
     deadline_seconds: float = 600.0,
 ) -> str:
     """Fetch `address` into the file `destination` and return its sha256.
 
+    private_hosts may be asked although their numbers are private;
     timeout_seconds bounds each wait for the other side, deadline_seconds the whole; on an error nothing is left.
     """
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.incomplete")
+    shown = public_address(address)
     try:
-        deadline = time.monotonic() + deadline_seconds
-        found = _fetch(address, temporary, max_bytes, timeout_seconds, deadline)
+        fetching = _fetch(address, temporary, max_bytes, timeout_seconds, frozenset(private_hosts))
+        found = asyncio.run(asyncio.wait_for(fetching, deadline_seconds))
         if sha256 is not None and found != sha256:
             raise DownloadError(
-                f"{public_address(address)} has sha256 {found}, and {sha256} is pinned; "
+                f"{shown} has sha256 {found}, and {sha256} is pinned; "
                 "give the pinned text, or accept this one with corpus.sha256=null",
                 transient=False,
             )
         sync(temporary)
         temporary.rename(destination)
+    except TimeoutError:
+        raise DownloadError(
+            f"{shown} was too slow: not whole after {deadline_seconds:g} seconds; try again later", transient=True
+        ) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise DownloadError(f"{shown} is no address ({error}); give http://HOST/PATH", transient=False) from None
+    except httpx.HTTPError as error:
+        reason = type(error).__name__
+        raise DownloadError(
+            f"{shown} cannot be fetched ({reason}); check it, or try again later", transient=True
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
     return found
 
 
-def _fetch(address: str, temporary: Path, max_bytes: int, timeout_seconds: float, deadline: float) -> str:
+async def _fetch(
+    address: str, temporary: Path, max_bytes: int, timeout_seconds: float, private_hosts: Collection[str]
+) -> str:
     shown = public_address(address)
     digest, size = hashlib.sha256(), 0
-    try:
-        with _response(address, timeout_seconds) as response, temporary.open("wb") as file:
-            expected = _expected_bytes(response, shown, max_bytes)
-            for chunk in response.iter_raw():  # as it arrives, so that a drip is seen
+    async with _response(address, timeout_seconds, private_hosts) as response:
+        expected = _expected_bytes(response, shown, max_bytes)
+        with temporary.open("wb") as file:
+            async for chunk in response.aiter_raw():  # as it arrives, so that a drip is seen
                 size += len(chunk)
                 if size > max_bytes:
                     raise _too_large(shown, size, max_bytes)
-                if time.monotonic() > deadline:
-                    raise DownloadError(f"{shown} sent {size} bytes and was too slow; try again later", transient=True)
                 digest.update(chunk)
                 file.write(chunk)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = type(error).__name__
-        raise DownloadError(
-            f"{shown} cannot be fetched ({reason}); check it, or try again later", transient=True
-        ) from None
     if expected is not None and size != expected:
         raise DownloadError(f"{shown} sent {size} of the {expected} bytes that it told; try again", transient=True)
     return digest.hexdigest()
 
 
-@contextmanager
-def _response(address: str, timeout_seconds: float) -> Iterator[httpx.Response]:
+@asynccontextmanager
+async def _response(
+    address: str, timeout_seconds: float, private_hosts: Collection[str]
+) -> AsyncIterator[httpx.Response]:
     """The answer behind at most MAX_REDIRECTS redirects, each looked at before it is followed."""
-    shown, first = public_address(address), address
-    with httpx.Client(timeout=timeout_seconds, follow_redirects=False) as client:
+    shown, url, first = public_address(address), httpx.URL(address), httpx.URL(address)
+    async with httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False) as client:
         for _ in range(MAX_REDIRECTS + 1):
-            with client.stream("GET", address, headers={"Accept-Encoding": "identity"}) as response:
-                if not response.is_redirect:
+            await check_target(first, url, private_hosts)
+            async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
+                if not response.has_redirect_location:
                     _check_status(response, shown)
                     yield response
                     return
-                address = urljoin(address, response.headers["location"])
-                _check_redirect(first, address)
+                url = url.join(response.headers["location"])
     raise DownloadError(f"{shown} redirects more than {MAX_REDIRECTS} times; give the last address", transient=False)
 
 
@@ -116,30 +133,47 @@ def _check_status(response: httpx.Response, shown: str) -> None:
         raise DownloadError(f"{shown} answers compressed ({encoding}), which is not accepted", transient=False)
 
 
-def _check_redirect(first: str, target: str) -> None:
-    """Refuse a redirect out of the web, or from a public address to a private one."""
-    shown, scheme = public_address(target), urlsplit(target).scheme
-    if scheme not in ("http", "https"):
-        raise DownloadError(f"{public_address(first)} redirects to {scheme}:, which is not followed", transient=False)
-    address = _ip(target)
-    if address is not None and (address.is_link_local or (not address.is_global and _is_global(first))):
+async def check_target(first: httpx.URL, target: httpx.URL, private_hosts: Collection[str] = ()) -> None:
+    """Refuse what no redirect may leave the web for, and every host whose numbers are not for everybody.
+
+    This machine's own numbers, and those of a private network, may be asked where the address that the user gave
+    spells such a number (or localhost) itself; a name that turns out to stand for one, or a redirect, may not lead
+    there unless the host is allowed, and nothing else to a link-local number, behind which clouds keep their keys.
+    """
+    shown = public_address(str(target))
+    if target.scheme not in ("http", "https"):
         raise DownloadError(
-            f"{public_address(first)} redirects to the private address {shown}, which is not followed", transient=False
+            f"{public_address(str(first))} redirects to {target.scheme}:, not followed", transient=False
         )
+    if not target.host:
+        raise DownloadError(f"{shown} names no host; give http://HOST/PATH", transient=False)
+    if target.host in private_hosts:
+        return
+    spelt = first.host == target.host and _number(target.host) is not None
+    for ip in await _numbers(target):
+        if ip.is_link_local or (not ip.is_global and not spelt):
+            raise DownloadError(
+                f"{public_address(str(first))} leads to the private address {shown} ({ip}), which is not followed; "
+                f"allow it with corpus.private_hosts='[\"{target.host}\"]', or give a public address or a file",
+                transient=False,
+            )
 
 
-def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The host of an address, if it is written as a number (or as localhost)."""
-    host = urlsplit(address).hostname or ""
+def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         return None
 
 
-def _is_global(address: str) -> bool:
-    ip = _ip(address)
-    return ip is None or ip.is_global
+async def _numbers(url: httpx.URL) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """What the system makes of a host, other spellings of a number included; nothing if it does not know the name."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(url.host.rstrip("."), url.port or 0, type=socket.SOCK_STREAM)
+    except OSError:
+        return []  # connecting will say so, or a proxy knows it
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
 def _expected_bytes(response: httpx.Response, shown: str, max_bytes: int) -> int | None:

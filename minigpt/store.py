@@ -1,7 +1,7 @@
 """Files and folders that are either whole or not there.
 
 Everything is written under a temporary name, flushed to the disk and renamed. A cache entry is a folder named by the
-digest of all that it was made from; its manifest, with the digest of every file, is written last.
+digest of all that it was made from; its manifest, with the digest of every file and of itself, is written last.
 """
 
 import hashlib
@@ -58,6 +58,7 @@ def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dic
         facts = fill(temporary)
         files = sorted(path for path in temporary.iterdir() if path.is_file())
         manifest = {**facts, "files": {path.name: sha256_of_file(path) for path in files}}
+        manifest["sha256"] = sha256_of_value(manifest)
         for path in files:
             sync(path)
         write_whole(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
@@ -72,7 +73,10 @@ def read_folder(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder whose every file still has its digest; None if it is missing, cut short or changed."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        whole = all(sha256_of_file(folder / name) == digest for name, digest in manifest["files"].items())
+        facts = {key: value for key, value in manifest.items() if key != "sha256"}
+        whole = manifest["sha256"] == sha256_of_value(facts) and all(
+            sha256_of_file(folder / name) == digest for name, digest in manifest["files"].items()
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return manifest if whole else None

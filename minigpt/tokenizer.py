@@ -141,10 +141,10 @@ def pieces_of(text: str) -> Iterator[tuple[int, int]]:
     """Ranges of about PIECE_CHARACTERS that encode as the whole does.
 
     GPT-2's pattern ends a word wherever white space follows something else, and looks no further back than the word
-    it is in, so a cut there changes no token.
+    it is in, so a cut there changes no token. Python counts four separators as white space that the pattern does not.
     """
     start = 0
-    safe = re.compile(r"(?<=\S)(?=\s)")
+    safe = re.compile(r"(?<=[\S\x1c-\x1f])(?=[^\S\x1c-\x1f])")
     while start < len(text):
         cut = safe.search(text, start + PIECE_CHARACTERS)
         end = cut.start() if cut else len(text)

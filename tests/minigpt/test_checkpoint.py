@@ -1,5 +1,6 @@
 """Checkpoints, journal and cache: whole or not there, and every flipped bit found."""
 
+import os
 import random
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from minigpt import checkpoint, journal, store, tokenizer
 from minigpt.errors import InputError
@@ -59,6 +61,141 @@ def test_every_broken_file_is_found(saved: Path, name: str, damage: str) -> None
         (saved / name).write_bytes(b"" if damage == "empty" else data[: len(data) // 2])
     with pytest.raises(InputError, match="missing or damaged"):
         checkpoint.load(saved)
+
+
+def spoil(path: Path, data: bytes) -> None:
+    path.unlink()  # a linked file would change elsewhere too
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", [checkpoint.WEIGHTS, checkpoint.OPTIMIZER, tokenizer.TOKENIZER])
+def test_a_flipped_byte_is_found_at_fifty_places_of_each_file(saved: Path, name: str) -> None:
+    data = (saved / name).read_bytes()
+    source = random.Random(name)  # noqa: S311
+    for _ in range(50):
+        place = source.randrange(len(data))
+        spoil(saved / name, data[:place] + bytes([data[place] ^ source.randrange(1, 256)]) + data[place + 1 :])
+        with pytest.raises(InputError, match="missing or damaged"):
+            checkpoint.load(saved)
+    spoil(saved / name, data)
+    checkpoint.load(saved)
+
+
+def test_a_flipped_byte_of_the_manifest_is_found(saved: Path) -> None:
+    """Every byte of it; one in a key, a shape or a step counts as much as one in a weight."""
+    data, unnoticed = (saved / store.MANIFEST).read_bytes(), []
+    for place in range(len(data)):
+        (saved / store.MANIFEST).write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        if checkpoint.newest(saved.parent, "last") == saved:
+            unnoticed.append(place)
+    assert not unnoticed
+
+
+@pytest.mark.parametrize(
+    "pair", [(checkpoint.WEIGHTS, checkpoint.OPTIMIZER), (checkpoint.WEIGHTS, tokenizer.TOKENIZER)]
+)
+def test_swapped_files_are_found(saved: Path, pair: tuple[str, str]) -> None:
+    one, other = ((saved / name).read_bytes() for name in pair)
+    spoil(saved / pair[0], other)
+    spoil(saved / pair[1], one)
+    with pytest.raises(InputError, match="missing or damaged"):
+        checkpoint.load(saved)
+
+
+def test_weights_of_another_step_are_found(saved: Path) -> None:
+    other = build(MODEL, 257, seed=2)
+    checkpoint.save(checkpoint.named(saved.parent, "last", 3), other, saved / tokenizer.TOKENIZER, {"step": 3})
+    spoil(saved / checkpoint.WEIGHTS, (checkpoint.named(saved.parent, "last", 3) / checkpoint.WEIGHTS).read_bytes())
+    with pytest.raises(InputError, match="missing or damaged"):
+        checkpoint.load_weights(saved, other)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere is missing or damaged; choose another checkpoint"):
+        checkpoint.load(tmp_path / "nowhere")
+
+
+def test_the_newest_is_the_newest_whole_one(saved: Path) -> None:
+    place, model = saved.parent, build(MODEL, 257, seed=1)
+    for step in (3, 20):
+        checkpoint.save(checkpoint.named(place, "last", step), model, saved / tokenizer.TOKENIZER, {"step": step})
+    checkpoint.save(checkpoint.named(place, "best", 99), model, saved / tokenizer.TOKENIZER, {"step": 99})
+    for step in (20, 3, 2, 1):
+        folder = checkpoint.named(place, "last", step)
+        assert checkpoint.newest(place, "last") == folder
+        (folder / checkpoint.WEIGHTS).write_bytes(b"")
+    assert checkpoint.newest(place, "last") is None
+    assert checkpoint.newest(place / "nowhere", "last") is None
+
+
+def test_pruning_keeps_the_newer_ones_and_the_other_kind(saved: Path) -> None:
+    place, model = saved.parent, build(MODEL, 257, seed=1)
+    checkpoint.save(checkpoint.named(place, "best", 1), model, saved / tokenizer.TOKENIZER, {})
+    checkpoint.prune(place, "last", keep=saved)
+    assert sorted(path.name for path in place.glob("*-*")) == ["best-0000001", "last-0000002"]
+
+
+def test_the_order_of_checkpoints_is_that_of_their_steps(tmp_path: Path) -> None:
+    for step in (9_999_999, 10_000_000):
+        store.write_folder(checkpoint.named(tmp_path, "last", step), lambda _: {})
+    assert checkpoint.newest(tmp_path, "last") == checkpoint.named(tmp_path, "last", 10_000_000)
+
+
+def test_saving_again_replaces_the_checkpoint(saved: Path) -> None:
+    other = build(MODEL, 257, seed=2)
+    vocabulary = shutil.copyfile(saved / tokenizer.TOKENIZER, saved.parent / "copy")
+    checkpoint.save(saved, other, vocabulary, {"step": 2})
+    assert not (saved / checkpoint.OPTIMIZER).exists()
+    loaded, _ = checkpoint.load(saved)
+    assert checkpoint.weights_sha256(checkpoint.weights_of(loaded)) == digest(other)
+
+
+def digest(model: torch.nn.Module) -> str:
+    return checkpoint.weights_sha256(checkpoint.weights_of(model))
+
+
+def test_the_weights_digest_is_stable_and_sees_the_last_bit() -> None:
+    model = build(MODEL, 257, seed=1)
+    weights = checkpoint.weights_of(model)
+    assert checkpoint.weights_sha256(dict(reversed(weights.items()))) == digest(model) == digest(build(MODEL, 257, 1))
+    before = digest(model)
+    with torch.no_grad():
+        model.head.weight[0, 0] = torch.nextafter(model.head.weight[0, 0], torch.tensor(9.0))
+    assert digest(model) != before
+
+
+def test_the_weights_digest_sees_names_shapes_and_types() -> None:
+    zeros = torch.zeros(2, 3)
+    others = [{"b": zeros}, {"a": torch.zeros(3, 2)}, {"a": zeros.to(torch.int32)}, {"a": zeros, "b": zeros}]
+    digests = {checkpoint.weights_sha256(weights) for weights in [{"a": zeros}, *others]}
+    assert len(digests) == 5
+    strided = torch.arange(6.0).view(2, 3).t()
+    assert checkpoint.weights_sha256({"a": strided}) == checkpoint.weights_sha256({"a": strided.contiguous()})
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_tied_head_is_saved_once_and_comes_back_tied(tmp_path: Path, tied: bool) -> None:
+    tokenizer.train("a b c " * 9, 257).save(tmp_path / "vocabulary")
+    model = build(MODEL.model_copy(update={"tied_head": tied}), 257, seed=1)
+    assert ("head.weight" in checkpoint.weights_of(model)) != tied
+    checkpoint.save(tmp_path / "last-1", model, tmp_path / "vocabulary", {})
+    loaded, _ = checkpoint.load(tmp_path / "last-1")
+    assert (loaded.head.weight is loaded.token_embedding.weight) == tied
+    assert digest(loaded) == digest(model)
+
+
+def test_a_kill_while_saving_leaves_the_one_before_whole(saved: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from minigpt import checkpoint\n"
+        "model, _ = checkpoint.load(Path(sys.argv[1]))\n"
+        "checkpoint.link_or_copy = lambda *_: os.kill(os.getpid(), 9)  # when the weights are written\n"
+        "place = Path(sys.argv[1]).parent\n"
+        "checkpoint.save(checkpoint.named(place, 'last', 3), model, place / 'vocabulary', {'step': 3})"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(saved)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert killed.returncode == -9
+    assert checkpoint.newest(saved.parent, "last") == saved
+    checkpoint.load(saved)
 
 
 def test_nothing_temporary_is_left(saved: Path) -> None:

@@ -1,11 +1,14 @@
 """Boundary and windows: nothing spans both sides, every token is predicted once, and order is a pure function."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt import dataset
+from minigpt import dataset, tokenizer
 from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows, epoch_order
 from minigpt.errors import InputError
 
@@ -57,3 +60,138 @@ def test_an_epoch_reads_no_window_twice(windows: int, batch_size: int, seed: int
     read = [int(i) for step in steps for i in batch_indices(windows, batch_size, seed, step)]
     assert len(set(read)) == len(read) == windows // batch_size * batch_size
     assert read == epoch_order(windows, seed, epoch)[: len(read)].tolist()
+
+
+LINES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=2).map("\n".join)
+
+
+@given(LINES, st.floats(0.05, 0.95), st.sampled_from(["character", "line"]))
+def test_the_boundary_does_not_look_at_the_text_behind_it(text: str, fraction: float, kind: str) -> None:
+    """It is a function of the length and of the training side: another validation text moves nothing."""
+    config = SplitConfig.model_validate({"validation_fraction": fraction, "boundary": kind})
+    try:
+        cut = dataset.boundary(text, config)
+    except InputError:
+        with pytest.raises(InputError):
+            dataset.boundary(text, config)
+        return
+    assert dataset.boundary(text, config) == cut
+    assert dataset.boundary(text[:cut] + "\n" * (len(text) - cut), config) == cut
+    assert dataset.boundary(text[:cut] + "x" * (len(text) - cut), config) == cut
+
+
+@pytest.mark.parametrize(("text", "kind", "cut"), [("ab\ncd\nef", "line", 6), ("a" * 10, "character", 5)])
+def test_the_boundary_lies_at_the_fraction_or_at_the_next_line(text: str, kind: str, cut: int) -> None:
+    config = SplitConfig.model_validate({"validation_fraction": 0.5, "boundary": kind})
+    assert dataset.boundary(text, config) == cut
+
+
+@pytest.mark.parametrize("text", ["", "x", "a text of one line", "one line with its end\n", "old\rline\rends"])
+def test_a_text_without_a_line_in_the_middle_names_the_way_out(text: str) -> None:
+    with pytest.raises(InputError, match="use a longer corpus, another fraction, or boundary: character"):
+        dataset.boundary(text, SplitConfig())
+
+
+def test_another_validation_text_changes_no_vocabulary_and_no_training_window(tmp_path: Path) -> None:
+    text = "".join(f"Line {n} has words that come back, and {n * n}.\n" for n in range(200))
+    cut = dataset.boundary(text, SplitConfig())
+    found = []
+    for name, behind in (("a", text[cut:]), ("b", "qz" * (len(text) // 20) + "\n")):
+        whole = text[:cut] + behind.ljust(len(text) - cut, "q")[: len(text) - cut]
+        assert dataset.boundary(whole, SplitConfig()) == cut
+        vocabulary = tokenizer.train(whole[:cut], 300)
+        vocabulary.save(tmp_path / name)
+        windows = cut_windows(vocabulary.encode(whole[:cut]), "train", 16, SplitConfig())
+        val = cut_windows(vocabulary.encode(whole[cut:]), "val", 16, SplitConfig())
+        found.append(((tmp_path / name).read_bytes(), windows.digests(), val.digests()))
+    assert found[0][:2] == found[1][:2]
+    assert found[0][2] != found[1][2]
+
+
+@given(st.lists(st.text("ab \n", min_size=1, max_size=9), min_size=3, max_size=30))
+def test_no_window_spans_both_sides(lines: list[str]) -> None:
+    """Every window decodes to text of its own side."""
+    text = "\n".join(lines)
+    config = SplitConfig(validation_fraction=0.4, boundary="character")
+    try:
+        cut = dataset.boundary(text, config)
+    except InputError:
+        return
+    vocabulary = tokenizer.train("ab ba\n" * 9, 260)
+    sides: list[tuple[dataset.Side, str]] = [("train", text[:cut]), ("val", text[cut:])]
+    for side, part in sides:
+        tokens = vocabulary.encode(part)
+        if len(tokens) > 4:
+            for row in cut_windows(tokens, side, 4, config).rows():
+                assert vocabulary.decode(row.tolist()) in part
+
+
+@given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 60))
+def test_there_are_as_many_windows_as_rows(count: int, context_length: int, stride: int) -> None:
+    windows = Windows(np.arange(count, dtype=dataset.TOKEN_DTYPE), context_length, stride)
+    assert windows.predicted_tokens == len(windows) * context_length
+    if len(windows):
+        rows = windows.rows()
+        assert rows.shape == (len(windows), context_length + 1)
+        assert rows[:, 0].tolist() == [n * stride for n in range(len(windows))]
+        assert rows[-1, -1] + stride > count - 1  # no further window fits
+    else:
+        assert count <= context_length
+
+
+@given(st.integers(2, 200), st.integers(1, 20), st.integers(1, 9), st.integers(1, 9))
+def test_batches_in_order_stop_where_they_are_told(count: int, context: int, batch_size: int, limit: int) -> None:
+    windows = Windows(np.arange(count, dtype=dataset.TOKEN_DTYPE), context, context)
+    sizes = [len(inputs) for inputs, _ in windows.in_order(batch_size)]
+    assert sum(sizes) == len(windows)
+    assert all(size == batch_size for size in sizes[:-1])
+    assert [len(inputs) for inputs, _ in windows.in_order(batch_size, limit)] == sizes[:limit]
+
+
+def test_digests_are_those_of_the_arrays() -> None:
+    windows = Windows(np.arange(1000, dtype=dataset.TOKEN_DTYPE), 7, 5)
+    inputs, targets = windows.batch(np.arange(len(windows)))
+    by_hand = {"inputs": inputs, "targets": targets}
+    assert windows.digests() == {
+        name: hashlib.sha256(array.numpy().astype("<u2").tobytes()).hexdigest() for name, array in by_hand.items()
+    }
+
+
+@given(st.integers(1, 200), st.integers(0, 2**63 - 1), st.integers(0, 50))
+def test_an_epochs_order_is_a_permutation_of_its_own(windows: int, seed: int, epoch: int) -> None:
+    order = epoch_order(windows, seed, epoch)
+    assert sorted(order.tolist()) == list(range(windows))
+    assert order.tolist() == epoch_order(windows, seed, epoch).tolist()
+    if windows > 20:
+        assert order.tolist() != epoch_order(windows, seed, epoch + 1).tolist()
+        assert order.tolist() != epoch_order(windows, seed ^ 1, epoch).tolist()
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 999))
+def test_an_epoch_of_whole_batches_covers_every_window(batch_size: int, batches: int, seed: int) -> None:
+    count = batch_size * batches
+    read = [int(i) for step in range(batches) for i in batch_indices(count, batch_size, seed, step)]
+    assert sorted(read) == list(range(count))
+
+
+def test_some_epochs_cover_every_window_even_if_a_batch_does_not_divide_them() -> None:
+    read = [int(i) for step in range(3 * 40) for i in batch_indices(31, 10, 1, step)]
+    assert set(read) == set(range(31))
+
+
+@given(st.lists(st.integers(0, 500), min_size=1), st.integers(0, 99))
+def test_a_batch_does_not_depend_on_what_was_asked_before(steps: list[int], seed: int) -> None:
+    forward = {step: batch_indices(50, 8, seed, step).tolist() for step in sorted(steps)}
+    backward = {step: batch_indices(50, 8, seed, step).tolist() for step in sorted(steps, reverse=True)}
+    assert forward == backward
+
+
+def test_a_token_file_is_opened_as_it_was_written(tmp_path: Path) -> None:
+    tokens = np.arange(65_536, dtype=dataset.TOKEN_DTYPE)
+    (tmp_path / "tokens").write_bytes(tokens.tobytes())
+    (tmp_path / "none").write_bytes(b"")
+    assert np.array_equal(dataset.open_tokens(tmp_path / "tokens"), tokens)
+    assert len(dataset.open_tokens(tmp_path / "none")) == 0
+    for count in (0, 1):
+        with pytest.raises(InputError, match=f"context_length 4 exceeds the {max(count - 1, 0)} training tokens"):
+            cut_windows(tokens[:count], "train", 4, SplitConfig())

@@ -1,16 +1,18 @@
 """Tokens: the same in pieces as in one, text like any other for special words, panics foreseen."""
 
+import hashlib
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from minigpt import tokenizer
 from minigpt.errors import InputError
-from minigpt.tokenizer import Tokenizer
+from minigpt.tokenizer import Tokenizer, TokenizerConfig
 
 TEXT = "\n".join(f"Line {n} of a text with some words, numbers {n * n} and signs (é, ü, \u0301)." for n in range(300))
 
@@ -65,3 +67,133 @@ def test_endless_white_space_is_refused_with_its_place() -> None:
 def test_a_long_line_is_text(trained: Tokenizer) -> None:
     line = "word" * 50_000
     assert trained.decode(trained.encode(line).tolist()) == line
+
+
+# Words, white space of every kind that texts have, and letters of one to four bytes.
+SNIPPETS = [
+    "a",
+    "Word",
+    " ",
+    "   ",
+    "\n",
+    "\r\n",
+    "\t",
+    "'s",
+    "'",
+    "12",
+    "é",
+    "e\u0301",
+    "\u0301",
+    "\0",
+    "!?",
+    "\u3000",
+]
+SNIPPETS += ["\u00a0", "\u2028", "\u0085", "漢字", "🙂", "<|endoftext|>", "\u200d", "\ufeff"]
+TEXTS = st.lists(st.sampled_from(SNIPPETS) | st.characters(exclude_categories=["Cs", "Cc"])).map("".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=TEXTS, size=st.integers(1, 12))
+def test_gpt2_encodes_pieces_as_the_whole(
+    gpt2: Tokenizer, text: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "PIECE_CHARACTERS", size)
+    ranges = list(tokenizer.pieces_of(text))
+    assert "".join(text[start:end] for start, end in ranges) == text
+    assert all(start < end for start, end in ranges)
+    assert gpt2.encode(text).tolist() == gpt2.encoding.encode_ordinary(text)
+    assert gpt2.decode(gpt2.encode(text).tolist()) == text
+
+
+@pytest.fixture(scope="module")
+def gpt2(shared: Path) -> Tokenizer:
+    assert shared.is_dir()
+    return tokenizer.published_gpt2()
+
+
+@pytest.mark.parametrize("separator", ["\x1c", "\x1d", "\x1e", "\x1f"])
+def test_pieces_end_at_no_information_separator(separator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = tokenizer.train(f"!{separator}! " * 200 + "a b ", 300)
+    monkeypatch.setattr(tokenizer, "PIECE_CHARACTERS", 1)
+    text = f"!!{separator}!!"
+    assert trained.encode(text).tolist() == trained.encoding.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a\0b\0\0", "a\r\nb\r\n", "e\u0301" * 1000, "\u0301" * 1000, "\ufeffa", "🙂" * 99]
+)
+def test_odd_text_comes_back_as_it_was(gpt2: Tokenizer, trained: Tokenizer, text: str) -> None:
+    for vocabulary in (gpt2, trained):
+        tokens = vocabulary.encode(text)
+        assert tokens.dtype == np.dtype("<u2")
+        assert vocabulary.decode(tokens.tolist()) == text
+        assert vocabulary.token_bytes()[tokens].sum() == len(text.encode())
+
+
+def test_one_line_of_a_megabyte_is_text(gpt2: Tokenizer) -> None:
+    line = "A word and another one, without an end; " * 26_000
+    tokens = gpt2.encode(line)
+    assert len(line) > 10**6
+    assert gpt2.decode(tokens.tolist()) == line
+    assert tokens.tolist() == gpt2.encoding.encode_ordinary(line)
+
+
+def test_a_long_run_of_letters_is_text_or_named(trained: Tokenizer) -> None:
+    """A megabyte without a place to cut; tiktoken may take it or leave it, but panics never."""
+    for run in ("a" * 10**6, "\u0301" * 10**6, "7" * 10**6):
+        try:
+            assert len(trained.encode(run)) > 0
+        except InputError as error:
+            assert "from byte 0 on" in str(error)
+
+
+def test_what_makes_tiktoken_panic_becomes_an_error_with_its_place(trained: Tokenizer) -> None:
+    """The check comes first; if it is passed over, the panic still gets no further."""
+    text = "é" + " " * 10**6 + "x"
+    with pytest.raises(InputError, match="white space characters in a row from byte 2 on"):
+        tokenizer.check_white_space(text)
+    with pytest.raises(InputError, match="cannot split the text from byte 0 on"):
+        trained.encode(text)
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\t", "\u3000", "\r\n"])
+def test_any_white_space_is_counted(space: str) -> None:
+    run = space * (100_000 // len(space))
+    tokenizer.check_white_space("é" + run[1:] + "x")
+    with pytest.raises(InputError, match="from byte 2 on"):
+        tokenizer.check_white_space("é" + run + "x")
+
+
+def test_gpt2_saves_and_loads_with_its_special_token(gpt2: Tokenizer, tmp_path: Path) -> None:
+    gpt2.save(tmp_path / "tokenizer.txt")
+    again = tokenizer.load(tmp_path / "tokenizer.txt")
+    assert again.vocabulary_size == gpt2.vocabulary_size == tokenizer.GPT2_VOCABULARY_SIZE
+    assert again.encode(TEXT).tolist() == gpt2.encode(TEXT).tolist()
+    assert again.decode([50_256]) == "<|endoftext|>"
+    again.save(tmp_path / "again.txt")
+    assert (tmp_path / "again.txt").read_bytes() == (tmp_path / "tokenizer.txt").read_bytes()
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TEXTS, TEXTS)
+def test_a_trained_vocabulary_saves_and_loads(tmp_path: Path, text: str, other: str) -> None:
+    trained = tokenizer.train(text, 300)
+    assert 256 <= trained.vocabulary_size <= 300
+    trained.save(tmp_path / "tokenizer.txt")
+    again = tokenizer.load(tmp_path / "tokenizer.txt")
+    assert again.encode(other).tolist() == trained.encode(other).tolist()
+    assert again.decode(again.encode(other).tolist()) == other
+
+
+def test_tiktokens_cache_holds_what_is_pinned(shared: Path) -> None:
+    for address, sha256 in tokenizer.GPT2_FILES.items():
+        data = (shared / "tiktoken-cache" / tokenizer.tiktoken_cache_name(address)).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sha256
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"vocabulary_size": 256}, {"vocabulary_size": 65_537}, {"kind": "gpt2", "vocabulary_size": 1024}]
+)
+def test_a_vocabulary_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="vocabulary_size"):
+        TokenizerConfig.model_validate(wrong)

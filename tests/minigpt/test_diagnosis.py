@@ -1,0 +1,88 @@
+"""What is said about a curve, at the edges of its rules."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigpt.diagnosis import LOSS_GAP, LOSS_TOLERANCE, diagnose, longest_copy, words
+from minigpt.journal import Record
+
+LOSSES = st.floats(0, 20)
+
+
+def curve(*losses: tuple[float, float]) -> list[Record]:
+    """Evaluations at steps 0, 10, 20, ... of (train, val)."""
+    return [{"kind": "evaluation", "step": 10 * n, "train_loss": t, "val_loss": v} for n, (t, v) in enumerate(losses)]
+
+
+@pytest.mark.parametrize(
+    ("above", "since"), [(0.0, None), (LOSS_TOLERANCE - 1e-9, None), (LOSS_TOLERANCE + 1e-9, 10), (1.0, 10)]
+)
+def test_over_fitting_has_a_margin(above: float, since: int | None) -> None:
+    assert LOSS_TOLERANCE == 0.01
+    assert diagnose(curve((3, 5), (3, 4), (3, 4 + above))).overfitting_since_step == since
+
+
+def test_a_curve_that_comes_back_is_not_over_fitted() -> None:
+    assert diagnose(curve((3, 5), (3, 4), (3, 4.5), (3, 4.005))).overfitting_since_step is None
+
+
+def test_of_two_equal_minima_the_first_counts() -> None:
+    found = diagnose(curve((3, 5), (3, 4), (3, 4), (3, 4.2)))
+    assert (found.best_step, found.overfitting_since_step) == (10, 10)
+
+
+@pytest.mark.parametrize(("above", "since"), [(LOSS_GAP - 1e-9, None), (LOSS_GAP, None), (LOSS_GAP + 1e-9, 10)])
+def test_the_gap_has_a_margin(above: float, since: int | None) -> None:
+    assert diagnose(curve((3, 3), (3, 3 + above))).gap_since_step == since
+
+
+@given(st.lists(st.tuples(LOSSES, LOSSES), min_size=1))
+def test_every_curve_has_a_diagnosis_that_fits_it(losses: list[tuple[float, float]]) -> None:
+    found, evaluations = diagnose(curve(*losses)), curve(*losses)
+    val = [v for _, v in losses]
+    assert found.best_val_loss == min(val) == val[found.best_step // 10]
+    assert (found.overfitting_since_step is not None) == (val[-1] > min(val) + LOSS_TOLERANCE)
+    if found.gap_since_step is not None:
+        train_loss, val_loss = losses[found.gap_since_step // 10]
+        assert val_loss - train_loss > LOSS_GAP
+    said = " ".join(words(evaluations, "completed"))
+    assert ("Over-fitting since step" in said) == (found.overfitting_since_step is not None)
+    assert ("nat above" in said) == (found.gap_since_step is not None)
+
+
+@pytest.mark.parametrize(("last", "said"), [(3.98, "still falling"), (3.995, "level at the end")])
+def test_a_falling_curve_is_told_from_a_level_one(last: float, said: str) -> None:
+    assert said in " ".join(words(curve((3, 5), (3, 4), (3, last)), "completed"))
+
+
+def test_the_reference_curve_over_fits() -> None:
+    """The Verdict as published: lowest at step 50 with 6.123, and 0.569/6.373 at step 85 (shared/ORACLES.md)."""
+    published: list[Record] = [
+        {"kind": "evaluation", "step": step, "train_loss": train, "val_loss": val}
+        for step, train, val in ((0, 9.817, 9.924), (50, 2.0, 6.123), (85, 0.569, 6.373))
+    ]
+    assert diagnose(published).overfitting_since_step == 50
+    assert "rose from 6.123 to 6.373" in " ".join(words(published, "completed"))
+
+
+def brute_force(sample: list[int], training: list[int]) -> int:
+    """The longest common run of tokens, from every pair of places."""
+    longest = 0
+    for i in range(len(sample)):
+        for j in range(len(training)):
+            length = 0
+            while sample[i + length : i + length + 1] == training[j + length : j + length + 1] != []:
+                length += 1
+            longest = max(longest, length)
+    return longest
+
+
+@given(st.lists(st.integers(0, 2), max_size=12), st.lists(st.integers(0, 2), max_size=12))
+def test_the_longest_copy_is_the_longest_common_run(sample: list[int], training: list[int]) -> None:
+    assert longest_copy(sample, training) == brute_force(sample, training)
+
+
+@given(st.lists(st.integers(0, 65_535), max_size=12))
+def test_a_sample_is_a_copy_of_itself_whatever_its_tokens(tokens: list[int]) -> None:
+    assert longest_copy(tokens, [7, *tokens, 7]) == len(tokens)
