@@ -35,19 +35,24 @@ def estimate(
     if what in PUBLISHED:
         published = cost.published_run(what)
         parameters, tokens = published.parameters, published.tokens
-        estimates = [_estimate(parameters, tokens, published.mfu(), published.bill())]
+        flops = cost.flops_per_token_6n(parameters) * tokens
+        estimates = [Estimate(parameters, tokens, flops, published.mfu(), published.bill())]
         notes = [f"device hours as published ({published.source}); MFU = 6 N D / (hours x peak)"]
     else:
+        multiplied = parameters
         if what is not None:
-            parameters, tokens = _size(configs.load(what, overrides))
-        if not parameters or not tokens or parameters <= 0 or tokens <= 0:
+            parameters, multiplied, tokens = _size(configs.load(what, overrides))
+        if not parameters or not multiplied or not tokens or parameters <= 0 or tokens <= 0:
             known = ", ".join([*configs.presets(), *PUBLISHED])
             raise InputError(
                 f"estimate needs a preset or published model ({known}), or --parameters and --tokens above 0"
             )
-        bills = [cost.estimate(parameters, tokens, price, mfu) for price in prices]
-        estimates = [_estimate(parameters, tokens, mfu, bill) for bill in bills]
+        bills = [cost.estimate(multiplied, tokens, price, mfu) for price in prices]
+        flops = cost.flops_per_token_6n(multiplied) * tokens
+        estimates = [Estimate(parameters, tokens, flops, mfu, bill) for bill in bills]
         notes = [f"seconds = 6 N D / (peak x MFU), with an MFU of {mfu:.0%} (--mfu)"]
+        if multiplied != parameters:
+            notes += [f"N is {multiplied:,}: embeddings that are only looked up cost no multiplication"]
     wanted = cost.chinchilla_tokens(parameters)
     notes += [
         f"Chinchilla's approach 2 wants {wanted:.4g} tokens for this size; here {tokens / wanted:.2g} of that",
@@ -65,12 +70,8 @@ def _known(name: str) -> str:
     return name
 
 
-def _estimate(parameters: float, tokens: float, mfu: float, bill: Bill) -> Estimate:
-    return Estimate(parameters, tokens, cost.flops_per_token_6n(parameters) * tokens, mfu, bill)
-
-
-def _size(config: configs.RunConfig) -> tuple[float, float]:
-    """Parameters and tokens of a preset's whole training."""
+def _size(config: configs.RunConfig) -> tuple[int, int, int]:
+    """Parameters, those of them that are multiplied, and tokens of a preset's whole training."""
     model = config.model
     parameters = cost.parameter_count(
         config.tokenizer.vocabulary_size,
@@ -80,7 +81,9 @@ def _size(config: configs.RunConfig) -> tuple[float, float]:
         qkv_bias=model.qkv_bias,
         tied_head=model.tied_head,
     )
-    return parameters, config.training.max_steps * config.training.tokens_per_step(model.context_length)
+    looked_up = model.context_length + (0 if model.tied_head else config.tokenizer.vocabulary_size)
+    tokens = config.training.max_steps * config.training.tokens_per_step(model.context_length)
+    return parameters, parameters - looked_up * model.width, tokens
 
 
 def _table(estimates: Sequence[Estimate]) -> str:

@@ -1,9 +1,12 @@
 """The flow: from a text to a trained, measured, tracked model."""
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
 from flows.config import RunConfig
+from flows.superseding import newer_due_run
 from minigpt.worker import TrainingJob
 from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
@@ -21,8 +24,10 @@ TASK_RUNS = 8
 
 
 @flow(name="pretrain", flow_run_name="{config.name}", validate_parameters=True)
-def pretrain(config: RunConfig, tracking: Tracking | None = None) -> Result:
+def pretrain(config: RunConfig, tracking: Tracking | None = None) -> Result | State[Result]:
     """Pretrain a GPT on a text and track it in MLflow."""
+    if newer := newer_due_run():
+        return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
     corpus = download_corpus(config.corpus)
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)

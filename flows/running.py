@@ -54,5 +54,6 @@ def run_flow(config: RunConfig, tracking: Tracking, quiet: bool) -> Result:
         drain()
         if flow_run_id := state.state_details.flow_run_id:
             wait_for_final_states(flow_run_id, TASK_RUNS if state.is_completed() else 0)
-        result: Result = state.result()
+        result = state.result()
+        assert isinstance(result, Result)  # noqa: S101  (only a schedule's run gives way to another)
         return result

@@ -22,7 +22,7 @@ PUE = 1.1
 GRID_KG_PER_KWH = 0.385
 
 SECONDS_PER_HOUR = 3600.0
-PALM_FORMULA = "6 N + 12 L H Q T (PaLM, appendix B; N without positions)"
+PALM_FORMULA = "6 N + 12 L H Q T (PaLM, appendix B; N without embeddings that are only looked up)"
 SIX_N_FORMULA = "6 N (GPT-3, table D.1)"
 
 
@@ -170,7 +170,7 @@ def flops_per_token_6n(parameters: float) -> float:
 
 
 def flops_per_token_palm(parameters: float, layers: int, heads: int, head_width: int, sequence_length: int) -> float:
-    """`parameters` without those of the positions, which are added and not multiplied."""
+    """`parameters` without embeddings that are only looked up: positions, and tokens where the head has its own."""
     return 6.0 * parameters + 12.0 * layers * heads * head_width * sequence_length
 
 

@@ -225,3 +225,9 @@ def _initialise_gpt2(model: GPT, generator: torch.Generator) -> None:
 def parameter_count(model: GPT) -> int:
     """Trainable numbers, a shared one counted once."""
     return sum(weight.numel() for weight in model.parameters())
+
+
+def multiplied_parameter_count(model: GPT) -> int:
+    """The same without embeddings that are only looked up: positions, and tokens unless the head shares them."""
+    tokens = 0 if model.config.tied_head else model.token_embedding.weight.numel()
+    return parameter_count(model) - model.position_embedding.weight.numel() - tokens

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,7 @@ from minigpt.environment import EnvironmentConfig
 from minigpt.evaluation import EvaluationConfig, evaluate
 from minigpt.generation import SamplingConfig, complete
 from minigpt.journal import Journal
-from minigpt.model import ModelConfig, build, initialise, parameter_count
+from minigpt.model import ModelConfig, build, initialise, multiplied_parameter_count, parameter_count
 from minigpt.tokenizer import TOKENIZER, load
 from minigpt.training import DivergedError, StepMetrics, TrainingConfig, make_optimizer, train
 
@@ -76,7 +77,12 @@ class Worker:
 
     def run(self) -> None:
         """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
-        self.journal.append("start", **environment.facts(), parameters=parameter_count(self.model))
+        self.journal.append(
+            "start",
+            **environment.facts(),
+            parameters=parameter_count(self.model),
+            multiplied_parameters=multiplied_parameter_count(self.model),
+        )
         step = self._continue() or self._begin()
         started = time.perf_counter() - self.training_seconds
         status, error = "completed", None
@@ -144,10 +150,13 @@ class Worker:
         steps = train(self.model, self.optimizer, self.windows["train"], config, self.job.seed)
         tokens = config.tokens_per_step(self.job.model.context_length)
         seconds: list[float] = []
-        for metrics in islice(steps, PROBE_STEPS):
-            seconds.append(tokens / metrics.tokens_per_second)
-            if sum(seconds) > PROBE_SECONDS and len(seconds) > PROBE_WARM_UP_STEPS:
-                break
+        started = time.perf_counter()
+        with suppress(DivergedError):  # the training will come to it and say so
+            for metrics in islice(steps, PROBE_STEPS):
+                seconds.append(tokens / metrics.tokens_per_second)
+                if sum(seconds) > PROBE_SECONDS and len(seconds) > PROBE_WARM_UP_STEPS:
+                    break
+        seconds = seconds or [time.perf_counter() - started]
         self.model.zero_grad(set_to_none=True)
         initialise(self.model, self.job.seed)
         self.optimizer = make_optimizer(self.model, config)

@@ -200,8 +200,7 @@ def summary_lines(result: Result) -> list[str]:
         f"  perplexity     {result.perplexity:.4g}",
         f"  bits per byte  {result.bits_per_byte:.3f}{bar}",
         f"  best           validation loss {result.best_val_loss:.3f} at step {result.best_step}",
-        f"  bill           ${actual['usd']:.4f}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2; "
-        f"the quote was off by {actual['quote_error_fraction']:+.1%}",
+        f"  bill           ${actual['usd']:.4f}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2{_quoted(result)}",
         f"  untrained      {untrained[:160]!r}",
         f"  trained        {result.samples['greedy'][:240]!r}",
         *(f"  {sentence}" for sentence in result.words),
@@ -224,8 +223,7 @@ def _markdown(result: Result) -> str:
         ("best", f"validation loss {result.best_val_loss:.3f} at step {result.best_step}"),
         (
             "bill",
-            f"${actual['usd']:.4f}, {actual['kwh']:.4f} kWh, {actual['co2_kg']:.4f} kg CO2 "
-            f"(the quote was off by {actual['quote_error_fraction']:+.1%})",
+            f"${actual['usd']:.4f}, {actual['kwh']:.4f} kWh, {actual['co2_kg']:.4f} kg CO2{_quoted(result)}",
         ),
         ("corpus", f"`{result.corpus_sha256[:16]}`"),
         ("weights, curve", f"`{result.weights_sha256[:16]}`, `{result.curve_sha256[:16]}`"),
@@ -247,3 +245,10 @@ def _markdown(result: Result) -> str:
 def _cell(text: str) -> str:
     """A text as code on one line, whatever stands in it."""
     return "`" + json.dumps(text, ensure_ascii=False)[1:-1].replace("`", "'").replace("|", "\\|") + "`"
+
+
+def _quoted(result: Result) -> str:
+    """How far the quote was off, if the training that it was for took place."""
+    if result.status != "completed":
+        return ""
+    return f"; the quote was off by {result.cost['actual']['quote_error_fraction']:+.1%}"

@@ -111,7 +111,7 @@ class Narrator:
 
     def __init__(self, run: Run, job: TrainingJob, prices: CostConfig) -> None:
         self._run, self._job, self._prices = run, job, prices
-        self._parameters = 0
+        self._start: Record = {}
         self._training_seconds = 0.0
         self._tokens_per_second = 0.0
         self.quote: Quote | None = None
@@ -119,8 +119,8 @@ class Narrator:
     def tell(self, records: list[Record]) -> None:
         for record in records:
             if record["kind"] == "start":
-                self._parameters = record["parameters"]
-                log.info("training %s parameters in a process of its own", f"{self._parameters:,}")
+                self._start = record
+                log.info("training %s parameters in a process of its own", f"{record['parameters']:,}")
             elif record["kind"] == "probe":
                 self._tell_quote(record)
             elif record["kind"] == "step":
@@ -132,7 +132,7 @@ class Narrator:
                 log.info("step %d writes: %r", record["step"], record["text"])
 
     def _tell_quote(self, probe: Record) -> None:
-        self.quote = quote = quote_for(self._job, self._prices, self._parameters, probe)
+        self.quote = quote = quote_for(self._job, self._prices, self._start, probe)
         values = {"seconds": quote.seconds, "usd": quote.bill.usd, "kwh": quote.bill.kwh, "co2_kg": quote.bill.co2_kg}
         values |= {"seconds_low": quote.seconds_low, "seconds_high": quote.seconds_high, "flops": quote.total_flops}
         tracking.log_values(self._run, {f"quote/{key}": value for key, value in values.items()}, 0, probe["time_ms"])
@@ -166,7 +166,7 @@ class Narrator:
         )
 
 
-def quote_for(job: TrainingJob, prices: CostConfig, parameters: int, probe: Record) -> Quote:
+def quote_for(job: TrainingJob, prices: CostConfig, start: Record, probe: Record) -> Quote:
     """The price of the whole training from what the untrained model and the probed steps took."""
     config, steps = job.training, job.training.max_steps
     evaluations = sum(job.evaluation.due(step) or step == steps for step in range(1, steps + 1))
@@ -175,9 +175,9 @@ def quote_for(job: TrainingJob, prices: CostConfig, parameters: int, probe: Reco
     full = steps // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
     sampled = steps // every if every else 0
     return cost.quote(
-        parameters=parameters,
+        parameters=start["parameters"],
         flops_per_token=cost.flops_per_token_palm(
-            parameters - job.model.context_length * job.model.width,
+            start["multiplied_parameters"],
             job.model.layers,
             job.model.heads,
             job.model.width // job.model.heads,

@@ -172,3 +172,23 @@ def test_a_killed_command_leaves_no_process(new_workplace: Callable[[], Any]) ->
         process.kill()
     _, alive = psutil.wait_procs(place.processes(), timeout=30)
     assert alive == []
+
+
+def test_a_run_that_gets_no_better_stops_early(workplace: Any) -> None:
+    settings = ("training.early_stopping_evaluations=2", "training.learning_rate=0.5", "evaluation.every_steps=5")
+    result = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)))
+    evaluations = list(journal.of_kind(journal.read(Path(result["run_dir"]) / "journal.jsonl"), "evaluation"))
+    assert result["status"] == "stopped_early"
+    assert result["steps"] == result["best_step"] + 10 < 60
+    assert all(later["val_loss"] >= result["best_val_loss"] for later in evaluations[-2:])
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_last_good_weights(workplace: Any) -> None:
+    settings = ("training.learning_rate=10", "training.weight_decay=10", "training.max_steps=200")
+    result = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)), code=1)
+    assert result["status"] == "diverged"
+    assert result["steps"] < 200
+    assert any("diverged" in sentence for sentence in result["words"])
+    listed = json.loads(workplace.run("runs", "--json").stdout)
+    assert [run["status"] for run in listed if run["run_id"] == result["run_id"]] == ["diverged"]
+    assert checkpoint.newest(Path(result["run_dir"]) / "checkpoints", "best") is not None

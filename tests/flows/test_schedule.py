@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,3 +40,46 @@ def test_a_cron_of_every_minute_fires(new_workplace: Callable[[], Any]) -> None:
     assert (state, created_by) == ("COMPLETED", 1)
     assert artifacts == [(f"report-{run_id}",)]
     assert place.processes() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_of_the_nights_that_were_missed_one_is_made_up_for(new_workplace: Callable[[], Any]) -> None:
+    """The machine goes down with runs scheduled, and comes back when three are due."""
+    place = new_workplace()
+    command = place.command("schedule", "smoke", "--cron", "* * * * *")
+    database = place.home / "prefect" / "prefect.db"
+    with (place.folder / "schedule.log").open("wb") as log:
+        with subprocess.Popen(command, cwd=place.folder, env=place.environment(), stdout=log, stderr=log) as process:
+            wait_for(lambda: count(database, "SCHEDULED") >= 5, process)
+            for ours in place.processes():
+                ours.kill()
+        done, time_down_seconds = count(database, "COMPLETED"), 200
+        time.sleep(time_down_seconds)
+        with subprocess.Popen(command, cwd=place.folder, env=place.environment(), stdout=log, stderr=log) as process:
+            wait_for(lambda: count(database, "COMPLETED") > done, process)
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+    assert count(database, "CANCELLED") >= 2
+    assert count(database, "COMPLETED") == done + 1
+    assert place.processes() == []
+
+
+def count(database: Path, state: str) -> int:
+    """Flow runs in that state."""
+    if not database.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+            (found,) = connection.execute("select count(*) from flow_run where state_type = ?", [state]).fetchone()
+    except sqlite3.OperationalError:  # its tables are being made
+        return 0
+    return int(found)
+
+
+def wait_for(holds: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 240
+    while not holds():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.5)

@@ -1,0 +1,34 @@
+"""Nights that were missed: only the newest of a schedule's due runs trains.
+
+Prefect makes up for every run that its scheduler missed, one after the other. Three missed nights would be three
+trainings on the same text.
+"""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.runtime import deployment, flow_run
+
+
+def newer_due_run() -> FlowRun | None:
+    """Another run of this flow run's schedule that is due by now and was meant to start later; None without one."""
+    if deployment.id is None:
+        return None
+    scheduled = flow_run.scheduled_start_time
+    after = FlowRunFilterExpectedStartTime(after_=scheduled + timedelta(seconds=1), before_=datetime.now(tz=UTC))
+    waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING]))
+    of_schedule = FlowRunFilterDeploymentId(any_=[UUID(deployment.id)])
+    with get_client(sync_client=True) as client:
+        due = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(deployment_id=of_schedule, expected_start_time=after, state=waiting), limit=1
+        )
+    return due[0] if due else None
