@@ -192,7 +192,6 @@ def _plot(evaluations: Sequence[Record], what: str, unit: str, result: Result, p
 def summary_lines(result: Result) -> list[str]:
     """The result for a person at a terminal."""
     bar = f", xz -9e needs {result.xz_bits_per_byte:.3f}" if result.xz_bits_per_byte else ""
-    actual = result.cost["actual"]
     untrained = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
     return [
         f"run {result.run_id}: {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}",
@@ -200,7 +199,7 @@ def summary_lines(result: Result) -> list[str]:
         f"  perplexity     {result.perplexity:.4g}",
         f"  bits per byte  {result.bits_per_byte:.3f}{bar}",
         f"  best           validation loss {result.best_val_loss:.3f} at step {result.best_step}",
-        f"  bill           ${actual['usd']:.4f}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2{_quoted(result)}",
+        f"  bill           {_bill(result)}",
         f"  untrained      {untrained[:160]!r}",
         f"  trained        {result.samples['greedy'][:240]!r}",
         *(f"  {sentence}" for sentence in result.words),
@@ -211,7 +210,6 @@ def summary_lines(result: Result) -> list[str]:
 def _markdown(result: Result) -> str:
     """The report as a page."""
     bar = f" (xz -9e: {result.xz_bits_per_byte:.3f})" if result.xz_bits_per_byte else ""
-    actual = result.cost["actual"]
     first = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
     rows = [
         ("status", f"{result.status} after {result.steps:,} steps"),
@@ -221,10 +219,7 @@ def _markdown(result: Result) -> str:
         ("perplexity", f"{result.perplexity:.4g}"),
         ("bits per byte", f"{result.bits_per_byte:.3f}{bar}"),
         ("best", f"validation loss {result.best_val_loss:.3f} at step {result.best_step}"),
-        (
-            "bill",
-            f"${actual['usd']:.4f}, {actual['kwh']:.4f} kWh, {actual['co2_kg']:.4f} kg CO2{_quoted(result)}",
-        ),
+        ("bill", _bill(result)),
         ("corpus", f"`{result.corpus_sha256[:16]}`"),
         ("weights, curve", f"`{result.weights_sha256[:16]}`, `{result.curve_sha256[:16]}`"),
         ("run", f"`{result.run_id}`"),
@@ -247,8 +242,10 @@ def _cell(text: str) -> str:
     return "`" + json.dumps(text, ensure_ascii=False)[1:-1].replace("`", "'").replace("|", "\\|") + "`"
 
 
-def _quoted(result: Result) -> str:
-    """How far the quote was off, if the training that it was for took place."""
+def _bill(result: Result) -> str:
+    """Money, power, carbon dioxide, and how far the quote was off, if the training that it was for took place."""
+    actual = result.cost["actual"]
+    bill = f"${actual['usd']:.4f}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2"
     if result.status != "completed":
-        return ""
-    return f"; the quote was off by {result.cost['actual']['quote_error_fraction']:+.1%}"
+        return bill
+    return f"{bill}; the quote was off by {actual['quote_error_fraction']:+.1%}"
