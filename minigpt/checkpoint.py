@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +43,14 @@ def save(
     model: GPT,
     tokenizer: Path,
     facts: Mapping[str, Any],
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizers: Sequence[torch.optim.Optimizer] = (),
 ) -> None:
-    """Write weights, shape and vocabulary: all that sampling needs; with an optimizer, all that continuing needs."""
+    """Write weights, shape and vocabulary: all that sampling needs; with optimizers, all that continuing needs."""
 
     def fill(place: Path) -> Mapping[str, Any]:
         save_file(weights_of(model), place / WEIGHTS)
-        if optimizer is not None:
-            save_file(_optimizer_tensors(optimizer), place / OPTIMIZER)
+        if optimizers:
+            save_file(_optimizer_tensors(optimizers), place / OPTIMIZER)
         link_or_copy(tokenizer, place / TOKENIZER)
         return {MODEL: model.config.model_dump(mode="json"), STATE: dict(facts)}
 
@@ -58,9 +58,13 @@ def save(
     write_folder(folder, fill)
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    states = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": tensor for index, state in states.items() for key, tensor in state.items()}
+def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    return {
+        f"{number}.{index}.{key}": tensor
+        for number, optimizer in enumerate(optimizers)
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, tensor in state.items()
+    }
 
 
 def load(folder: Path) -> tuple[GPT, Tokenizer]:
@@ -94,12 +98,13 @@ def load_weights(folder: Path, model: GPT) -> dict[str, Any]:
     return facts
 
 
-def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    states: dict[int, dict[str, Tensor]] = {}
+def load_optimizers(folder: Path, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, tensor in load_file(folder / OPTIMIZER).items():
-        index, key = name.split(".", 1)
-        states.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        number, index, key = name.split(".", 2)
+        states[int(number)].setdefault(int(index), {})[key] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def named(checkpoints: Path, prefix: str, step: int) -> Path:

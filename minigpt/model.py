@@ -1,9 +1,12 @@
-"""GPT-2 as the book builds it, read top to bottom.
+"""GPT-2 as the book builds it, and a modern variant of it, read top to bottom.
+
+The modern one has rotary positions (Su et al. 2021), RMSNorm without weights, also on queries and keys (Henry et al.
+2020), a squared ReLU (So et al. 2021), no biases, and output projections that start at zero: the choices of
+modded-nanogpt, each of which has to pay in bench/.
 
 Shapes: B sequences in a batch, T tokens in a sequence, C the width, H heads of D = C / H, V the vocabulary.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,12 +16,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from minigpt.config import Part
-from minigpt.randomness import init_stream
+from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy
+
+ROTARY_BASE = 10_000.0
 
 
 class ModelConfig(Part):
     """The shape of the network."""
 
+    architecture: Literal["gpt2", "modern"] = "gpt2"
+    """gpt2: the book's; modern: rotary positions, RMSNorm, QK norm, squared ReLU, zero-initialised projections."""
     context_length: int = Field(128, ge=1, le=8192)
     """Tokens that the model sees at once."""
     width: int = Field(128, ge=1, le=8192)
@@ -34,32 +41,20 @@ class ModelConfig(Part):
     tied_head: bool = False
     """Whether the output layer shares the token embedding's weights."""
     initialisation: Literal["pytorch", "gpt2"] = "gpt2"
-    """pytorch: each layer's default, in the book's order; gpt2: normal with deviation 0.02, residuals scaled down."""
+    """gpt2's weights. pytorch: each layer's default, in the book's order; gpt2: normal, 0.02, residuals less."""
 
     @model_validator(mode="after")
     def heads_divide_width(self) -> "ModelConfig":
         if self.width % self.heads:
             raise ValueError(f"heads {self.heads} does not divide width {self.width}; make width a multiple of heads")
+        if self.architecture == "modern" and (self.qkv_bias or self.tied_head):
+            raise ValueError("the modern architecture has neither qkv_bias nor tied_head; set both to false")
+        if self.architecture == "modern" and self.width // self.heads % 2:
+            raise ValueError(
+                f"heads {self.heads} of width {self.width} are {self.width // self.heads} wide, and rotary positions "
+                "turn pairs; make width / heads even"
+            )
         return self
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """Dropout with its randomness passed in.
-
-    Each value is kept or not by 16 random bits, so four values cost one draw; the rate is rounded to 1/65,536 and the
-    scale follows the rounded rate, so that the expected value is exact.
-    """
-
-    rate: float
-    generator: torch.Generator
-
-    def __call__(self, values: Tensor) -> Tensor:
-        count = values.numel()
-        dropped = round(self.rate * 65_536)
-        words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
-        keep = words.view(torch.int16)[:count].view(values.shape) >= dropped - 32_768
-        return values * keep.to(values.dtype).mul_(65_536 / (65_536 - dropped))
 
 
 def drop(values: Tensor, dropout: Dropout | None) -> Tensor:
@@ -83,47 +78,85 @@ class Cache:
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
 
+@dataclass
+class Pass:
+    """What a forward pass carries besides the activations."""
+
+    dropout: Dropout | None = None
+    cache: Cache | None = None
+    rotation: Tensor | None = None
+    """A complex number of modulus 1 for each position and pair of a head, (T, 1, 1, D / 2)."""
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Vectors of the last dimension with a root mean square of 1."""
+    return F.rms_norm(x, x.shape[-1:])
+
+
+def rotations(start: int, length: int, head_width: int) -> Tensor:
+    """The turns of positions start to start + length, the first pair of a head by 1 radian a token, the last least."""
+    speeds = ROTARY_BASE ** -torch.arange(0, 1, 2 / head_width)
+    angles = torch.arange(start, start + length)[:, None] * speeds
+    return torch.polar(torch.ones(()), angles)[:, None, None]
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Turn neighbours of the last dimension of x (B, T, ..., D) as pairs."""
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * rotation).flatten(-2)
+
+
 class Attention(nn.Module):
     """Causal self-attention with the three input projections in one matrix."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.heads = config.heads
+        self.layer, self.heads = layer, config.heads
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.qkv_bias)
-        self.project = nn.Linear(config.width, config.width)
+        self.project = nn.Linear(config.width, config.width, bias=config.architecture == "gpt2")
 
-    def forward(self, x: Tensor, dropout: Dropout | None, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, carried: Pass) -> Tensor:
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)  # (B, T, 3, H, D)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
-        if cache is not None:
-            key, value = cache.extend(layer, key, value)
-        if dropout is None:
-            # A lone query may see every key; several start the sequence, for a cache is filled in one pass.
-            y = F.scaled_dot_product_attention(query, key, value, is_causal=length > 1)
+        if carried.rotation is not None:
+            query_key = rotate(rms_norm(qkv[:, :, :2]), carried.rotation).to(qkv.dtype)
+            query, key = query_key.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+            value = qkv[:, :, 2].transpose(1, 2)
         else:
-            scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])  # (B, H, T, T)
-            future = torch.ones(length, length, dtype=torch.bool).triu_(1)
-            y = dropout(scores.masked_fill(future, -math.inf).softmax(-1)) @ value
+            query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        if carried.cache is not None:
+            key, value = carried.cache.extend(self.layer, key, value)
+        if carried.cache is not None and length == 1:  # it may see every key
+            y = F.scaled_dot_product_attention(query, key, value)
+        else:  # from the first token on, for a cache is filled in one pass
+            y = causal_attention(query, key, value, carried.dropout)
         projected: Tensor = self.project(y.transpose(1, 2).reshape(batch, length, width))
         return projected
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    if config.architecture == "modern":
+        return nn.RMSNorm(config.width, elementwise_affine=False)
+    return nn.LayerNorm(config.width)
 
 
 class Block(nn.Module):
     """Attention, then a network of one hidden layer, each added to what came in."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = Attention(config)
-        self.mlp_norm = nn.LayerNorm(config.width)
-        self.expand = nn.Linear(config.width, 4 * config.width)
-        self.contract = nn.Linear(4 * config.width, config.width)
+        self.modern = config.architecture == "modern"
+        self.attention_norm = make_norm(config)
+        self.attention = Attention(config, layer)
+        self.mlp_norm = make_norm(config)
+        self.expand = nn.Linear(config.width, 4 * config.width, bias=not self.modern)
+        self.contract = nn.Linear(4 * config.width, config.width, bias=not self.modern)
 
-    def forward(self, x: Tensor, dropout: Dropout | None, cache: Cache | None, layer: int) -> Tensor:
-        x = x + drop(self.attention(self.attention_norm(x), dropout, cache, layer), dropout)
-        hidden = F.gelu(self.expand(self.mlp_norm(x)), approximate="tanh")  # (B, T, 4C)
-        return x + drop(self.contract(hidden), dropout)
+    def forward(self, x: Tensor, carried: Pass) -> Tensor:
+        x = x + drop(self.attention(self.attention_norm(x), carried), carried.dropout)
+        hidden = self.expand(self.mlp_norm(x))  # (B, T, 4C)
+        hidden = F.relu(hidden).square() if self.modern else F.gelu(hidden, approximate="tanh")
+        return x + drop(self.contract(hidden), carried.dropout)
 
 
 class GPT(nn.Module):
@@ -133,22 +166,29 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(vocabulary_size, config.width)
-        self.position_embedding = nn.Embedding(config.context_length, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.final_norm = nn.LayerNorm(config.width)
+        if config.architecture == "gpt2":
+            self.position_embedding = nn.Embedding(config.context_length, config.width)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.final_norm = make_norm(config)
         self.head = nn.Linear(config.width, vocabulary_size, bias=False)
         if config.tied_head:
             self.head.weight = self.token_embedding.weight
 
     def hidden(self, tokens: Tensor, dropout: Dropout | None = None, cache: Cache | None = None) -> Tensor:
         """What the head reads, (B, T, C), of tokens (B, T) that follow what the cache holds."""
-        start = 0 if cache is None else cache.length
-        positions = torch.arange(start, start + tokens.shape[1])
-        x = drop(self.token_embedding(tokens) + self.position_embedding(positions), dropout)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, dropout, cache, layer)
+        start, length = 0 if cache is None else cache.length, tokens.shape[1]
+        carried = Pass(dropout, cache)
+        x = self.token_embedding(tokens)
+        if self.config.architecture == "modern":
+            carried.rotation = rotations(start, length, self.config.width // self.config.heads)
+            x = rms_norm(x)
+        else:
+            x = x + self.position_embedding(torch.arange(start, start + length))
+        x = drop(x, dropout)
+        for block in self.blocks:
+            x = block(x, carried)
         if cache is not None:
-            cache.length += tokens.shape[1]
+            cache.length += length
         normed: Tensor = self.final_norm(x)
         return normed
 
@@ -157,12 +197,9 @@ class GPT(nn.Module):
         logits: Tensor = self.head(self.hidden(tokens, dropout))
         return logits
 
-
-def build(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
-    """A model with the weights that the seed and the config give it."""
-    model = empty(config, vocabulary_size)
-    initialise(model, seed)
-    return model
+    def loss(self, tokens: Tensor, targets: Tensor, dropout: Dropout | None = None) -> Tensor:
+        """Mean nats per token of targets (B, T) after tokens (B, T)."""
+        return linear_cross_entropy(self.hidden(tokens, dropout).flatten(0, 1), self.head.weight, targets.flatten())
 
 
 def empty(config: ModelConfig, vocabulary_size: int) -> GPT:
@@ -175,53 +212,6 @@ def empty(config: ModelConfig, vocabulary_size: int) -> GPT:
     return model
 
 
-@torch.no_grad()
-def initialise(model: GPT, seed: int) -> None:
-    """Give every weight its first value, in place."""
-    generator = init_stream(seed)
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.weight.fill_(1.0)
-            module.bias.zero_()
-    if model.config.initialisation == "pytorch":
-        _initialise_pytorch(model, generator)
-    else:
-        _initialise_gpt2(model, generator)
-
-
-def _initialise_pytorch(model: GPT, generator: torch.Generator) -> None:
-    """nn.Embedding's and nn.Linear's defaults in the order of the book's modules, where Q, K and V are apart."""
-
-    def linear(weight: Tensor, bias: Tensor | None) -> None:
-        bound = 1 / math.sqrt(weight.shape[1])
-        weight.uniform_(-bound, bound, generator=generator)
-        if bias is not None:
-            bias.uniform_(-bound, bound, generator=generator)
-
-    model.token_embedding.weight.normal_(generator=generator)
-    model.position_embedding.weight.normal_(generator=generator)
-    for block in model.blocks:
-        assert isinstance(block, Block)  # noqa: S101  (nn.ModuleList forgets the type)
-        qkv = block.attention.qkv
-        biases = [None] * 3 if qkv.bias is None else qkv.bias.chunk(3)
-        for weight, bias in zip(qkv.weight.chunk(3), biases, strict=True):
-            linear(weight, bias)
-        for layer in (block.attention.project, block.expand, block.contract):
-            linear(layer.weight, layer.bias)
-    if not model.config.tied_head:
-        linear(model.head.weight, None)
-
-
-def _initialise_gpt2(model: GPT, generator: torch.Generator) -> None:
-    """Normal with deviation 0.02, the two layers that end in the residual stream by 1 / sqrt(2 layers) less."""
-    for name, weight in model.named_parameters():
-        if weight.dim() == 2:
-            residual = name.endswith(("project.weight", "contract.weight"))
-            weight.normal_(std=0.02 / math.sqrt(2 * model.config.layers) if residual else 0.02, generator=generator)
-        elif name.endswith("bias"):
-            weight.zero_()
-
-
 def parameter_count(model: GPT) -> int:
     """Trainable numbers, a shared one counted once."""
     return sum(weight.numel() for weight in model.parameters())
@@ -229,5 +219,5 @@ def parameter_count(model: GPT) -> int:
 
 def multiplied_parameter_count(model: GPT) -> int:
     """The same without embeddings that are only looked up: positions, and tokens unless the head shares them."""
-    tokens = 0 if model.config.tied_head else model.token_embedding.weight.numel()
-    return parameter_count(model) - model.position_embedding.weight.numel() - tokens
+    tables = {"position_embedding.weight"} | (set() if model.config.tied_head else {"token_embedding.weight"})
+    return sum(weight.numel() for name, weight in model.named_parameters() if name not in tables)

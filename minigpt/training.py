@@ -5,18 +5,18 @@ A *step* is one optimizer step; step n is the n-th, so 0 means untrained. A *los
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 
 from minigpt.config import Part
 from minigpt.dataset import Windows, batch_indices
 from minigpt.errors import InputError
-from minigpt.model import GPT, Dropout
+from minigpt.kernels import Dropout
+from minigpt.model import GPT
 from minigpt.randomness import stream
 
 
@@ -29,6 +29,12 @@ class TrainingConfig(Part):
     """Forward passes whose mean gradient makes one step."""
     max_steps: int = Field(1000, ge=1, le=1_000_000_000)
     """Optimizer steps after which the run ends."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the matrix products; bf16 gains on CPUs with AMX or AVX512-BF16. Weights are always fp32."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """adamw for all weights, or muon for the matrices of the blocks and adamw for the rest."""
+    muon_learning_rate: float = Field(0.02, gt=0.0, le=10.0)
+    """Muon's step size at its highest; it follows the same schedule."""
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0)
     """AdamW's step size at its highest."""
     schedule: Literal["constant", "cosine", "warmup_stable_decay"] = "cosine"
@@ -97,14 +103,21 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * share
 
 
-def make_optimizer(model: GPT, config: TrainingConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        model.parameters(),
+def make_optimizers(model: GPT, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """AdamW for all weights or, behind it, Muon for the matrices of the blocks."""
+    blocks = list(model.blocks.parameters()) if config.optimizer == "muon" else []
+    matrices = [weight for weight in blocks if weight.dim() == 2]
+    theirs = set(map(id, matrices))
+    adamw = torch.optim.AdamW(
+        [weight for weight in model.parameters() if id(weight) not in theirs],
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
         fused=True,
     )
+    if not matrices:
+        return [adamw]
+    return [adamw, torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay)]
 
 
 def check_batch_size(batch_size: int, windows: int) -> None:
@@ -117,7 +130,7 @@ def check_batch_size(batch_size: int, windows: int) -> None:
 
 def train(
     model: GPT,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     windows: Windows,
     config: TrainingConfig,
     seed: int,
@@ -130,16 +143,24 @@ def train(
         loss = _accumulate_gradient(model, windows, config, seed, step)
         if not math.isfinite(loss):
             raise DivergedError(step, "loss", loss)
-        limit = config.gradient_clip_norm or math.inf
-        gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True).item()
+        gradient_norm = _gradient_norm(model, config.gradient_clip_norm)
         if not math.isfinite(gradient_norm):
             raise DivergedError(step, "gradient norm", gradient_norm)
         rate = learning_rate_at(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * (rate / config.learning_rate)
+            optimizer.step()
         seconds = time.perf_counter() - started
         yield StepMetrics(step, loss, rate, gradient_norm, step * tokens_per_step, tokens_per_step / seconds)
+
+
+def _gradient_norm(model: GPT, limit: float | None) -> float:
+    """The 2-norm of the whole gradient, which is then scaled down to the limit; one below it is not touched."""
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
+    if limit is not None and norm > limit:
+        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
+    return norm.item()
 
 
 def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, seed: int, step: int) -> float:
@@ -152,8 +173,8 @@ def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, s
     for part in range(passes):
         indices = batch_indices(len(windows), config.batch_size, seed, (step - 1) * passes + part)
         inputs, targets = windows.batch(indices)
-        logits = model(inputs, dropout).flatten(0, 1)  # (B T, V)
-        loss = F.cross_entropy(logits, targets.flatten()) / passes
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            loss = model.loss(inputs, targets, dropout) / passes
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     return total

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
@@ -24,10 +25,11 @@ from minigpt.dataset import SplitConfig, cut_windows, open_tokens
 from minigpt.environment import EnvironmentConfig
 from minigpt.evaluation import EvaluationConfig, evaluate
 from minigpt.generation import SamplingConfig, complete
+from minigpt.initialisation import build, initialise
 from minigpt.journal import Journal
-from minigpt.model import ModelConfig, build, initialise, multiplied_parameter_count, parameter_count
+from minigpt.model import ModelConfig, multiplied_parameter_count, parameter_count
 from minigpt.tokenizer import TOKENIZER, load
-from minigpt.training import DivergedError, StepMetrics, TrainingConfig, make_optimizer, train
+from minigpt.training import DivergedError, StepMetrics, TrainingConfig, make_optimizers, train
 
 JOB = "job.json"
 JOURNAL = "journal.jsonl"
@@ -69,7 +71,7 @@ class Worker:
         self.tokenizer = load(job.tokens_folder / TOKENIZER)
         self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
         self.model = build(job.model, self.tokenizer.vocabulary_size, job.seed)
-        self.optimizer = make_optimizer(self.model, job.training)
+        self.optimizers = make_optimizers(self.model, job.training)
         self.best_val_loss = math.inf
         self.evaluations_since_best = 0
         self.training_seconds = 0.0
@@ -88,7 +90,7 @@ class Worker:
         status, error = "completed", None
         try:
             for metrics in train(
-                self.model, self.optimizer, self.windows["train"], self.job.training, self.job.seed, step
+                self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step
             ):
                 step = metrics.step
                 self.training_seconds = time.perf_counter() - started
@@ -119,7 +121,7 @@ class Worker:
         if folder is None:
             return None
         facts = checkpoint.load_weights(folder, self.model)
-        checkpoint.load_optimizer(folder, self.optimizer)
+        checkpoint.load_optimizers(folder, self.optimizers)
         self.best_val_loss = facts["best_val_loss"]
         self.evaluations_since_best = facts["evaluations_since_best"]
         self.training_seconds = facts["training_seconds"]
@@ -147,7 +149,7 @@ class Worker:
     def _probe(self) -> list[float]:
         """Seconds of a few real steps, whose every trace is then wiped out."""
         config = self.job.training
-        steps = train(self.model, self.optimizer, self.windows["train"], config, self.job.seed)
+        steps = train(self.model, self.optimizers, self.windows["train"], config, self.job.seed)
         tokens = config.tokens_per_step(self.job.model.context_length)
         seconds: list[float] = []
         started = time.perf_counter()
@@ -159,7 +161,7 @@ class Worker:
         seconds = seconds or [time.perf_counter() - started]
         self.model.zero_grad(set_to_none=True)
         initialise(self.model, self.job.seed)
-        self.optimizer = make_optimizer(self.model, config)
+        self.optimizers = make_optimizers(self.model, config)
         return seconds[PROBE_WARM_UP_STEPS:] or seconds
 
     def _after_step(self, metrics: StepMetrics) -> None:
@@ -213,15 +215,15 @@ class Worker:
         }
 
     def _save_best(self, step: int) -> None:
-        self._save("best", step, None)
+        self._save("best", step, [])
 
     def _save_last(self, step: int) -> None:
-        self._save("last", step, self.optimizer)
+        self._save("last", step, self.optimizers)
 
-    def _save(self, prefix: str, step: int, optimizer: torch.optim.Optimizer | None) -> None:
+    def _save(self, prefix: str, step: int, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self.journal.sync()
         folder = checkpoint.named(self.checkpoints, prefix, step)
-        checkpoint.save(folder, self.model, self.job.tokens_folder / TOKENIZER, self._facts(step), optimizer)
+        checkpoint.save(folder, self.model, self.job.tokens_folder / TOKENIZER, self._facts(step), optimizers)
         checkpoint.prune(self.checkpoints, prefix, keep=folder)
         self.journal.append("checkpoint", step=step, name=folder.name)
 

@@ -12,9 +12,10 @@ import torch
 
 from minigpt import checkpoint, journal, store, tokenizer
 from minigpt.errors import InputError
+from minigpt.initialisation import build
 from minigpt.journal import Journal, Reader
-from minigpt.model import ModelConfig, build
-from minigpt.training import TrainingConfig, make_optimizer
+from minigpt.model import ModelConfig
+from minigpt.training import TrainingConfig, make_optimizers
 
 MODEL = ModelConfig(context_length=4, width=8, heads=2, layers=1)
 
@@ -26,7 +27,7 @@ def saved(tmp_path: Path) -> Path:
     model = build(MODEL, 257, seed=1)
     for step in (1, 2):
         folder = checkpoint.named(tmp_path, "last", step)
-        checkpoint.save(folder, model, vocabulary, {"step": step}, make_optimizer(model, TrainingConfig()))
+        checkpoint.save(folder, model, vocabulary, {"step": step}, make_optimizers(model, TrainingConfig()))
     return checkpoint.named(tmp_path, "last", 2)
 
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from minigpt.dataset import TOKEN_DTYPE, Windows
 from minigpt.diagnosis import diagnose, longest_copy, words
 from minigpt.evaluation import Evaluation, evaluate, perplexity
+from minigpt.initialisation import build
 from minigpt.journal import Record
-from minigpt.model import ModelConfig, build
+from minigpt.model import ModelConfig
 from minigpt.randomness import stream
 
 

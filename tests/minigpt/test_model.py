@@ -2,19 +2,22 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from minigpt.generation import generate
-from minigpt.model import GPT, Dropout, ModelConfig, build, initialise
+from minigpt.initialisation import build, initialise
+from minigpt.kernels import Dropout
+from minigpt.model import GPT, ModelConfig, rotate, rotations
 from minigpt.randomness import stream
 
 CONFIG = ModelConfig(context_length=16, width=24, heads=3, layers=2)
 VOCABULARY = 50
 
 
-@pytest.fixture
-def model() -> GPT:
-    gpt = build(CONFIG, VOCABULARY, seed=1)
+@pytest.fixture(params=["gpt2", "modern"])
+def model(request: pytest.FixtureRequest) -> GPT:
+    gpt = build(CONFIG.model_copy(update={"architecture": request.param}), VOCABULARY, seed=1)
     with torch.no_grad():
         for weight in gpt.parameters():
             weight.add_(torch.randn(weight.shape, generator=stream(1, "noise")) * 0.3)
@@ -90,3 +93,21 @@ def test_initialising_again_gives_the_same_bits(kind: str, tied: bool) -> None:
     initialise(model, 5)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert (model.head.weight is model.token_embedding.weight) == tied
+
+
+@pytest.mark.parametrize("wrong", [{"tied_head": True}, {"qkv_bias": True}, {"width": 9}])
+def test_a_modern_shape_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"make width|modern architecture"):
+        ModelConfig.model_validate({**CONFIG.model_dump(), "architecture": "modern", **wrong})
+
+
+def test_rotary_positions_see_only_distances() -> None:
+    query, key = torch.randn(2, 8, generator=stream(1, "pair")).unbind()
+
+    def product(first: int, second: int) -> float:
+        both = torch.stack([query, key])[:, None, None]  # (2, 1, 1, D)
+        turned = [rotate(part[None], rotations(place, 1, 8)) for part, place in zip(both, (first, second), strict=True)]
+        return float((turned[0] * turned[1]).sum())
+
+    assert product(3, 1) == pytest.approx(product(13, 11), abs=1e-5)
+    assert product(3, 1) != pytest.approx(product(3, 2), abs=1e-3)

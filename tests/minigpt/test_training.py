@@ -11,14 +11,15 @@ import torch
 from minigpt import checkpoint, tokenizer
 from minigpt.dataset import TOKEN_DTYPE, Windows
 from minigpt.errors import InputError
-from minigpt.model import GPT, ModelConfig, build
+from minigpt.initialisation import build
+from minigpt.model import GPT, ModelConfig
 from minigpt.randomness import stream
 from minigpt.training import (
     DivergedError,
     TrainingConfig,
     check_batch_size,
     learning_rate_at,
-    make_optimizer,
+    make_optimizers,
     train,
 )
 
@@ -28,20 +29,32 @@ WINDOWS = Windows(TOKENS, 16, 16)
 CONFIG = TrainingConfig(batch_size=4, max_steps=30, warmup_steps=5, learning_rate=1e-2)
 
 
-def new() -> tuple[GPT, torch.optim.Optimizer]:
-    model = build(MODEL, 64, seed=3)
-    return model, make_optimizer(model, CONFIG)
+RECIPES = {
+    "gpt2": (MODEL, CONFIG),
+    "modern": (
+        MODEL.model_copy(update={"architecture": "modern"}),
+        CONFIG.model_copy(update={"optimizer": "muon"}),
+    ),
+    "bf16": (MODEL, CONFIG.model_copy(update={"precision": "bf16"})),
+}
+
+
+def new(recipe: str) -> tuple[GPT, list[torch.optim.Optimizer]]:
+    config, training = RECIPES[recipe]
+    model = build(config, 64, seed=3)
+    return model, make_optimizers(model, training)
 
 
 def digest(model: GPT) -> str:
     return checkpoint.weights_sha256(checkpoint.weights_of(model))
 
 
-def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers() -> None:
-    (first, a), (second, b) = new(), new()
-    curve = [metrics.loss for metrics in train(first, a, WINDOWS, CONFIG, seed=3)]
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers(recipe: str) -> None:
+    (first, a), (second, b), (_, config) = new(recipe), new(recipe), RECIPES[recipe]
+    curve = [metrics.loss for metrics in train(first, a, WINDOWS, config, seed=3)]
     other = []
-    for metrics in train(second, b, WINDOWS, CONFIG, seed=3):
+    for metrics in train(second, b, WINDOWS, config, seed=3):
         other.append(metrics.loss)
         torch.rand(7)  # somebody else's use of the global generator
         np.random.rand(7)
@@ -50,22 +63,24 @@ def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers() -> None:
     assert curve[-1] < curve[0]
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("stop", [1, 7, 20])
-def test_a_resumed_run_has_the_same_bits(stop: int, tmp_path: Path) -> None:
-    whole, optimizer = new()
-    losses = [metrics.loss for metrics in train(whole, optimizer, WINDOWS, CONFIG, seed=3)]
+def test_a_resumed_run_has_the_same_bits(recipe: str, stop: int, tmp_path: Path) -> None:
+    config = RECIPES[recipe][1]
+    whole, optimizers = new(recipe)
+    losses = [metrics.loss for metrics in train(whole, optimizers, WINDOWS, config, seed=3)]
     vocabulary = tmp_path / "vocabulary"
     tokenizer.train("a b c " * 9, 257).save(vocabulary)
-    first, optimizer = new()
-    list(islice(train(first, optimizer, WINDOWS, CONFIG, seed=3), stop))
-    checkpoint.save(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizer)
-    second, optimizer = new()
+    first, optimizers = new(recipe)
+    list(islice(train(first, optimizers, WINDOWS, config, seed=3), stop))
+    checkpoint.save(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizers)
+    second, optimizers = new(recipe)
     with torch.no_grad():
         for weight in second.parameters():
             weight.zero_()
     assert checkpoint.load_weights(tmp_path / "last-1", second) == {"step": stop}
-    checkpoint.load_optimizer(tmp_path / "last-1", optimizer)
-    rest = [metrics.loss for metrics in train(second, optimizer, WINDOWS, CONFIG, seed=3, after_step=stop)]
+    checkpoint.load_optimizers(tmp_path / "last-1", optimizers)
+    rest = [metrics.loss for metrics in train(second, optimizers, WINDOWS, config, seed=3, after_step=stop)]
     assert [loss.hex() for loss in rest] == [loss.hex() for loss in losses[stop:]]
     assert digest(second) == digest(whole)
 
@@ -77,7 +92,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
         config = CONFIG.model_copy(update={"batch_size": batch_size, "gradient_accumulation_steps": passes})
         model = build(no_dropout, 64, seed=3)
         windows = Windows(TOKENS[: 16 * 32 + 1], 16, 16)
-        losses.append([m.loss for m in train(model, make_optimizer(model, config), windows, config, seed=3)])
+        losses.append([m.loss for m in train(model, make_optimizers(model, config), windows, config, seed=3)])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
@@ -94,12 +109,12 @@ def test_the_learning_rate_rises_and_falls(schedule: str, middle: float, last: f
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
-    model, optimizer = new()
+    model, optimizers = new("gpt2")
     with torch.no_grad():
         model.head.weight[0, 0] = math.nan
     before = digest(model)
     with pytest.raises(DivergedError, match="step 1"):
-        next(train(model, optimizer, WINDOWS, CONFIG, seed=3))
+        next(train(model, optimizers, WINDOWS, CONFIG, seed=3))
     assert digest(model) == before
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from minigpt import corpus, dataset, model, tokenizer
 from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows
 from minigpt.model import GPT, ModelConfig
-from minigpt.training import TrainingConfig, make_optimizer, train
+from minigpt.training import TrainingConfig, make_optimizers, train
 
 STEPS = 20
 TOLERANCE = 1e-4
@@ -65,7 +65,7 @@ def test_logits_and_losses_agree(ours: GPT, windows: Windows) -> None:
     inputs, _ = windows.batch(batch_indices(len(windows), 2, 123, 0))
     with torch.no_grad():
         torch.testing.assert_close(ours(inputs), theirs(inputs), atol=TOLERANCE, rtol=0)
-    steps = train(ours, make_optimizer(ours, TRAINING), windows, TRAINING, seed=123)
+    steps = train(ours, make_optimizers(ours, TRAINING), windows, TRAINING, seed=123)
     losses = [metrics.loss for metrics in islice(steps, STEPS)]
     optimizer = torch.optim.AdamW(theirs.parameters(), lr=TRAINING.learning_rate, weight_decay=TRAINING.weight_decay)
     for step, loss in enumerate(losses):

@@ -1,0 +1,129 @@
+"""Two pieces of the training step that torch's own operators take too much time or memory for, with exact gradients.
+
+Both work in the dtype of what they are given, or in autocast's, and sum in float32.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Queries that attend in one piece: what comes after a piece's last query is never computed, and a piece of every head
+# of a batch fits into the cache.
+QUERIES = 64
+# Rows of logits that are turned into gradients while they are in the cache.
+ROWS = 16
+
+
+class Dropout:
+    """Dropout with its randomness passed in.
+
+    Each value is kept or not by 16 random bits, so four values cost one draw; the rate is rounded to 1/65,536 and the
+    scale follows the rounded rate, so that the expected value is exact.
+    """
+
+    def __init__(self, rate: float, generator: torch.Generator) -> None:
+        self.dropped = round(rate * 65_536)
+        self.generator = generator
+
+    def factors(self, shape: torch.Size) -> Tensor:
+        """0 for what is dropped, 1 / (1 - rate) for what is kept, in float32."""
+        count = shape.numel()
+        words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
+        keep = words.view(torch.int16)[:count].view(shape) >= self.dropped - 32_768
+        return keep.to(torch.float32).mul_(65_536 / (65_536 - self.dropped))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return values * self.factors(values.shape)
+
+
+class _DropoutAttention(torch.autograd.Function):
+    """Softmax attention with dropout on its weights, piece by piece of the queries."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, dropout: Dropout) -> Tensor:
+        query = (query * query.shape[-1] ** -0.5).contiguous()
+        key, value = key.contiguous(), value.contiguous()
+        future = torch.full((QUERIES, QUERIES), -math.inf).triu_(1)
+        output, saved = torch.empty_like(query), []
+        for start, end in _pieces(query.shape[2]):
+            scores = (query[:, :, start:end] @ key[:, :, :end].mT).float()  # (B, H, end - start, end)
+            scores[..., start:] += future[: end - start, : end - start]
+            weights = scores.softmax(-1)
+            factors = dropout.factors(weights.shape)
+            kept = torch.mul(weights, factors, out=scores).to(value.dtype)
+            output[:, :, start:end] = kept @ value[:, :, :end]
+            saved += [weights, factors, kept]
+        ctx.save_for_backward(query, key, value, *saved)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value, *saved = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        query_gradient = torch.empty_like(query)
+        key_gradient, value_gradient = torch.zeros_like(key), torch.zeros_like(value)
+        for piece, (start, end) in enumerate(_pieces(query.shape[2])):
+            weights, factors, kept = saved[3 * piece : 3 * piece + 3]
+            outer = gradient[:, :, start:end]
+            value_gradient[:, :, :end] += kept.mT @ outer
+            inner = (outer @ value[:, :, :end].mT).float().mul_(factors)
+            scores = torch._softmax_backward_data(inner, weights, -1, torch.float32).to(key.dtype)
+            query_gradient[:, :, start:end] = scores @ key[:, :, :end]
+            key_gradient[:, :, :end] += scores.mT @ query[:, :, start:end]
+        return query_gradient.mul_(query.shape[-1] ** -0.5), key_gradient, value_gradient, None
+
+
+def _pieces(length: int) -> list[tuple[int, int]]:
+    return [(start, min(start + QUERIES, length)) for start in range(0, length, QUERIES)]
+
+
+def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None) -> Tensor:
+    """Attention of (B, H, T, D) to (B, H, T, D), each query to the keys up to its own.
+
+    torch leaves its fast path for dropout and draws a random number for every weight, also for those of the future.
+    """
+    if dropout is None:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    attended: Tensor = _DropoutAttention.apply(query, key, value, dropout)  # type: ignore[no-untyped-call]
+    return attended
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """The logits become their own gradient in place, so that there is never a second copy of them."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            hidden, weight = (part.to(torch.get_autocast_dtype("cpu")) for part in (hidden, weight))
+        with torch.autocast("cpu", enabled=False):
+            logits = hidden @ weight.mT  # (N, V)
+        losses = torch.empty(len(targets))
+        for start in range(0, len(targets), ROWS):
+            rows, wanted = logits[start : start + ROWS].float(), targets[start : start + ROWS, None]
+            total = rows.logsumexp(1, keepdim=True)
+            losses[start : start + ROWS] = (total - rows.gather(1, wanted)).squeeze(1)
+            rows.sub_(total).exp_()
+            rows.scatter_add_(1, wanted, torch.full_like(total, -1.0))
+            torch.mul(rows, 1 / len(targets), out=rows)
+            logits[start : start + ROWS] = rows
+        ctx.save_for_backward(hidden, weight, logits)
+        return losses.mean()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden, weight, logits_gradient = ctx.saved_tensors
+        scale = gradients[0].item()
+        hidden_gradient, weight_gradient = logits_gradient @ weight, logits_gradient.mT @ hidden
+        if scale != 1.0:
+            hidden_gradient.mul_(scale)
+            weight_gradient.mul_(scale)
+        return hidden_gradient.float(), weight_gradient.float(), None
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Mean loss in nats of targets (N,) under the logits of hidden (N, C) times weight (V, C)."""
+    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    return loss
