@@ -116,6 +116,28 @@ def rerun(
 
 
 @app.command()
+def resume(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Without it, the last run that did not end.")
+    ] = None,
+    as_json: Json = False,
+    uri: Uri = None,
+    experiment: Experiment = None,
+) -> None:
+    """Go on with a run that was stopped or killed, to the same bits as if it had not been."""
+    tracking = tracking_of(uri, experiment)
+    prepare()
+    from flows.resuming import recorded_config, unfinished_run
+    from flows.running import run_flow
+    from tasks.report import summary_lines
+
+    found = unfinished_run(tracking, run)
+    result = run_flow(recorded_config(found), tracking, quiet=as_json, resumed=found.run_id)
+    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
+    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
+
+
+@app.command()
 def config(preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]")] = "quickstart", overrides: Set = []) -> None:  # noqa: B006
     """Print a whole config as YAML: every field there is."""
     from flows import config as configs

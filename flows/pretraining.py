@@ -24,8 +24,8 @@ TASK_RUNS = 8
 
 
 @flow(name="pretrain", flow_run_name="{config.name}", validate_parameters=True)
-def pretrain(config: RunConfig, tracking: Tracking | None = None) -> Result | State[Result]:
-    """Pretrain a GPT on a text and track it in MLflow."""
+def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str | None = None) -> Result | State[Result]:
+    """Pretrain a GPT on a text and track it in MLflow; or go on with the run `resumed`, which has this config."""
     if newer := newer_due_run():
         return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
     corpus = download_corpus(config.corpus)
@@ -42,7 +42,7 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None) -> Result | St
         environment=config.environment,
         tokens_folder=tokens.folder,
     )
-    run = open_run(config, job, tracking or Tracking(), corpus, tokens, windows, flow_run.id)
+    run = open_run(config, job, tracking or Tracking(), corpus, tokens, windows, flow_run.id, resumed)
     with closing(run):
         trained = train(run, job, config.cost)
         evaluated = evaluate_model(run, job)

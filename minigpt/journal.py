@@ -1,7 +1,7 @@
 """The journal of a run: one JSON object a line, appended and never changed; the truth about what happened.
 
-Every record has a `kind` and the `time_ms` (Unix milliseconds) of its first writing. Kinds: `start`, `quote`, `step`,
-`evaluation`, `sample`, `checkpoint`, `end`.
+Every record has a `kind` and the `time_ms` (Unix milliseconds) of its first writing. Kinds: `start`, `probe`, `step`,
+`evaluation`, `sample`, `checkpoint`, `end`, and `resume` where a later process goes on.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,11 @@ class Reader:
 
 def read(path: Path) -> list[Record]:
     return Reader(path).new_records()
+
+
+def ended(records: Sequence[Record]) -> bool:
+    """Whether the training came to an end of its own, and not by a signal or an error."""
+    return bool(records) and records[-1]["kind"] == "end" and records[-1]["status"] not in ("interrupted", "differs")
 
 
 def of_kind(records: Iterable[Record], kind: str) -> Iterator[Record]:

@@ -82,6 +82,15 @@ def read_folder(folder: Path) -> dict[str, Any] | None:
     return manifest if whole else None
 
 
+def sweep(folder: Path) -> None:
+    """Delete what a killed process was writing; nobody else may write in the folder."""
+    for path in folder.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 @dataclass(frozen=True)
 class Entry:
     """One cache entry: its folder, the facts in its manifest, and whether it was there before."""

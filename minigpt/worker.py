@@ -1,7 +1,8 @@
 """The training process: `python -m minigpt.worker RUN_FOLDER`, started with the environment that the job records.
 
-It reads job.json and leaves a journal and checkpoints, nothing else. It ends in good order, with a checkpoint, on
-SIGTERM and when its standard input closes, that is when the process that started it is gone.
+It reads job.json and leaves a journal and checkpoints, nothing else; started again in the same folder it goes on from
+the last whole checkpoint, and proves each step that it does again against the journal. It ends in good order, with a
+checkpoint, on SIGTERM and when its standard input closes, that is when the process that started it is gone.
 """
 
 import math
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from minigpt import checkpoint, environment
 from minigpt.config import Part
@@ -26,19 +28,31 @@ from minigpt.environment import EnvironmentConfig
 from minigpt.evaluation import EvaluationConfig, evaluate
 from minigpt.generation import SamplingConfig, complete
 from minigpt.initialisation import build, initialise
-from minigpt.journal import Journal
+from minigpt.journal import Journal, read
 from minigpt.model import ModelConfig, multiplied_parameter_count, parameter_count
+from minigpt.store import sweep
 from minigpt.tokenizer import TOKENIZER, load
 from minigpt.training import DivergedError, StepMetrics, TrainingConfig, make_optimizers, train
 
 JOB = "job.json"
 JOURNAL = "journal.jsonl"
 CHECKPOINTS = "checkpoints"
+LOCK = ".worker.lock"
+# The worker of a command that was killed saves and ends; two never write one run.
+LOCK_SECONDS = 120
 
 # The probe takes this many steps, or as many as fit into this time, whichever comes first; the first ones warm up.
 PROBE_STEPS = 60
 PROBE_SECONDS = 4.0
 PROBE_WARM_UP_STEPS = 2
+
+
+# Fields of a record that are measured and not computed.
+MEASURED = ("tokens_per_second", "training_seconds")
+
+
+class ContinuationError(Exception):
+    """A step that was done again came out otherwise than the journal has it."""
 
 
 class TrainingJob(Part):
@@ -62,7 +76,12 @@ class Worker:
         self.job = job = TrainingJob.model_validate_json((run_folder / JOB).read_text())
         self.checkpoints = run_folder / CHECKPOINTS
         self.checkpoints.mkdir(exist_ok=True)
+        self.lock = FileLock(run_folder / LOCK)
+        self.lock.acquire(timeout=LOCK_SECONDS)
+        sweep(run_folder)
+        sweep(self.checkpoints)
         self.journal = Journal(run_folder / JOURNAL)
+        self.known = {(record["kind"], record.get("step")): record for record in read(run_folder / JOURNAL)}
         environment.apply(job.environment)
         self.windows = {
             side: cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
@@ -80,7 +99,7 @@ class Worker:
     def run(self) -> None:
         """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
         self.journal.append(
-            "start",
+            "resume" if ("start", None) in self.known else "start",
             **environment.facts(),
             parameters=parameter_count(self.model),
             multiplied_parameters=multiplied_parameter_count(self.model),
@@ -103,7 +122,9 @@ class Worker:
                     break
         except DivergedError as diverged:
             status, error = "diverged", str(diverged)
-        if status != "diverged":
+        except ContinuationError as differs:
+            status, error = "differs", str(differs)
+        if status not in ("diverged", "differs"):
             self._save_last(step)
         self.journal.append(
             "end",
@@ -130,21 +151,35 @@ class Worker:
 
     def _begin(self) -> int:
         """Measure the untrained model, and with it how long everything takes, for the quote."""
-        step_seconds = self._probe()
+        quoted = ("probe", None) in self.known
+        step_seconds = [] if quoted else self._probe()
         started = time.perf_counter()
         self._evaluate(0)
         evaluated = time.perf_counter()
         self._sample(0)
         sampled = time.perf_counter()
         self._save_best(0)
-        self.journal.append(
-            "probe",
-            step_seconds=step_seconds,
-            evaluation_seconds=evaluated - started,
-            sample_seconds=sampled - evaluated,
-            checkpoint_seconds=time.perf_counter() - sampled,
-        )
+        if not quoted:
+            self.journal.append(
+                "probe",
+                step_seconds=step_seconds,
+                evaluation_seconds=evaluated - started,
+                sample_seconds=sampled - evaluated,
+                checkpoint_seconds=time.perf_counter() - sampled,
+            )
         return 0
+
+    def _record(self, kind: str, step: int, **fields: Any) -> None:
+        """Journal what a step gave; what is there already has to be the same, and keeps its first time."""
+        known = self.known.get((kind, step))
+        if known is None:
+            self.journal.append(kind, step=step, **fields)
+            return
+        for name, value in fields.items():
+            if name not in MEASURED and value != known[name]:
+                raise ContinuationError(
+                    f"step {step} done again gives {name} {value!r}, and the journal has {known[name]!r}"
+                )
 
     def _probe(self) -> list[float]:
         """Seconds of a few real steps, whose every trace is then wiped out."""
@@ -166,7 +201,7 @@ class Worker:
 
     def _after_step(self, metrics: StepMetrics) -> None:
         step, config = metrics.step, self.job
-        self.journal.append("step", **asdict(metrics), training_seconds=self.training_seconds)
+        self._record("step", **asdict(metrics), training_seconds=self.training_seconds)
         measured = config.evaluation.due(step) or step == config.training.max_steps
         if measured and self._evaluate(step):
             self._save_best(step)
@@ -184,9 +219,9 @@ class Worker:
             evaluate(self.model, self.windows[side].in_order(config.batch_size, limits[side]), self.token_bytes)
             for side in ("train", "val")
         )
-        self.journal.append(
+        self._record(
             "evaluation",
-            step=step,
+            step,
             train_loss=train_side.loss,
             val_loss=val_side.loss,
             train_bits_per_byte=train_side.bits_per_byte,
@@ -204,7 +239,7 @@ class Worker:
     def _sample(self, step: int) -> None:
         config = self.job.sampling
         text = complete(self.model, self.tokenizer, config.prompt, config.max_new_tokens)
-        self.journal.append("sample", step=step, text=text)
+        self._record("sample", step, text=text)
 
     def _facts(self, step: int) -> dict[str, Any]:
         return {
@@ -223,6 +258,8 @@ class Worker:
     def _save(self, prefix: str, step: int, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self.journal.sync()
         folder = checkpoint.named(self.checkpoints, prefix, step)
+        if checkpoint.newest(self.checkpoints, prefix) == folder:
+            return  # the run was stopped behind it
         checkpoint.save(folder, self.model, self.job.tokens_folder / TOKENIZER, self._facts(step), optimizers)
         checkpoint.prune(self.checkpoints, prefix, keep=folder)
         self.journal.append("checkpoint", step=step, name=folder.name)

@@ -15,7 +15,8 @@ from minigpt.store import link_or_copy, write_whole
 from minigpt.tokenizer import TOKENIZER, load
 from minigpt.worker import TrainingJob
 from tasks import tracking
-from tasks.facts import code_facts
+from tasks.facts import code_facts, differences
+from tasks.ownership import own
 from tasks.split import Windows
 from tasks.tokenization import Tokens
 from tasks.tracking import Run
@@ -49,8 +50,9 @@ def open_run(
     tokens: Tokens,
     windows: Windows,
     flow_run_id: str | None,
+    resumed: str | None,
 ) -> Run:
-    """Create the run with its hyperparameters, its corpus and the facts that a rerun compares."""
+    """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
     encode_prompt(load(tokens.folder / TOKENIZER), job.sampling.prompt, job.model.context_length)
     settings = settings.resolved()
     facts = code_facts() | {
@@ -58,6 +60,8 @@ def open_run(
         "tokenizer_sha256": tokens.tokenizer_sha256,
         "windows": windows.digests,
     }
+    if resumed is not None:
+        return _open_again(settings, resumed, facts, flow_run_id)
     name = settings.run_name or f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     tags = {
         "minigpt.status": "running",
@@ -67,8 +71,7 @@ def open_run(
         "minigpt.git_dirty": str(facts["git_dirty"]),
         "minigpt.packages": json.dumps(facts["packages"]),
         "minigpt.corpus_sha256": corpus.sha256,
-        "prefect.flow_run_id": str(flow_run_id),
-        "prefect.flow_run_url": f"{os.environ.get('PREFECT_UI_URL', '')}/runs/flow-run/{flow_run_id}",
+        **_prefect_tags(flow_run_id),
     }
     run = tracking.create_run(settings, name, config.flat(), tags)
     with tracking.closing(run):
@@ -83,4 +86,22 @@ def open_run(
         counts = {"train_tokens": tokens.train_tokens, "validation_tokens": tokens.val_tokens}
         tracking.log_dataset(run, corpus, counts)
     log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, public(settings.tracking_uri or ""))
+    return run
+
+
+def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
+    return {
+        "prefect.flow_run_id": str(flow_run_id),
+        "prefect.flow_run_url": f"{os.environ.get('PREFECT_UI_URL', '')}/runs/flow-run/{flow_run_id}",
+    }
+
+
+def _open_again(settings: Tracking, run_id: str, facts: dict[str, Any], flow_run_id: str | None) -> Run:
+    """The run for this process, with a word on each recorded fact that is no longer the same."""
+    run = tracking.find_run(settings, run_id)
+    own(run.folder)
+    for difference in differences(json.loads((run.folder / FACTS).read_bytes()), facts):
+        log.warning("resuming run %s with a difference: %s", run.run_id, difference)
+    tracking.reopen(run, {"minigpt.status": "running", "minigpt.resumed": "true", **_prefect_tags(flow_run_id)})
+    log.info("run %s (%s) goes on in %s", run.name, run.run_id, run.folder)
     return run

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow.entities
 import mlflow.exceptions
 import pandas as pd
 from mlflow import MlflowClient
@@ -23,6 +24,7 @@ from minigpt.evaluation import perplexity
 from minigpt.journal import Record
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.home import runs_folder
+from tasks.ownership import is_owned, own
 from tasks.tracking_settings import Tracking, public
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
 CURVE_POINTS = 2000
 DIGEST_CHARACTERS = 36
+
+# What minigpt.status says of a run that can be resumed.
+UNFINISHED = ("dead", "interrupted", "failed")
 
 # MLflow's metric for each field of a journal's record. One section of the UI for each prefix.
 STEP_METRICS = {
@@ -99,6 +104,7 @@ def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: M
         client.log_batch(run_id, params=entries[start : start + PARAMS_PER_BATCH])
     folder = runs_folder() / run_id
     folder.mkdir(parents=True, exist_ok=True)
+    own(folder)
     return Run(run_id, name, folder, created.info.experiment_id, created.info.artifact_uri, tracking)
 
 
@@ -183,10 +189,13 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
     manifest = json.loads((folder / MANIFEST).read_bytes())
     for name in (*manifest["files"], MANIFEST):
         keep_file(run, folder / name, f"checkpoints/{role}")
-    client = client_of(run.tracking)
+    client, name = client_of(run.tracking), f"{role}-{manifest['state']['step']}"
+    filter_string = f"source_run_id = '{run.run_id}' AND name = '{name}'"
+    if client.search_logged_models([run.experiment_id], filter_string=filter_string):
+        return  # a run that was resumed behind this point
     model = client.create_logged_model(
         run.experiment_id,
-        name=f"{role}-{manifest['state']['step']}",
+        name=name,
         source_run_id=run.run_id,
         model_type="minigpt checkpoint",
         params={key: str(value) for key, value in manifest["model"].items()},
@@ -201,6 +210,12 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
     client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, manifest["state"]["step"])])
     for key, value in metrics.items():
         client.log_metric(run.run_id, key, value, step=manifest["state"]["step"], model_id=model.model_id)
+
+
+def reopen(run: Run, tags: Mapping[str, str]) -> None:
+    """Let a run that did not end go on."""
+    client_of(run.tracking).update_run(run.run_id, status="RUNNING")
+    set_tags(run, tags)
 
 
 def finish(run: Run, mlflow_status: str, tags: Mapping[str, str]) -> None:
@@ -237,7 +252,11 @@ def find_run(tracking: Tracking, text: str) -> Run:
             f"{many} {text!r} in the experiment {tracking.experiment!r} at {public(tracking.tracking_uri or '')}; "
             "`minigpt runs` lists them"
         )
-    info = found[0].info
+    return _run(found[0], tracking)
+
+
+def _run(entity: mlflow.entities.Run, tracking: Tracking) -> Run:
+    info = entity.info
     return Run(info.run_id, info.run_name, runs_folder() / info.run_id, info.experiment_id, info.artifact_uri, tracking)
 
 
@@ -253,6 +272,25 @@ def artifact(run: Run, name: str) -> Path:
         raise InputError(f"run {run.run_id} has no {name}; it ended too early, or its files were deleted") from error
 
 
+def status_of(entity: mlflow.entities.Run) -> str:
+    """What the run says of itself; `dead` where it says `running` and no process writes it."""
+    status = str(entity.data.tags.get("minigpt.status", entity.info.status.lower()))
+    folder = runs_folder() / entity.info.run_id
+    return "dead" if status == "running" and folder.is_dir() and not is_owned(folder) else status
+
+
+def unfinished(tracking: Tracking) -> list[tuple[Run, str, str | None]]:
+    """Runs of this home that did not end and that no process writes, newest first: run, status, flow run."""
+    client = client_of(tracking)
+    found = []
+    for entity in client.search_runs([experiment_id_of(client, tracking)], max_results=10_000):
+        run = _run(entity, tracking)
+        status = status_of(entity)
+        if status in UNFINISHED and run.folder.is_dir():
+            found.append((run, status, entity.data.tags.get("prefect.flow_run_id")))
+    return found
+
+
 def runs_table(tracking: Tracking, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
     """A row a run, newest first: what MLflow's own search gives (params.*, metrics.*, tags.*)."""
     client = client_of(tracking)
@@ -262,7 +300,7 @@ def runs_table(tracking: Tracking, run_ids: Iterable[str] | None = None) -> pd.D
         {
             "run_id": entity.info.run_id,
             "name": entity.info.run_name,
-            "status": entity.data.tags.get("minigpt.status", entity.info.status.lower()),
+            "status": status_of(entity),
             "started": pd.Timestamp(entity.info.start_time, unit="ms").round("s"),
             **{f"params.{key}": value for key, value in entity.data.params.items()},
             **{f"metrics.{key}": value for key, value in entity.data.metrics.items()},

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from minigpt import checkpoint, cost
 from minigpt.cost import CostConfig, Quote
 from minigpt.evaluation import perplexity
-from minigpt.journal import Reader, Record, of_kind
+from minigpt.journal import Reader, Record, ended
 from minigpt.store import write_whole
 from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from tasks import tracking
@@ -52,20 +52,26 @@ def train(run: Run, job: TrainingJob, prices: CostConfig) -> Trained:
     write_whole(run.folder / JOB, job.model_dump_json(indent=1).encode())
     follower = Follower(run, job.training.max_steps)
     narrator = Narrator(run, job, prices)
-    records: list[Record] = []
-    with training_process(run.folder, job) as process:
-        for new in follow(process, run.folder / JOURNAL):
-            follower.send(new)
-            narrator.tell(new)
-            records += new
-    end = next(of_kind(records, "end"), None)
-    if process.returncode != 0 or end is None or narrator.quote is None:
-        tail = (run.folder / LOG).read_text(errors="replace").strip().splitlines()[-12:]
-        raise TrainingFailedError(
-            f"the training process ended with exit code {process.returncode}:\n" + "\n".join(tail)
-        )
+    reader = Reader(run.folder / JOURNAL)
+    records = reader.new_records()  # of a run that is resumed; sending a point again changes nothing
+    follower.send(records)
+    narrator.tell(record for record in records if record["kind"] in ("start", "probe"))
+    if not ended(records):
+        with training_process(run.folder, job) as process:
+            for new in follow(process, reader):
+                follower.send(new)
+                narrator.tell(new)
+                records += new
+        if process.returncode != 0 or records[-1]["kind"] != "end":
+            tail = (run.folder / LOG).read_text(errors="replace").strip().splitlines()[-12:]
+            raise TrainingFailedError(
+                f"the training process ended with exit code {process.returncode}:\n" + "\n".join(tail)
+            )
+    end = records[-1]
     if end["status"] == "interrupted":
         raise KeyboardInterrupt
+    if end["status"] == "differs" or narrator.quote is None:
+        raise TrainingFailedError(f"run {run.run_id} cannot be continued: {end['error'] or 'it has no quote'}")
     return Trained(end["status"], end["step"], end["training_seconds"], end["weights_sha256"], narrator.quote)
 
 
@@ -93,9 +99,8 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
             raise
 
 
-def follow(process: subprocess.Popen[bytes], journal: Path) -> Iterator[list[Record]]:
+def follow(process: subprocess.Popen[bytes], reader: Reader) -> Iterator[list[Record]]:
     """The journal's new records, time and again, until the process has ended and all are read."""
-    reader = Reader(journal)
     while True:
         ended = process.poll() is not None
         if records := reader.new_records():
@@ -116,7 +121,7 @@ class Narrator:
         self._tokens_per_second = 0.0
         self.quote: Quote | None = None
 
-    def tell(self, records: list[Record]) -> None:
+    def tell(self, records: Iterable[Record]) -> None:
         for record in records:
             if record["kind"] == "start":
                 self._start = record

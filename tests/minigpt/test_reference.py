@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minigpt import corpus, dataset, model, tokenizer
+from minigpt import corpus, dataset, initialisation, model, tokenizer
 from minigpt.dataset import SplitConfig, cut_windows
 from minigpt.evaluation import evaluate
 from minigpt.generation import choose, probabilities
@@ -69,7 +69,7 @@ def test_windows_have_the_reference_digests(windows: dict[str, dataset.Windows],
 
 
 def test_the_untrained_model_has_the_published_size_and_losses(windows: dict[str, dataset.Windows]) -> None:
-    gpt = model.build(MODEL, tokenizer.GPT2_VOCABULARY_SIZE, seed=123)
+    gpt = initialisation.build(MODEL, tokenizer.GPT2_VOCABULARY_SIZE, seed=123)
     assert model.parameter_count(gpt) == 162_419_712
     token_bytes = torch.from_numpy(tokenizer.published_gpt2().token_bytes())
     losses = {side: evaluate(gpt, cut.in_order(2), token_bytes).loss for side, cut in windows.items()}

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from llms_from_scratch.ch04 import GPTModel
 from torch import nn
 
-from minigpt import corpus, dataset, model, tokenizer
+from minigpt import corpus, dataset, initialisation, model, tokenizer
 from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows
 from minigpt.model import GPT, ModelConfig
 from minigpt.training import TrainingConfig, make_optimizers, train
@@ -51,7 +51,7 @@ def windows(shared: Path) -> Windows:
 
 @pytest.fixture(scope="module")
 def ours() -> GPT:
-    return model.build(MODEL, tokenizer.GPT2_VOCABULARY_SIZE, seed=123)
+    return initialisation.build(MODEL, tokenizer.GPT2_VOCABULARY_SIZE, seed=123)
 
 
 def test_the_seed_gives_both_the_same_weights(ours: GPT) -> None:
