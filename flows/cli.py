@@ -158,6 +158,22 @@ def sync(
 
 
 @app.command()
+def verify(run: RunArgument, as_json: Json = False, offline: Offline = False) -> None:
+    """Check a run of this home: are its files whole, does its curve belong to its weights, has MLflow all points."""
+    from dataclasses import asdict
+
+    from tasks import verification
+    from tasks.runs import named
+
+    checks = list(verification.verify(named(run).tracked(offline=offline)))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks]))
+    else:
+        typer.echo("\n".join(f"{'ok' if c.holds else 'WRONG':<6}{c.name:<14}{c.found}" for c in checks))
+    sys.exit(0 if all(check.holds for check in checks) else FAILED)
+
+
+@app.command()
 def config(preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]")] = "quickstart", overrides: Set = []) -> None:  # noqa: B006
     """Print a whole config as YAML: every field there is."""
     from flows import config as configs

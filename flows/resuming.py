@@ -5,7 +5,7 @@ from flows.config import RunConfig
 from minigpt.errors import InputError
 from tasks.corpus import store
 from tasks.ownership import is_owned
-from tasks.runs import CONFIG, CORPUS, FACTS, Run, run_here, unfinished
+from tasks.runs import CONFIG, CORPUS, FACTS, Run, named, unfinished
 
 
 def unfinished_run(text: str | None) -> Run:
@@ -14,13 +14,12 @@ def unfinished_run(text: str | None) -> Run:
         if (run := next(unfinished(), None)) is None:
             raise InputError("there is no run that did not end; `minigpt runs` lists all")
         return run
-    if (named := run_here(text)) is None:
-        raise InputError(f"there is no run with the id or name {text!r} in this home; resume it where it was started")
-    if is_owned(named.folder):
-        raise InputError(f"run {named.run_id} is being written by another process; wait until it has ended, or end it")
-    if named.result() is not None:
-        raise InputError(f"run {named.run_id} has ended; `minigpt rerun {text}` does it again")
-    return named
+    run = named(text)
+    if is_owned(run.folder):
+        raise InputError(f"run {run.run_id} is being written by another process; wait until it has ended, or end it")
+    if run.result() is not None:
+        raise InputError(f"run {run.run_id} has ended; `minigpt rerun {text}` does it again")
+    return run
 
 
 def recorded_config(run: Run) -> RunConfig:

@@ -19,9 +19,7 @@ from tasks.tracking_settings import Tracking, public
 def find_run(tracking: Tracking, text: str) -> Run:
     """The run with this id, the beginning of an id, or this name; the newest of several with one name."""
     if tracking.offline:
-        if (here := runs.run_here(text)) is None:
-            raise InputError(f"there is no run with the id or name {text!r} in {runs_folder()}")
-        return here.tracked(offline=True)
+        return runs.named(text).tracked(offline=True)
     found = [
         run
         for run in tracked_runs(tracking)

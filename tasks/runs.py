@@ -91,3 +91,10 @@ def run_here(text: str) -> Run | None:
     if len(found) > 1 and text != "latest" and all(run.name != text for run in found):
         raise InputError(f"{len(found)} runs have ids that begin with {text!r}; `minigpt runs` lists them")
     return found[0] if found else None
+
+
+def named(text: str) -> Run:
+    """The same, and an error where there is none."""
+    if (run := run_here(text)) is None:
+        raise InputError(f"there is no run with the id or name {text!r} in {runs_folder()}; `minigpt runs` lists them")
+    return run

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from minigpt.errors import InputError
 from tasks.ownership import is_owned
 from tasks.publishing import publish
-from tasks.runs import Run, left_behind, run_here
+from tasks.runs import Run, left_behind, named
 from tasks.tracking import StoreError
 from tasks.tracking_settings import check_reachable, public
 
 
 def sync(text: str | None) -> Iterator[str]:
     """Sentences about each run that was sent: the named one, whatever MLflow has of it, or all that wait."""
-    waiting = list(left_behind()) if text is None else [_named(text)]
+    waiting = list(left_behind()) if text is None else [_ended(text)]
     if not waiting:
         yield "MLflow has every run of this home"
     for run in (waits.tracked(offline=False) for waits in waiting):
@@ -24,10 +24,8 @@ def sync(text: str | None) -> Iterator[str]:
         yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it"
 
 
-def _named(text: str) -> Run:
-    run = run_here(text)
-    if run is None:
-        raise InputError(f"there is no run with the id or name {text!r} in this home; `minigpt runs` lists them")
+def _ended(text: str) -> Run:
+    run = named(text)
     if is_owned(run.folder):
         raise InputError(f"run {run.run_id} is still being written; it is sent when it ends")
     return run
