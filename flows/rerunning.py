@@ -15,8 +15,9 @@ from minigpt.worker import JOURNAL
 from tasks import tracking
 from tasks.corpus import store
 from tasks.facts import differences
-from tasks.opening import CONFIG, CORPUS, FACTS
-from tasks.report import RESULT, Result
+from tasks.lookup import find_run
+from tasks.report import Result
+from tasks.runs import CONFIG, CORPUS, FACTS, RESULT
 from tasks.tracking_settings import Tracking
 
 # Facts of the training process, from the first record of its journal; the rest of that record is not about bits.
@@ -101,7 +102,7 @@ def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[in
 
 def recorded_run(where: Tracking, text: str) -> RecordedRun:
     """Read a run from its folder, or from MLflow where the folder is not."""
-    run = tracking.find_run(where, text)
+    run = find_run(where, text)
     names = (CONFIG, FACTS, JOURNAL, RESULT)
     config, facts, curve, result = (tracking.artifact(run, name) for name in names)
     try:

@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from minigpt import checkpoint, environment
 from minigpt.config import Part
+from minigpt.cost import CostConfig
 from minigpt.dataset import SplitConfig, cut_windows, open_tokens
 from minigpt.environment import EnvironmentConfig
 from minigpt.errors import InputError
@@ -66,6 +67,7 @@ class TrainingJob(Part):
     evaluation: EvaluationConfig
     sampling: SamplingConfig
     environment: EnvironmentConfig
+    cost: CostConfig
     tokens_folder: Path
     """Holds train.bin, val.bin and the tokenizer."""
 
