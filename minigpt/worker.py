@@ -49,6 +49,9 @@ PROBE_SECONDS = 4.0
 PROBE_WARM_UP_STEPS = 2
 
 
+# Exit code of a process that cannot begin; its last line says why.
+INPUT_IS_WRONG = 2
+
 # Fields of a record that are measured and not computed.
 MEASURED = ("tokens_per_second", "training_seconds")
 
@@ -289,7 +292,8 @@ def main(run_folder: Path) -> None:
     try:
         worker.run()
     except InputError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(INPUT_IS_WRONG)
 
 
 if __name__ == "__main__":
