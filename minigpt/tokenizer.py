@@ -101,6 +101,9 @@ class Tokenizer:
     def _encode_piece(self, place: int, piece: str) -> NDArray[np.uint16]:
         """Tokens of a text whose first byte is number `place` of the corpus."""
         try:
+            if self.encoding.special_tokens_set:
+                return self.encoding.encode_to_numpy(piece, disallowed_special=()).astype(TOKEN_DTYPE)
+            # Here tiktoken's way without Python integers would look for an empty special word at each character.
             return np.array(self.encoding.encode_ordinary(piece), dtype=TOKEN_DTYPE)
         except BaseException as error:  # a Rust panic is no Exception
             if type(error).__name__ != "PanicException":
