@@ -44,7 +44,8 @@ def download_corpus(config: CorpusConfig) -> Corpus:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".corpus.") as folder:
         arrived = Path(folder) / TEXT
         digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
-        corpora.check_text(arrived.read_bytes(), public_address(config.source))
+        with arrived.open("rb") as text:
+            corpora.check_text(text, public_address(config.source))
         entry = store(arrived, digest)
     log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
     return _corpus(entry, config)
