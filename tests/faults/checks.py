@@ -12,7 +12,7 @@ from minigpt import checkpoint, journal
 from minigpt.journal import Record
 from minigpt.worker import JOURNAL
 
-MEASURED = ("throughput/tokens_per_second", "quote/", "bill/")
+MEASURED = ("throughput/tokens_per_second", "quote/")
 STEP_FIELDS = {
     "loss/train_step": "loss",
     "optimizer/learning_rate": "learning_rate",
@@ -91,7 +91,7 @@ def store_status(database: Path) -> str:
 
 
 def points_of(records: list[Record]) -> set[Point]:
-    """What the store has to have of a journal's steps and evaluations; written down here a second time on purpose."""
+    """What the store has to have of the steps and evaluations; written down here a second time on purpose."""
     points: set[Point] = set()
     best = math.inf
     for record in records:
@@ -113,12 +113,10 @@ def points_of(records: list[Record]) -> set[Point]:
 
 
 def compare_with_journal(stored: list[Point], expected: set[Point]) -> None:
-    """Each point of the journal once, with its time; single numbers (quote, bill, final) have other owners."""
-    curves = [point for point in stored if not point[0].startswith(("quote/", "bill/", "final/", "checkpoint/"))]
-    if missing := expected - set(curves):
+    """Each point of the journal once, with its time."""
+    if missing := expected - set(stored):
         raise LostError(missing)
-    places = Counter((key, step) for key, step, _, _ in stored)
-    if twice := {place for place, count in places.items() if count > 1}:
+    if twice := {place for place, count in Counter((key, step) for key, step, _, _ in stored).items() if count > 1}:
         raise DoubledError(twice)
-    if more := set(curves) - expected:
+    if more := {point for point in stored if not point[0].startswith("quote/")} - expected:
         raise DoubledError(more)

@@ -16,6 +16,7 @@ import pytest
 import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
+from minigpt.cost import CostConfig
 from minigpt.dataset import SplitConfig
 from minigpt.environment import EnvironmentConfig
 from minigpt.evaluation import EvaluationConfig
@@ -26,7 +27,7 @@ from minigpt.tokenizer import TOKENIZER, Tokenizer
 from minigpt.training import TrainingConfig
 from minigpt.worker import JOB, TrainingJob
 from tasks import tracking
-from tasks.tracking import Run
+from tasks.runs import FACTS, Run
 from tasks.tracking_settings import Tracking
 from tests.faults import checks, victim
 
@@ -49,6 +50,7 @@ def tiny_job(tokens_folder: Path, **training: Any) -> TrainingJob:
         evaluation=EvaluationConfig(every_steps=4, train_batches=2, validation_batches=2),
         sampling=SamplingConfig(prompt="1", max_new_tokens=4, every_steps=6),
         environment=EnvironmentConfig(threads=1),
+        cost=CostConfig(),
         tokens_folder=tokens_folder,
     )
 
@@ -63,7 +65,7 @@ class TinyRun:
 
     @property
     def folder(self) -> Path:
-        return self.run.folder
+        return self.home / "runs" / self.run.run_id
 
     @property
     def checkpoints(self) -> Path:
@@ -74,7 +76,7 @@ class TinyRun:
         return (self.folder / "victim.log").read_text(errors="replace")
 
     def start(self, **how: Any) -> BaseProcess:
-        process = FORKS.Process(target=victim.live, args=(self.run,), kwargs=how)
+        process = FORKS.Process(target=victim.live, args=(self.run, self.home), kwargs=how)
         process.start()
         self.processes.append(process)
         return process
@@ -121,13 +123,21 @@ class Template:
 
 
 def copy(source: Path, run: Run, home: Path) -> TinyRun:
-    home.mkdir()
-    folder = home / run.run_id
-    folder.mkdir()
-    shutil.copyfile(run.folder / JOB, folder / JOB)
+    here = TinyRun(home, run_at(home, run), [])
+    here.folder.mkdir(parents=True)
+    for name in (JOB, FACTS):
+        shutil.copyfile(source / "runs" / run.run_id / name, here.folder / name)
     shutil.copyfile(source / "mlflow.db", home / "mlflow.db")
-    there = Tracking(tracking_uri=f"sqlite:///{home / 'mlflow.db'}", experiment="faults")
-    return TinyRun(home, replace(run, folder=folder, tracking=there), [])
+    return here
+
+
+def run_at(home: Path, run: Run) -> Run:
+    """The same run with its folder and its store in another home."""
+    return replace(
+        run,
+        tracking=Tracking(tracking_uri=f"sqlite:///{home / 'mlflow.db'}", experiment="faults"),
+        artifact_uri=f"file://{home}/runs/{run.run_id}/artifacts",
+    )
 
 
 def every_byte() -> Tokenizer:
@@ -149,7 +159,9 @@ def prepare(place: Path) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIGPT_HOME", str(place))
         run = tracking.create_run(there, "tiny", {"seed": 1}, {"minigpt.status": "running"})
-    write_whole(run.folder / JOB, tiny_job(tokens).model_dump_json().encode())
+        write_whole(run.folder / JOB, tiny_job(tokens).model_dump_json().encode())
+        facts = {"corpus": {"sha256": "0" * 64}, "tokens": {}}
+        write_whole(run.folder / FACTS, json.dumps(facts).encode())
     return run
 
 

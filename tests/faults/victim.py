@@ -22,10 +22,10 @@ from minigpt import checkpoint, journal, store, worker
 from minigpt.journal import Journal, Reader
 from minigpt.worker import Worker
 from tasks import tracking
-from tasks.tracking import Follower, Run
+from tasks.publishing import MLFLOW_STATUS, Follower, publish
+from tasks.runs import Run
 
 RECORDS_PER_SENDING = 4
-MLFLOW_STATUS = {"completed": "FINISHED", "interrupted": "KILLED"}
 
 # Where a run can be killed: before and after each call of these.
 POINTS: dict[str, tuple[Any, str]] = {
@@ -42,7 +42,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "prune": (checkpoint, "prune"),
     "deletion": (shutil, "rmtree"),
     "batch sent": (MlflowClient, "log_batch"),
-    "status": (tracking, "finish"),
+    "status": (tracking, "set_status"),
 }
 
 
@@ -55,9 +55,10 @@ class Kill:
     passing: int
 
 
-def live(run: Run, kill: Kill | None = None, stop_first: bool = False, lock_seconds: float = 5) -> None:
+def live(run: Run, home: Path, kill: Kill | None = None, stop_first: bool = False, lock_seconds: float = 5) -> None:
     """Start or resume the run, and end with its last record; with `stop_first`, wait for SIGCONT at the start."""
     os.setsid()
+    os.environ["MINIGPT_HOME"] = str(home)
     log = os.open(run.folder / "victim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -70,7 +71,7 @@ def live(run: Run, kill: Kill | None = None, stop_first: bool = False, lock_seco
     if stop_first:
         os.kill(os.getpid(), signal.SIGSTOP)
     _run(run)
-    (run.folder.parent / "passings.json").write_text(json.dumps(passings))
+    (home / "passings.json").write_text(json.dumps(passings))
 
 
 def _deadly(call: Callable[..., Any], point: str, kill: Kill | None, passings: Counter[str]) -> Callable[..., Any]:
@@ -90,7 +91,7 @@ def _deadly(call: Callable[..., Any], point: str, kill: Kill | None, passings: C
 
 def _run(run: Run) -> None:
     job = worker.TrainingJob.model_validate_json((run.folder / worker.JOB).read_bytes())
-    follower, reader = Follower(run, job.training.max_steps), Reader(run.folder / worker.JOURNAL)
+    follower, reader = Follower(run, job), Reader(run.folder / worker.JOURNAL)
     records = reader.new_records()
     follower.send(records)
     append, written = Journal.append, 0
@@ -106,5 +107,6 @@ def _run(run: Run) -> None:
     if not journal.ended(records):
         worker.main(run.folder)
         follower.send(reader.new_records())
-    end = journal.read(run.folder / worker.JOURNAL)[-1]
-    tracking.finish(run, MLFLOW_STATUS.get(end["status"], "FAILED"), {"minigpt.status": end["status"]})
+    status = journal.read(run.folder / worker.JOURNAL)[-1]["status"]
+    publish(run, curve=not follower.sent_all)
+    tracking.set_status(run, MLFLOW_STATUS.get(status, "KILLED"), status, {})
