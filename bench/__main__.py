@@ -12,6 +12,7 @@ from bench import (
     job,
     machine,
     overhead,
+    picture,
     quality,
     results,
     startup,
@@ -47,6 +48,7 @@ def main(parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '
             say("  ".join(row.cells()))
         known = results.read()
         results.MARKDOWN.write_text(results.markdown(known, list(PARTS)))
+        picture.draw(known)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from bench import shape
-from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, ratio, say, spread, take
+from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, peak_memory, ratio, say, spread, take
 from bench.results import Outcome, Row
 
 ROUNDS = 3
@@ -55,9 +55,11 @@ def writer(name: str) -> Any:
     if name == "book":
         from llms_from_scratch.ch05 import generate as book_generate
 
-        return lambda start, count: book_generate(model, torch.tensor([start]), count, shape.CONTEXT_LENGTH)[
-            0
-        ].tolist()[len(start) :]
+        def uncached(start: list[int], count: int) -> list[int]:
+            text = book_generate(model, torch.tensor([start]), count, shape.CONTEXT_LENGTH)
+            return text[0, len(start) :].tolist()
+
+        return uncached
 
     def cached(start: list[int], count: int) -> list[int]:
         ids = torch.tensor([start])
@@ -152,7 +154,7 @@ def run() -> Outcome:
         {
             "writing": name,
             "tokens/s": str(spread(flat(speeds[name]))),
-            "peak memory": "" if name == "limit" else f"{max(r['peak_bytes'] for r in results[name]) / 1e9:.2f} GB",
+            "peak memory": peak_memory(results[name]),
         }
         for name in ("limit", *names)
     ]

@@ -97,6 +97,12 @@ def _memory_bytes(field: str, pid: int | str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
 
 
+def peak_memory(results: Sequence[dict[str, Any]]) -> str:
+    """The highest of all rounds, where it was measured."""
+    peaks = [result["peak_bytes"] for result in results if "peak_bytes" in result]
+    return f"{max(peaks) / 1e9:.2f} GB" if peaks else ""
+
+
 @dataclass(frozen=True)
 class Spread:
     """A median with the least and the greatest of what it is the median of."""

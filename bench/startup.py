@@ -21,6 +21,7 @@ from bench.results import Outcome, Row
 
 ROUNDS = 4
 HELP_SECONDS = 0.5
+EMPTY = "in an empty home"
 
 EMPTY_FLOW = """
 from prefect import flow
@@ -158,13 +159,13 @@ def run() -> Outcome:
         {
             "what": names[name],
             "seconds": str(seconds[name]),
-            "in an empty home": f"{first[name]:.1f}" if name in first else "",
+            EMPTY: f"{first[name]:.1f}" if name in first else "",
         }
         for name in seconds
     ]
     for place, (what, _) in enumerate(results["run"][0]["parts"]):
         each = [result["parts"][place][1] for result in results["run"]]
-        table.append({"what": f"minigpt run: {what}", "seconds": str(spread(each)), "in an empty home": ""})
+        table.append({"what": f"minigpt run: {what}", "seconds": str(spread(each)), EMPTY: ""})
     return Outcome(rows, table, {"warm": results, "first": first, "rerun": again})
 
 

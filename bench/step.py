@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from bench import shape
-from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, ratio, spread
+from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, peak_memory, ratio, spread
 from bench.results import Outcome, Row
 
 ROUNDS = 3
@@ -107,23 +107,16 @@ def run() -> Outcome:
         note = f"{name} takes {theirs.median:.2f} x the limit; the target holds from {SLOW_PEER} on"
         rows.append(Row.at_least(f"{name} over ours", ratio(seconds[name], ours), target if applies else None, note))
     rows.append(Row.at_least("fp32 over bf16", ratio(ours, seconds["ours in bf16"]), 1.6))
-    return Outcome(
-        rows,
-        table=[
-            {
-                "step of": name,
-                "seconds": str(spread(flat(seconds[name]))),
-                "over its limit": str(
-                    ratio(seconds[name], seconds[f"limit in {'bf16' if 'bf16' in name else 'fp32'}"])
-                ),
-                "peak memory": f"{max(r['peak_bytes'] for r in results[name]) / 1e9:.2f} GB"
-                if "peak_bytes" in results[name][0]
-                else "",
-            }
-            for name in results
-        ],
-        data=results,
-    )
+    table = [
+        {
+            "step of": name,
+            "seconds": str(spread(flat(seconds[name]))),
+            "over its limit": str(ratio(seconds[name], seconds[f"limit in {'bf16' if 'bf16' in name else 'fp32'}"])),
+            "peak memory": peak_memory(results[name]),
+        }
+        for name in results
+    ]
+    return Outcome(rows, table, results)
 
 
 if __name__ == "__main__":
