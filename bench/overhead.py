@@ -22,6 +22,7 @@ from bench.texts import the_verdict
 PAIRS = 12
 # How long each side of a pair runs; a step of quickstart takes a fraction of a second, one of verdict a few.
 SLICE_SECONDS = {"verdict": 7.0, "quickstart": 2.5}
+LEAST_STEPS = 3
 ENDLESS = 100_000
 TARGETS = {"verdict": 1.01, "quickstart": 1.03}
 
@@ -78,6 +79,8 @@ class Tracked:
         known = len(list(self._steps()))
         self._signal(signal.SIGCONT)
         time.sleep(seconds)
+        while len(list(self._steps())) < known + LEAST_STEPS:
+            time.sleep(0.2)
         self._signal(signal.SIGSTOP)
         new = list(self._steps())[known:]
         return (new[-1]["training_seconds"] - new[0]["training_seconds"]) / (len(new) - 1)
