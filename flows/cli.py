@@ -1,5 +1,6 @@
 """The command line. Imports stay inside the commands, so that --help is quick."""
 
+import errno
 import json
 import signal
 import sys
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from minigpt.errors import InputError
+from minigpt.errors import FailedError, InputError
 
 if TYPE_CHECKING:
     from tasks.tracking_settings import Tracking
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 INPUT_IS_WRONG = 2
 RERUN_DIFFERS = 3
 FAILED = 1
+FAULTS_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES}
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 app = typer.Typer(
@@ -29,6 +31,7 @@ Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Ch
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
 Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends the run.")]
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")
@@ -42,6 +45,12 @@ def main() -> None:
         app()
     except InputError as error:
         fail(str(error), INPUT_IS_WRONG)
+    except FailedError as error:
+        fail(str(error), FAILED)
+    except OSError as error:
+        if error.errno not in FAULTS_OF_THE_DISK:
+            raise
+        fail(f"{error.strerror}: {error.filename or 'the disk'}; mend that, then go on with `minigpt resume`", FAILED)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             fail("stopped; nothing of ours is left running", FAILED)
@@ -60,10 +69,12 @@ def prepare() -> None:
     prepare()
 
 
-def tracking_of(uri: str | None, experiment: str | None, run_name: str | None = None) -> "Tracking":
+def tracking_of(
+    uri: str | None, experiment: str | None, run_name: str | None = None, offline: bool = False
+) -> "Tracking":
     from tasks.tracking_settings import Tracking, check_reachable
 
-    tracking = Tracking(tracking_uri=uri, experiment=experiment, run_name=run_name).resolved()
+    tracking = Tracking(tracking_uri=uri, experiment=experiment, run_name=run_name, offline=offline).resolved()
     check_reachable(tracking)
     return tracking
 
@@ -76,12 +87,13 @@ def run(
     uri: Uri = None,
     experiment: Experiment = None,
     run_name: RunName = None,
+    offline: Offline = False,
 ) -> None:
     """Pretrain a model: corpus, tokens, windows, training, evaluation, samples, report."""
     from flows import config as configs
 
-    config = configs.load(preset, overrides)
-    tracking = tracking_of(uri, experiment, run_name)
+    config = configs.load(preset, overrides).without_secrets()
+    tracking = tracking_of(uri, experiment, run_name, offline)
     prepare()
     from flows.running import run_flow
     from tasks.report import summary_lines
@@ -98,9 +110,10 @@ def rerun(
     as_json: Json = False,
     uri: Uri = None,
     experiment: Experiment = None,
+    offline: Offline = False,
 ) -> None:
     """Run a run again from what it recorded, and say whether it is the same to the bit."""
-    tracking = tracking_of(uri, experiment)
+    tracking = tracking_of(uri, experiment, offline=offline)
     prepare()
     from flows.rerunning import recorded_run
     from flows.running import run_flow
@@ -121,20 +134,51 @@ def resume(
         str | None, typer.Argument(metavar="[RUN]", help="Without it, the last run that did not end.")
     ] = None,
     as_json: Json = False,
-    uri: Uri = None,
-    experiment: Experiment = None,
+    offline: Offline = False,
 ) -> None:
     """Go on with a run that was stopped or killed, to the same bits as if it had not been."""
-    tracking = tracking_of(uri, experiment)
-    prepare()
     from flows.resuming import recorded_config, unfinished_run
+    from tasks.tracking_settings import check_reachable
+
+    found = unfinished_run(run).tracked(offline=offline)
+    check_reachable(found.tracking)
+    config = recorded_config(found)
+    prepare()
     from flows.running import run_flow
     from tasks.report import summary_lines
 
-    found = unfinished_run(tracking, run)
-    result = run_flow(recorded_config(found), tracking, quiet=as_json, resumed=found.run_id)
+    result = run_flow(config, found.tracking, quiet=as_json, resumed=found.run_id)
     typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
     sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
+
+
+@app.command()
+def sync(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Without it, every run that MLflow does not have whole.")
+    ] = None,
+) -> None:
+    """Send MLflow what it lacks of a run: points of the curve, files, checkpoints, how it ended."""
+    from tasks import syncing
+
+    for sentence in syncing.sync(run):
+        typer.echo(sentence)
+
+
+@app.command()
+def verify(run: RunArgument, as_json: Json = False, offline: Offline = False) -> None:
+    """Check a run of this home: are its files whole, does its curve belong to its weights, has MLflow all points."""
+    from dataclasses import asdict
+
+    from tasks import verification
+    from tasks.runs import named
+
+    checks = list(verification.verify(named(run).tracked(offline=offline)))
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks]))
+    else:
+        typer.echo("\n".join(f"{'ok' if c.holds else 'WRONG':<6}{c.name:<14}{c.found}" for c in checks))
+    sys.exit(0 if all(check.holds for check in checks) else FAILED)
 
 
 @app.command()
@@ -218,7 +262,7 @@ def schedule(
     """Run a preset on a schedule, for as long as this command runs."""
     from flows import config as configs
 
-    config = configs.load(preset, overrides)
+    config = configs.load(preset, overrides).without_secrets()
     tracking = tracking_of(uri, experiment)
     prepare()
     from flows import deployments

@@ -20,6 +20,7 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
         times = Cron(cron)
     except ValueError as error:
         raise InputError(f"--cron {cron!r} is no cron expression; give five fields, such as '0 3 * * *'") from error
+    settings = tracking.model_copy(update={"offline_if_unreachable": True})
     with prefect() as server:
         from flows.pretraining import pretrain
 
@@ -27,7 +28,7 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
         pretrain.serve(
             name=config.name,
             schedule=times,
-            parameters={"config": config.model_dump(mode="json"), "tracking": tracking.model_dump(mode="json")},
+            parameters={"config": config.model_dump(mode="json"), "tracking": settings.model_dump(mode="json")},
             entrypoint_type=EntrypointType.MODULE_PATH,
             print_starting_message=False,
             limit=1,

@@ -11,11 +11,11 @@ from minigpt.worker import TrainingJob
 from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
 from tasks.opening import open_run
+from tasks.publishing import closing
 from tasks.report import Result, report
 from tasks.sampling import generate_samples
 from tasks.split import split_windows
 from tasks.tokenization import tokenize
-from tasks.tracking import closing
 from tasks.tracking_settings import Tracking
 from tasks.training import train
 
@@ -40,11 +40,12 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
         evaluation=config.evaluation,
         sampling=config.sampling,
         environment=config.environment,
+        cost=config.cost,
         tokens_folder=tokens.folder,
     )
     run = open_run(config, job, tracking or Tracking(), corpus, tokens, windows, flow_run.id, resumed)
     with closing(run):
-        trained = train(run, job, config.cost)
+        trained = train(run, job)
         evaluated = evaluate_model(run, job)
         samples = generate_samples(run, job)
         return report(run, corpus, windows, trained, evaluated, samples, config.cost, flow_run.id)

@@ -1,32 +1,24 @@
-"""Runs that did not end: which they are, what is said of them, and how one goes on."""
-
-import logging
-from uuid import UUID
+"""Runs that did not end: which they are, and with which config one goes on."""
 
 from flows import config as configs
 from flows.config import RunConfig
 from minigpt.errors import InputError
-from tasks import tracking
 from tasks.corpus import store
-from tasks.opening import CONFIG, CORPUS, FACTS
-from tasks.tracking import Run
-from tasks.tracking_settings import Tracking
-
-log = logging.getLogger(__name__)
+from tasks.ownership import is_owned
+from tasks.runs import CONFIG, CORPUS, FACTS, Run, named, unfinished
 
 
-def unfinished_run(where: Tracking, text: str | None) -> Run:
-    """The run to go on with: the named one, or the last that did not end."""
-    candidates = tracking.unfinished(where)
+def unfinished_run(text: str | None) -> Run:
+    """The run of this home to go on with: the named one, or the last that did not end."""
     if text is None:
-        if not candidates:
+        if (run := next(unfinished(), None)) is None:
             raise InputError("there is no run that did not end; `minigpt runs` lists all")
-        return candidates[0][0]
-    run = tracking.find_run(where, text)
-    if run.run_id not in {candidate.run_id for candidate, _, _ in candidates}:
-        if not run.folder.is_dir():
-            raise InputError(f"run {run.run_id} has no folder {run.folder} here; resume it where it was started")
-        raise InputError(f"run {run.run_id} has ended, or is being written; `minigpt rerun {text}` does it again")
+        return run
+    run = named(text)
+    if is_owned(run.folder):
+        raise InputError(f"run {run.run_id} is being written by another process; wait until it has ended, or end it")
+    if run.result() is not None:
+        raise InputError(f"run {run.run_id} has ended; `minigpt rerun {text}` does it again")
     return run
 
 
@@ -39,23 +31,3 @@ def recorded_config(run: Run) -> RunConfig:
     if (run.folder / CORPUS).exists() and config.corpus.sha256:
         store(run.folder / CORPUS, config.corpus.sha256)
     return config
-
-
-def bury_dead_runs(where: Tracking, resumed: str | None) -> None:
-    """Say in MLflow and in Prefect of each run whose process is gone that it is dead."""
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound
-    from prefect.states import Crashed
-
-    for run, status, flow_run_id in tracking.unfinished(where):
-        if status != "dead":
-            continue
-        if run.run_id != resumed:
-            tracking.finish(run, "KILLED", {"minigpt.status": "interrupted", "minigpt.error": "its process died"})
-            log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.run_id[:12])
-        if flow_run_id and flow_run_id != "None":
-            try:
-                with get_client(sync_client=True) as client:
-                    client.set_flow_run_state(UUID(flow_run_id), Crashed(message="its process died"), force=True)
-            except ObjectNotFound:  # of another Prefect
-                continue

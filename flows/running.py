@@ -47,11 +47,9 @@ def run_flow(config: RunConfig, tracking: Tracking, quiet: bool, resumed: str | 
     # Standard output is the result's alone, whatever a library may say.
     with redirect_stdout(sys.stderr), prefect() as server:
         from flows.pretraining import TASK_RUNS, pretrain
-        from flows.resuming import bury_dead_runs
         from flows.settling import drain, wait_for_final_states
 
         log.info("Prefect shows the run at %s", server.url)
-        bury_dead_runs(tracking, resumed)
         state = pretrain(config, tracking, resumed, return_state=True)
         drain()
         if flow_run_id := state.state_details.flow_run_id:

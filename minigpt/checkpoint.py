@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +116,61 @@ def step_of(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
 
 
-def _all(checkpoints: Path, prefix: str) -> list[Path]:
+def written(checkpoints: Path, prefix: str) -> list[Path]:
+    """The folders of that prefix in the order of their steps, whole or not."""
     found = (path for path in checkpoints.glob(f"{prefix}-*") if re.fullmatch(rf"{prefix}-\d+", path.name))
     return sorted(found, key=step_of)
 
 
 def newest(checkpoints: Path, prefix: str) -> Path | None:
     """The newest whole checkpoint of that prefix; broken ones are passed over."""
-    return next((folder for folder in reversed(_all(checkpoints, prefix)) if read_folder(folder) is not None), None)
+    return next((folder for folder in reversed(written(checkpoints, prefix)) if is_whole(folder)), None)
 
 
-def prune(checkpoints: Path, prefix: str, keep: Path) -> None:
-    """Delete the older checkpoints of that prefix."""
-    for folder in _all(checkpoints, prefix):
-        if step_of(folder) < step_of(keep):
-            shutil.rmtree(folder)
+def is_whole(folder: Path) -> bool:
+    return read_folder(folder) is not None
+
+
+def to_continue(checkpoints: Path, saved: Iterable[str]) -> tuple[Path | None, list[str]]:
+    """The newest whole full checkpoint, and the names of newer ones that are damaged or gone; InputError if all are.
+
+    `saved` names all that were ever written; only where there was none is it right to begin at step 0.
+    """
+    folder = newest(checkpoints, "last")
+    last = step_of(folder) if folder else 0
+    known = {checkpoints / name for name in saved if name.startswith("last-")} | set(written(checkpoints, "last"))
+    damaged = sorted(path.name for path in known if step_of(path) > last)
+    if damaged and not folder:
+        raise InputError(
+            f"no checkpoint in {checkpoints} is whole, the newest was {damaged[-1]}; put one back from a copy, or do "
+            "the run again with `minigpt rerun`"
+        )
+    return folder, damaged
+
+
+def prune(folder: Path, prefix: str, kept: int, keep_every_steps: int | None = None) -> None:
+    """Delete checkpoints older than `folder`, but for the newest, so that `kept` are left, and for round steps.
+
+    Nothing is deleted before `folder` was read back whole: OSError if it was not.
+    """
+    older = [path for path in written(folder.parent, prefix) if step_of(path) < step_of(folder)]
+    surplus = older[: max(0, len(older) - (kept - 1))]
+    surplus = [path for path in surplus if keep_every_steps is None or step_of(path) % keep_every_steps]
+    if surplus and not is_whole(folder):
+        raise OSError(f"the checkpoint {folder} does not read back as it was written; check the disk")
+    for path in surplus:
+        shutil.rmtree(path)
+
+
+def check_room(checkpoints: Path, model: GPT, full_checkpoints: int) -> None:
+    """Refuse a disk that cannot hold so many full checkpoints, and two of the weights alone."""
+    weights_bytes = sum(weight.nbytes for weight in weights_of(model).values())
+    # AdamW keeps two numbers for each weight, Muon one.
+    needed_bytes = (3 * full_checkpoints + 2) * weights_bytes
+    present_bytes = sum(path.stat().st_size for path in checkpoints.rglob("*") if path.is_file())
+    free_bytes = shutil.disk_usage(checkpoints).free + present_bytes
+    if needed_bytes > free_bytes:
+        raise InputError(
+            f"the checkpoints need {needed_bytes:,} bytes, more than the {free_bytes:,} that are free for them at "
+            f"{checkpoints}; make room, choose another MINIGPT_HOME, or lower training.kept_checkpoints"
+        )

@@ -1,7 +1,8 @@
 """The journal of a run: one JSON object a line, appended and never changed; the truth about what happened.
 
 Every record has a `kind` and the `time_ms` (Unix milliseconds) of its first writing. Kinds: `start`, `probe`, `step`,
-`evaluation`, `sample`, `checkpoint`, `end`, and `resume` where a later process goes on.
+`evaluation`, `sample`, `checkpoint`, `end`, and `resume` where a later process goes on: behind which step, and which
+newer checkpoints were damaged.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """The writing end. Each record is one write, so a kill leaves at most one torn line, at the end."""
+    """The writing end. Each record is one write, so a kill or a full disk leaves at most one torn line, at the end."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -30,7 +31,9 @@ class Journal:
 
     def append(self, kind: str, **fields: Any) -> Record:
         record = {"kind": kind, "time_ms": time.time_ns() // 1_000_000, **fields}
-        os.write(self._file, (json.dumps(record) + "\n").encode())
+        line = (json.dumps(record) + "\n").encode()
+        while line:  # a disk that is almost full takes a part, and says only the next time that it is full
+            line = line[os.write(self._file, line) :]
         return record
 
     def sync(self) -> None:

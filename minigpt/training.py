@@ -53,6 +53,10 @@ class TrainingConfig(Part):
     """Longer gradients are scaled down to this 2-norm; null for no limit."""
     checkpoint_every_steps: int | None = Field(None, ge=1)
     """Steps from one full checkpoint to the next; null for one at the end only."""
+    kept_checkpoints: int = Field(2, ge=1, le=1000)
+    """Newest full checkpoints that are kept; with two of them a damaged one costs some steps and not the run."""
+    keep_every_steps: int | None = Field(None, ge=1)
+    """Full checkpoints at multiples of this step are kept as well; null for none."""
     early_stopping_evaluations: int | None = Field(None, ge=1)
     """Stop after this many evaluations in a row without a lower validation loss; null never stops early."""
 
@@ -63,6 +67,13 @@ class TrainingConfig(Part):
                 f"warmup_steps {self.warmup_steps} leaves none of the {self.max_steps} max_steps; make it shorter"
             )
         return self
+
+    @property
+    def full_checkpoints(self) -> int:
+        """The most full checkpoints that lie on the disk at once, with the one that is being written."""
+        written = 1 + (self.max_steps // self.checkpoint_every_steps if self.checkpoint_every_steps else 0)
+        round_steps = self.max_steps // self.keep_every_steps if self.keep_every_steps else 0
+        return min(written, self.kept_checkpoints + 1 + round_steps)
 
     def tokens_per_step(self, context_length: int) -> int:
         return self.batch_size * self.gradient_accumulation_steps * context_length

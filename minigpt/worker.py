@@ -23,12 +23,14 @@ from filelock import FileLock
 
 from minigpt import checkpoint, environment
 from minigpt.config import Part
+from minigpt.cost import CostConfig
 from minigpt.dataset import SplitConfig, cut_windows, open_tokens
 from minigpt.environment import EnvironmentConfig
+from minigpt.errors import InputError
 from minigpt.evaluation import EvaluationConfig, evaluate
 from minigpt.generation import SamplingConfig, complete
 from minigpt.initialisation import build, initialise
-from minigpt.journal import Journal, read
+from minigpt.journal import Journal, of_kind, read
 from minigpt.model import ModelConfig, multiplied_parameter_count, parameter_count
 from minigpt.store import sweep
 from minigpt.tokenizer import TOKENIZER, load
@@ -46,6 +48,9 @@ PROBE_STEPS = 60
 PROBE_SECONDS = 4.0
 PROBE_WARM_UP_STEPS = 2
 
+
+# Exit code of a process that cannot begin; its last line says why.
+INPUT_IS_WRONG = 2
 
 # Fields of a record that are measured and not computed.
 MEASURED = ("tokens_per_second", "training_seconds")
@@ -65,6 +70,7 @@ class TrainingJob(Part):
     evaluation: EvaluationConfig
     sampling: SamplingConfig
     environment: EnvironmentConfig
+    cost: CostConfig
     tokens_folder: Path
     """Holds train.bin, val.bin and the tokenizer."""
 
@@ -81,7 +87,9 @@ class Worker:
         sweep(run_folder)
         sweep(self.checkpoints)
         self.journal = Journal(run_folder / JOURNAL)
-        self.known = {(record["kind"], record.get("step")): record for record in read(run_folder / JOURNAL)}
+        records = read(run_folder / JOURNAL)
+        self.known = {(record["kind"], record.get("step")): record for record in records}
+        self.saved = {record["name"] for record in of_kind(records, "checkpoint")}
         environment.apply(job.environment)
         self.windows = {
             side: cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
@@ -98,19 +106,14 @@ class Worker:
 
     def run(self) -> None:
         """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
-        self.journal.append(
-            "resume" if ("start", None) in self.known else "start",
-            **environment.facts(),
-            parameters=parameter_count(self.model),
-            multiplied_parameters=multiplied_parameter_count(self.model),
-        )
+        checkpoint.check_room(self.checkpoints, self.model, self.job.training.full_checkpoints)
         step = self._continue() or self._begin()
         started = time.perf_counter() - self.training_seconds
-        status, error = "completed", None
+        # A run that was killed when it had stopped early takes no step more.
+        status, error = "stopped_early" if self._stops_early() else "completed", None
+        steps = train(self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step)
         try:
-            for metrics in train(
-                self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step
-            ):
+            for metrics in steps if status == "completed" else ():
                 step = metrics.step
                 self.training_seconds = time.perf_counter() - started
                 self._after_step(metrics)
@@ -136,18 +139,25 @@ class Worker:
         )
         self.journal.sync()
 
-    def _continue(self) -> int | None:
-        """Go on from the newest whole checkpoint; None if there is none."""
-        folder = checkpoint.newest(self.checkpoints, "last")
-        if folder is None:
-            return None
-        facts = checkpoint.load_weights(folder, self.model)
-        checkpoint.load_optimizers(folder, self.optimizers)
-        self.best_val_loss = facts["best_val_loss"]
-        self.evaluations_since_best = facts["evaluations_since_best"]
-        self.training_seconds = facts["training_seconds"]
-        step: int = facts["step"]
-        return step
+    def _continue(self) -> int:
+        """Go on from the newest whole checkpoint, and say where; 0 where none was written yet."""
+        folder, damaged = checkpoint.to_continue(self.checkpoints, self.saved)
+        last = checkpoint.step_of(folder) if folder else 0
+        resumed = ("start", None) in self.known
+        self.journal.append(
+            "resume" if resumed else "start",
+            **environment.facts(),
+            parameters=parameter_count(self.model),
+            multiplied_parameters=multiplied_parameter_count(self.model),
+            **({"after_step": last, "damaged": damaged} if resumed else {}),
+        )
+        if folder:
+            state = checkpoint.load_weights(folder, self.model)
+            checkpoint.load_optimizers(folder, self.optimizers)
+            self.best_val_loss = state["best_val_loss"]
+            self.evaluations_since_best = state["evaluations_since_best"]
+            self.training_seconds = state["training_seconds"]
+        return last
 
     def _begin(self) -> int:
         """Measure the untrained model, and with it how long everything takes, for the quote."""
@@ -250,19 +260,22 @@ class Worker:
         }
 
     def _save_best(self, step: int) -> None:
-        self._save("best", step, [])
+        folder = self._save("best", step, [])
+        checkpoint.prune(folder, "best", kept=1)
 
     def _save_last(self, step: int) -> None:
-        self._save("last", step, self.optimizers)
+        config = self.job.training
+        folder = self._save("last", step, self.optimizers)
+        checkpoint.prune(folder, "last", config.kept_checkpoints, config.keep_every_steps)
 
-    def _save(self, prefix: str, step: int, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        self.journal.sync()
+    def _save(self, prefix: str, step: int, optimizers: Sequence[torch.optim.Optimizer]) -> Path:
         folder = checkpoint.named(self.checkpoints, prefix, step)
-        if checkpoint.newest(self.checkpoints, prefix) == folder:
-            return  # the run was stopped behind it
-        checkpoint.save(folder, self.model, self.job.tokens_folder / TOKENIZER, self._facts(step), optimizers)
-        checkpoint.prune(self.checkpoints, prefix, keep=folder)
-        self.journal.append("checkpoint", step=step, name=folder.name)
+        self.journal.sync()
+        if not checkpoint.is_whole(folder):  # it is where a run was stopped behind it
+            checkpoint.save(folder, self.model, self.job.tokens_folder / TOKENIZER, self._facts(step), optimizers)
+        if folder.name not in self.saved:
+            self.journal.append("checkpoint", step=step, name=folder.name)
+        return folder
 
 
 def main(run_folder: Path) -> None:
@@ -276,7 +289,11 @@ def main(run_folder: Path) -> None:
         worker.stop.set()
 
     threading.Thread(target=stop_when_input_closes, daemon=True).start()
-    worker.run()
+    try:
+        worker.run()
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(INPUT_IS_WRONG)
 
 
 if __name__ == "__main__":

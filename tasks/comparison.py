@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tasks import tracking
+from tasks.lookup import find_run, runs_table
 from tasks.tracking_settings import Tracking
 
 RESULTS = {
@@ -20,7 +20,7 @@ LISTED = ("run_id", "name", "status", "started")
 
 def list_runs(settings: Tracking, as_json: bool) -> str:
     """Every run, newest first, with its most telling results."""
-    table = tracking.runs_table(settings)
+    table = runs_table(settings)
     if table.empty:
         return "[]" if as_json else "no runs yet; `minigpt run` makes one"
     shown = table[[*LISTED, *(column for column in RESULTS if column in table)]].rename(columns=RESULTS)
@@ -29,8 +29,8 @@ def list_runs(settings: Tracking, as_json: bool) -> str:
 
 def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     """The hyperparameters that differ between the runs, and all results, a column a run."""
-    ids = list(dict.fromkeys(tracking.find_run(settings, name).run_id for name in names))
-    table = tracking.runs_table(settings, ids)
+    ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
+    table = runs_table(settings, ids)
     params = table[[column for column in table if str(column).startswith("params.")]]
     differing = [column for column in params if params[column].nunique(dropna=False) > 1]
     results = [column for column in RESULTS if column in table]

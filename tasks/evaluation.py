@@ -11,7 +11,7 @@ from minigpt import checkpoint, environment
 from minigpt.dataset import cut_windows, open_tokens
 from minigpt.evaluation import Evaluation, evaluate
 from minigpt.worker import TrainingJob
-from tasks.tracking import Run
+from tasks.runs import Run
 from tasks.training import last_checkpoint
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """What a run was made with: packages, code, lock. Recorded with each run, compared by a rerun."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -8,16 +9,39 @@ from pathlib import Path
 from typing import Any
 
 import minigpt
+from minigpt.store import sha256_of_file
 
-PACKAGES = ("torch", "numpy", "tiktoken", "rustbpe", "safetensors", "pydantic", "prefect", "mlflow", "minigpt-pipeline")
+# The packages that the bits, the flow or the curves come from; the others are recorded as well.
+MAIN_PACKAGES = (
+    "torch",
+    "numpy",
+    "tiktoken",
+    "rustbpe",
+    "safetensors",
+    "pydantic",
+    "prefect",
+    "mlflow",
+    "minigpt-pipeline",
+)
+# Switches of the arithmetic libraries that change bits; the training process inherits them.
+SWITCHES = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+)
 CODE = Path(minigpt.__file__).parent
+LOCK = CODE.parent / "requirements.lock"
 
 
 def code_facts() -> dict[str, Any]:
     """Versions, the digest of minigpt's own source, and the commit that it lies in, if any."""
     return {
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": dict(sorted((found.name.lower(), found.version) for found in metadata.distributions())),
         "code_sha256": code_sha256(),
+        "lock_sha256": sha256_of_file(LOCK) if LOCK.exists() else None,
+        "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
     }
@@ -29,6 +53,12 @@ def code_sha256() -> str:
     for path in sorted(CODE.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def code_diff() -> bytes | None:
+    """How the code differs from its commit; None where it does not, or where there is no commit."""
+    diff = _git("diff", "HEAD", "--", str(CODE))
+    return diff.encode() if diff else None
 
 
 def _git(*arguments: str) -> str | None:

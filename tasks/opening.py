@@ -4,29 +4,33 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from minigpt.corpus import Corpus
+from minigpt.errors import InputError
 from minigpt.generation import encode_prompt
 from minigpt.store import link_or_copy, write_whole
 from minigpt.tokenizer import TOKENIZER, load
 from minigpt.worker import TrainingJob
 from tasks import tracking
-from tasks.facts import code_facts, differences
+from tasks.facts import MAIN_PACKAGES, code_diff, code_facts, differences
+from tasks.home import runs_folder
+from tasks.leftovers import settle
 from tasks.ownership import own
+from tasks.publishing import closing, publish_opening, tell_status
+from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, Run, saved
 from tasks.split import Windows
 from tasks.tokenization import Tokens
-from tasks.tracking import Run
-from tasks.tracking_settings import Tracking, public
+from tasks.tracking import StoreError
+from tasks.tracking_settings import Tracking, check_reachable, public
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config.yaml"
-FACTS = "facts.json"
-CORPUS = "corpus.txt"
 # A longer corpus is not kept with the run; its address and digest are.
 KEPT_CORPUS_MAX_BYTES = 50_000_000
 
@@ -54,9 +58,11 @@ def open_run(
 ) -> Run:
     """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
     encode_prompt(load(tokens.folder / TOKENIZER), job.sampling.prompt, job.model.context_length)
-    settings = settings.resolved()
+    settings = _reachable(settings.resolved())
+    settle(settings, resumed)
     facts = code_facts() | {
         "corpus": {"sha256": corpus.sha256, "size_bytes": corpus.size_bytes, "source": corpus.source},
+        "tokens": {"train": tokens.train_tokens, "validation": tokens.val_tokens},
         "tokenizer_sha256": tokens.tokenizer_sha256,
         "windows": windows.digests,
     }
@@ -69,24 +75,50 @@ def open_run(
         "mlflow.source.name": "minigpt",
         "mlflow.source.git.commit": str(facts["git_commit"]),
         "minigpt.git_dirty": str(facts["git_dirty"]),
-        "minigpt.packages": json.dumps(facts["packages"]),
+        "minigpt.packages": json.dumps({package: facts["packages"][package] for package in MAIN_PACKAGES}),
         "minigpt.corpus_sha256": corpus.sha256,
         **_prefect_tags(flow_run_id),
     }
-    run = tracking.create_run(settings, name, config.flat(), tags)
-    with tracking.closing(run):
+    run = _known_to_mlflow(lambda: tracking.create_run(settings, name, config.flat(), tags))
+    with closing(run):
         write_whole(run.folder / CONFIG, config.to_yaml().encode())
-        write_whole(run.folder / FACTS, json.dumps(facts, indent=1).encode())
-        names = [CONFIG, FACTS]
         if corpus.size_bytes <= KEPT_CORPUS_MAX_BYTES:
             link_or_copy(corpus.path, run.folder / CORPUS)
-            names.append(CORPUS)
-        for file in names:
-            tracking.keep_file(run, run.folder / file)
-        counts = {"train_tokens": tokens.train_tokens, "validation_tokens": tokens.val_tokens}
-        tracking.log_dataset(run, corpus, counts)
+        if diff := code_diff():
+            write_whole(run.folder / DIFF, diff)
+        write_whole(run.folder / FACTS, json.dumps(facts, indent=1).encode())
+        _publish(run)
     log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, public(settings.tracking_uri or ""))
     return run
+
+
+def _reachable(settings: Tracking) -> Tracking:
+    """The same, or offline where that is allowed and the store does not answer."""
+    if settings.offline or not settings.offline_if_unreachable:
+        return settings
+    try:
+        check_reachable(settings)
+    except InputError as error:
+        log.warning("%s; this run goes on offline", error)
+        return settings.model_copy(update={"offline": True})
+    return settings
+
+
+def _known_to_mlflow(make: Callable[[], Run]) -> Run:
+    """The run that MLflow was asked to make."""
+    try:
+        return make()
+    except StoreError as error:
+        raise InputError(f"{error}; see that it works, or go without it with --offline") from error
+
+
+def _publish(run: Run) -> None:
+    if run.tracking.offline:
+        return
+    try:
+        publish_opening(run)
+    except StoreError as error:
+        log.warning("%s; the run goes on, and what is missing is sent when it ends", error)
 
 
 def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
@@ -98,10 +130,15 @@ def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
 
 def _open_again(settings: Tracking, run_id: str, facts: dict[str, Any], flow_run_id: str | None) -> Run:
     """The run for this process, with a word on each recorded fact that is no longer the same."""
-    run = tracking.find_run(settings, run_id)
+    run = saved(runs_folder() / run_id)
     own(run.folder)
     for difference in differences(json.loads((run.folder / FACTS).read_bytes()), facts):
         log.warning("resuming run %s with a difference: %s", run.run_id, difference)
-    tracking.reopen(run, {"minigpt.status": "running", "minigpt.resumed": "true", **_prefect_tags(flow_run_id)})
+    tags = _prefect_tags(flow_run_id)
+    run = replace(run, tracking=settings, tags={**run.tags, **tags})
+    run.save()
+    if not settings.offline:
+        run = _known_to_mlflow(lambda: tracking.attach(run))
+    tell_status(run, "RUNNING", "running", {"minigpt.resumed": "true", **tags})
     log.info("run %s (%s) goes on in %s", run.name, run.run_id, run.folder)
     return run

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +19,43 @@ LOCK = ".owner.lock"
 BORN_TOLERANCE_SECONDS = 1.0
 
 
+def me() -> dict[str, Any]:
+    """What tells this process from every other."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+
+
 def own(folder: Path) -> None:
     """Make this process the one that writes the run; refused while another does."""
     with FileLock(folder / LOCK):
-        if is_owned(folder) and _owner(folder)["pid"] != os.getpid():
-            owner = _owner(folder)
+        owner = _owner(folder)
+        if lives(owner) and owner["pid"] != os.getpid():
             raise InputError(
                 f"run {folder.name} is being written by process {owner['pid']} on {owner['host']}; "
                 "wait until it has ended, or end it"
             )
-        me = {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
-        write_whole(folder / OWNER, json.dumps(me).encode())
+        write_whole(folder / OWNER, json.dumps(me()).encode())
+
+
+def disown(folder: Path) -> None:
+    """Say that no process writes the run any more, and that all who want to know have been told."""
+    (folder / OWNER).unlink(missing_ok=True)
 
 
 def is_owned(folder: Path) -> bool:
-    """Whether the process that wrote the run last still lives; one on another host is taken to."""
-    owner = _owner(folder)
+    """Whether the process that wrote the run last still lives."""
+    return lives(_owner(folder))
+
+
+def lives(owner: Mapping[str, Any]) -> bool:
+    """Whether that very process is there; one on another host is taken to be."""
     if not owner:
         return False
     if owner["host"] != socket.gethostname():
         return True
     try:
         process = psutil.Process(owner["pid"])
-        born = process.create_time()
-        return abs(born - owner["born"]) < BORN_TOLERANCE_SECONDS and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - owner["born"]) < BORN_TOLERANCE_SECONDS
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

@@ -19,19 +19,18 @@ from minigpt.cost import CostConfig
 from minigpt.evaluation import perplexity
 from minigpt.journal import Record
 from minigpt.store import write_whole
-from minigpt.worker import CHECKPOINTS, JOURNAL
-from tasks import tracking
+from minigpt.worker import JOURNAL
 from tasks.evaluation import Evaluated
+from tasks.narration import duration
+from tasks.ownership import disown
+from tasks.pricing import bill_values
+from tasks.publishing import publish_if_possible
+from tasks.runs import REPORT, RESULT, Run
 from tasks.sampling import Samples
 from tasks.split import Windows
-from tasks.tracking import Run
-from tasks.training import Trained, bill_values, duration
+from tasks.training import Trained
 
 log = logging.getLogger(__name__)
-
-RESULT = "result.json"
-REPORT = "report.md"
-MLFLOW_STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "diverged": "FAILED"}
 
 
 class Result(BaseModel):
@@ -80,24 +79,8 @@ def report(
     write_whole(run.folder / REPORT, _markdown(result).encode())
     _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
-    for name in (RESULT, REPORT, JOURNAL, "loss.png", "perplexity.png"):
-        tracking.keep_file(run, run.folder / name)
-    _keep_checkpoints(run, evaluations, evaluated)
-    time_ms = records[-1]["time_ms"]
-    final = {key: getattr(result, key) for key in ("train_loss", "val_loss", "perplexity", "bits_per_byte")}
-    if result.xz_bits_per_byte is not None:
-        final["xz_bits_per_byte"] = result.xz_bits_per_byte
-    values = {f"final/{key}": value for key, value in final.items()}
-    values |= {f"bill/{key}": value for key, value in bill_values(trained, prices).items()}
-    tracking.log_values(run, values, trained.steps, time_ms)
-    tags = {
-        "minigpt.status": trained.status,
-        "minigpt.words": " ".join(result.words)[:5000],
-        "minigpt.weights_sha256": result.weights_sha256,
-        "minigpt.curve_sha256": result.curve_sha256,
-        "minigpt.overfitting_since_step": str(result.overfitting_since_step),
-    }
-    tracking.finish(run, MLFLOW_STATUS[trained.status], tags)
+    publish_if_possible(run, curve=not trained.curve_sent)
+    disown(run.folder)
     if flow_run_id:
         create_markdown_artifact(_markdown(result), key=f"report-{run.run_id}", description=f"MLflow run {run.run_id}")
     return result
@@ -142,7 +125,7 @@ def _result(
         corpus_sha256=corpus.sha256,
         weights_sha256=trained.weights_sha256,
         curve_sha256=journal.curve_sha256(journal.curve(records)),
-        cost={"quoted": asdict(trained.quote), "actual": bill_values(trained, prices)},
+        cost={"quoted": asdict(trained.quote), "actual": bill_values(trained.quote, trained.training_seconds, prices)},
         samples={
             "in_training": [{k: r[k] for k in ("step", "text")} for r in journal.of_kind(records, "sample")],
             "greedy": samples.greedy,
@@ -152,24 +135,6 @@ def _result(
         words=words,
         run_dir=str(run.folder),
     )
-
-
-def _keep_checkpoints(run: Run, evaluations: Sequence[Record], evaluated: Evaluated) -> None:
-    """Give the best and the last checkpoint to MLflow, each with the losses that it was measured with."""
-    by_step = {record["step"]: record for record in evaluations}
-    for role in ("best", "last"):
-        for folder in sorted((run.folder / CHECKPOINTS).glob(f"{role}-*"))[-1:]:
-            record = by_step.get(int(folder.name.rpartition("-")[2]))
-            if role == "last":
-                losses = {"train": evaluated.train.loss, "val": evaluated.val.loss}
-            elif record:
-                losses = {"train": record["train_loss"], "val": record["val_loss"]}
-            else:
-                losses = {}
-            metrics = {f"checkpoint/{role}_{side}_loss": loss for side, loss in losses.items()}
-            if "val" in losses:
-                metrics[f"checkpoint/{role}_perplexity"] = perplexity(losses["val"])
-            tracking.keep_checkpoint(run, folder, role, metrics)
 
 
 def _plot(evaluations: Sequence[Record], what: str, unit: str, result: Result, path: Path) -> None:

@@ -12,7 +12,7 @@ from minigpt.diagnosis import longest_copy
 from minigpt.generation import complete
 from minigpt.randomness import stream
 from minigpt.worker import TrainingJob
-from tasks.tracking import Run
+from tasks.runs import Run
 from tasks.training import last_checkpoint
 
 # Looking for copies holds the training text in memory and reads it for each token.

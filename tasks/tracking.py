@@ -1,76 +1,64 @@
 """All of MLflow: how a run, its curves, its files and its checkpoints are written there, and how they are read back.
 
-Every call names its run; nothing here is global, and nothing is logged at any time but the journal's.
+Every call names its run; nothing here is global, and doing anything twice leaves what doing it once leaves.
 """
 
 import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow.entities
 import mlflow.exceptions
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
-from minigpt.corpus import Corpus
-from minigpt.errors import InputError
-from minigpt.evaluation import perplexity
-from minigpt.journal import Record
+from minigpt.errors import FailedError, InputError
 from minigpt.store import MANIFEST, link_or_copy
+from tasks.curves import Point
 from tasks.home import runs_folder
-from tasks.ownership import is_owned, own
+from tasks.ownership import me, own
+from tasks.runs import Run
 from tasks.tracking_settings import Tracking, public
 
-log = logging.getLogger(__name__)
-
-# Limits of one call, and how many points of a curve the UI shows without slowing down.
+# Limits of one call.
 METRICS_PER_BATCH = 1000
 PARAMS_PER_BATCH = 100
-CURVE_POINTS = 2000
 DIGEST_CHARACTERS = 36
+TAG_CHARACTERS = 5000
 
-# What minigpt.status says of a run that can be resumed.
-UNFINISHED = ("dead", "interrupted", "failed")
-
-# MLflow's metric for each field of a journal's record. One section of the UI for each prefix.
-STEP_METRICS = {
-    "loss/train_step": "loss",
-    "optimizer/learning_rate": "learning_rate",
-    "optimizer/gradient_norm": "gradient_norm",
-    "throughput/tokens_seen": "tokens_seen",
-    "throughput/tokens_per_second": "tokens_per_second",
-}
-EVALUATION_METRICS = {
-    "loss/train": "train_loss",
-    "loss/val": "val_loss",
-    "bits_per_byte/train": "train_bits_per_byte",
-    "bits_per_byte/val": "val_bits_per_byte",
-}
+# The tag of a run that was started offline: the id that it has here.
+OUR_ID = "minigpt.run_id"
+STATUS = "minigpt.status"
+# The process that writes the run.
+OWNER = "minigpt.owner"
 
 
-@dataclass(frozen=True)
-class Run:
-    """A tracked run: its id, its folder here, and where MLflow keeps it."""
+class StoreError(FailedError):
+    """The tracking store did not take or give what it was asked; the run's folder still has it."""
 
-    run_id: str
-    name: str
-    folder: Path
-    experiment_id: str
-    artifact_uri: str
-    tracking: Tracking
+
+@contextlib.contextmanager
+def store_errors(tracking: Tracking) -> Iterator[None]:
+    """Whatever MLflow or the network raises, as a StoreError."""
+    try:
+        yield
+    except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(f"the tracking store at {public(tracking.tracking_uri or '')} failed ({reason})") from error
 
 
 def client_of(tracking: Tracking) -> MlflowClient:
     """A client that gives up on a dead server within seconds instead of minutes, and prints nothing."""
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     if tracking.is_local:
         Path((tracking.tracking_uri or "").removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -93,88 +81,105 @@ def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
 
 
 def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Run:
-    """Open a run with its hyperparameters and tags, and its folder beside the others."""
-    client = client_of(tracking)
-    created = client.create_run(experiment_id_of(client, tracking), tags={**tags, "mlflow.runName": name})
-    run_id = created.info.run_id
-    entries = [
-        Param(key, json.dumps(value) if isinstance(value, list) else str(value)) for key, value in params.items()
-    ]
+    """A folder for a new run, and the run in MLflow with its hyperparameters unless it is offline."""
+    texts = {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in params.items()}
+    run = Run(uuid.uuid4().hex, name, tracking, time.time_ns() // 1_000_000, texts, dict(tags))
+    if not tracking.offline:
+        run = _create(run, {})
+        run = replace(run, run_id=str(run.mlflow_id))
+    run.folder.mkdir(parents=True, exist_ok=True)
+    own(run.folder)
+    run.save()
+    return run
+
+
+def attach(run: Run) -> Run:
+    """The same run, made in MLflow if it was started offline; a killed attempt to make it is found again."""
+    if run.mlflow_id is not None:
+        return run
+    with store_errors(run.tracking):
+        client = client_of(run.tracking)
+        wanted = f"tags.`{OUR_ID}` = '{run.run_id}'"
+        found = client.search_runs([experiment_id_of(client, run.tracking)], wanted, max_results=1)
+    attached = _with_entity(run, found[0]) if found else _create(run, {OUR_ID: run.run_id})
+    attached.save()
+    return attached
+
+
+def _create(run: Run, tags: Mapping[str, str]) -> Run:
+    with store_errors(run.tracking):
+        client = client_of(run.tracking)
+        entity = client.create_run(
+            experiment_id_of(client, run.tracking),
+            start_time=run.start_time_ms,
+            tags={**run.tags, **tags, "mlflow.runName": run.name, OWNER: json.dumps(me())},
+        )
+        created = _with_entity(run, entity)
+        _log_params(created)
+    return created
+
+
+def _with_entity(run: Run, entity: mlflow.entities.Run) -> Run:
+    info = entity.info
+    return replace(run, mlflow_id=info.run_id, experiment_id=info.experiment_id, artifact_uri=info.artifact_uri)
+
+
+def _log_params(run: Run) -> None:
+    entries = [Param(key, value) for key, value in run.params.items()]
     for start in range(0, len(entries), PARAMS_PER_BATCH):
-        client.log_batch(run_id, params=entries[start : start + PARAMS_PER_BATCH])
-    folder = runs_folder() / run_id
-    folder.mkdir(parents=True, exist_ok=True)
-    own(folder)
-    return Run(run_id, name, folder, created.info.experiment_id, created.info.artifact_uri, tracking)
+        client_of(run.tracking).log_batch(run.mlflow_id, params=entries[start : start + PARAMS_PER_BATCH])
 
 
-def log_dataset(run: Run, corpus: Corpus, counts: Mapping[str, int]) -> None:
+def log_dataset(run: Run, source: Mapping[str, Any], profile: Mapping[str, Any]) -> None:
+    """The corpus: `source` has its sha256 and address."""
     dataset = Dataset(
         name="corpus",
-        digest=corpus.sha256[:DIGEST_CHARACTERS],
+        digest=source["sha256"][:DIGEST_CHARACTERS],
         source_type="text",
-        source=json.dumps({"address": corpus.source, "sha256": corpus.sha256}),
-        profile=json.dumps({"size_bytes": corpus.size_bytes, **counts}),
+        source=json.dumps(source),
+        profile=json.dumps(profile),
     )
     tags = [InputTag("mlflow.data.context", "train and validation")]
-    client_of(run.tracking).log_inputs(run.run_id, [DatasetInput(dataset, tags)])
+    with store_errors(run.tracking):
+        client_of(run.tracking).log_inputs(run.mlflow_id, [DatasetInput(dataset, tags)])
 
 
-def keeps_step(step: int, max_steps: int) -> bool:
-    """Whether MLflow gets this step's point: a pure function, so that sending again sends the same."""
-    stride = -(-max_steps // CURVE_POINTS)
-    return step % stride == 0 or step in (1, max_steps)
-
-
-class Follower:
-    """Sends a journal's records to MLflow, in batches, each point with the time that the journal gives it."""
-
-    def __init__(self, run: Run, max_steps: int) -> None:
-        self._run = run
-        self._client = client_of(run.tracking)
-        self._max_steps = max_steps
-        self._best = float("inf")
-
-    def send(self, records: Iterable[Record]) -> None:
-        metrics = [metric for record in records for metric in self._metrics(record)]
+def send(run: Run, points: Sequence[Point]) -> None:
+    """Give points to MLflow, in batches; one that is there already, time included, is not doubled."""
+    metrics = [Metric(point.key, point.value, point.time_ms, point.step) for point in points]
+    with store_errors(run.tracking):
         for start in range(0, len(metrics), METRICS_PER_BATCH):
-            self._client.log_batch(self._run.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
-
-    def _metrics(self, record: Record) -> Iterator[Metric]:
-        values: dict[str, float] = {}
-        if record["kind"] == "step" and keeps_step(record["step"], self._max_steps):
-            values = {key: record[field] for key, field in STEP_METRICS.items()}
-        elif record["kind"] == "evaluation":
-            values = {key: record[field] for key, field in EVALUATION_METRICS.items()}
-            values |= {f"perplexity/{side}": perplexity(record[f"{side}_loss"]) for side in ("train", "val")}
-            if record["val_loss"] < self._best:
-                self._best = record["val_loss"]
-                values |= {
-                    "best/val_loss": record["val_loss"],
-                    "best/perplexity": perplexity(record["val_loss"]),
-                    "best/bits_per_byte": record["val_bits_per_byte"],
-                    "best/step": record["step"],
-                }
-        return (Metric(key, value, record["time_ms"], record["step"]) for key, value in values.items())
+            client_of(run.tracking).log_batch(run.mlflow_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
 
-def log_values(run: Run, values: Mapping[str, float], step: int, time_ms: int) -> None:
-    """Single numbers, such as the quote's and the bill's."""
-    metrics = [Metric(key, value, time_ms, step) for key, value in values.items()]
-    client_of(run.tracking).log_batch(run.run_id, metrics=metrics)
+def stored_points(run: Run, keys: Iterable[str]) -> list[Point]:
+    """Every point that MLflow has of these curves."""
+    with store_errors(run.tracking):
+        client = client_of(run.tracking)
+        histories = [client.get_metric_history(run.mlflow_id, key) for key in keys]
+    return [Point(m.key, m.value, m.timestamp, m.step) for history in histories for m in history]
 
 
 def set_tags(run: Run, tags: Mapping[str, str]) -> None:
-    client_of(run.tracking).log_batch(run.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    entries = [RunTag(key, value[:TAG_CHARACTERS]) for key, value in tags.items()]
+    with store_errors(run.tracking):
+        client_of(run.tracking).log_batch(run.mlflow_id, tags=entries)
+
+
+def kept_files(run: Run) -> set[str]:
+    """Files that MLflow keeps of the run, at the top of its artifacts."""
+    with store_errors(run.tracking):
+        return {entry.path for entry in client_of(run.tracking).list_artifacts(run.mlflow_id)}
 
 
 def keep_file(run: Run, path: Path, folder: str = "") -> None:
     """Give a file that will not change to MLflow; on the same disk that costs no second copy."""
-    if (place := local_artifacts(run)) is not None:
-        (place / folder).mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, place / folder / path.name)
-    else:
-        client_of(run.tracking).log_artifact(run.run_id, str(path), folder or None)
+    with store_errors(run.tracking):
+        if (place := local_artifacts(run)) is not None:
+            (place / folder).mkdir(parents=True, exist_ok=True)
+            link_or_copy(path, place / folder / path.name)
+        else:
+            client_of(run.tracking).log_artifact(run.mlflow_id, str(path), folder or None)
 
 
 def local_artifacts(run: Run) -> Path | None:
@@ -187,16 +192,27 @@ def local_artifacts(run: Run) -> Path | None:
 def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, float]) -> None:
     """Give a checkpoint to MLflow as checkpoints/ROLE, with a LoggedModel entry that carries its metrics."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
+    step = manifest["state"]["step"]
     for name in (*manifest["files"], MANIFEST):
         keep_file(run, folder / name, f"checkpoints/{role}")
-    client, name = client_of(run.tracking), f"{role}-{manifest['state']['step']}"
-    filter_string = f"source_run_id = '{run.run_id}' AND name = '{name}'"
-    if client.search_logged_models([run.experiment_id], filter_string=filter_string):
-        return  # a run that was resumed behind this point
-    model = client.create_logged_model(
+    with store_errors(run.tracking):
+        client = client_of(run.tracking)
+        wanted = f"source_run_id = '{run.mlflow_id}' AND name = '{role}-{step}'"
+        found = client.search_logged_models([run.experiment_id], filter_string=wanted)
+        model = found[0] if found else _create_logged_model(run, folder, role, manifest)
+        client.finalize_logged_model(model.model_id, "READY")
+        outputs = client.get_run(run.mlflow_id).outputs  # MLflow refuses the same one twice
+        if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+            client.log_outputs(run.mlflow_id, [LoggedModelOutput(model.model_id, step)])
+        for key, value in metrics.items():
+            client.log_metric(run.mlflow_id, key, value, run.start_time_ms, step, model_id=model.model_id)
+
+
+def _create_logged_model(run: Run, folder: Path, role: str, manifest: Mapping[str, Any]) -> mlflow.entities.LoggedModel:
+    return client_of(run.tracking).create_logged_model(
         run.experiment_id,
-        name=name,
-        source_run_id=run.run_id,
+        name=f"{role}-{manifest['state']['step']}",
+        source_run_id=run.mlflow_id,
         model_type="minigpt checkpoint",
         params={key: str(value) for key, value in manifest["model"].items()},
         tags={
@@ -206,107 +222,75 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
             "minigpt.weights_file_sha256": manifest["files"]["weights.safetensors"],
         },
     )
-    client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, manifest["state"]["step"])])
-    for key, value in metrics.items():
-        client.log_metric(run.run_id, key, value, step=manifest["state"]["step"], model_id=model.model_id)
 
 
-def reopen(run: Run, tags: Mapping[str, str]) -> None:
-    """Let a run that did not end go on."""
-    client_of(run.tracking).update_run(run.run_id, status="RUNNING")
-    set_tags(run, tags)
+def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str]) -> None:
+    """RUNNING, FINISHED, FAILED or KILLED for MLflow, and what we call it."""
+    with store_errors(run.tracking):
+        set_tags(run, {STATUS: status, **tags})
+        client = client_of(run.tracking)
+        if mlflow_status == "RUNNING":
+            set_tags(run, {OWNER: json.dumps(me())})
+            client.update_run(run.mlflow_id, status=mlflow_status)
+        else:
+            client.set_terminated(run.mlflow_id, mlflow_status)
 
 
-def finish(run: Run, mlflow_status: str, tags: Mapping[str, str]) -> None:
-    """Close the run as FINISHED, FAILED or KILLED."""
-    set_tags(run, tags)
-    client_of(run.tracking).set_terminated(run.run_id, mlflow_status)
+@dataclass(frozen=True)
+class Tracked:
+    """A run as MLflow has it."""
+
+    mlflow_id: str
+    name: str
+    start_time_ms: int
+    mlflow_status: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    experiment_id: str
+    artifact_uri: str
+
+    @property
+    def run_id(self) -> str:
+        """The id that it has here."""
+        return self.tags.get(OUR_ID, self.mlflow_id)
 
 
-@contextlib.contextmanager
-def closing(run: Run) -> Iterator[None]:
-    """Leave no run open that is not running: an error fails it, an interruption kills it."""
+def tracked_runs(tracking: Tracking) -> list[Tracked]:
+    """Every run of the experiment, newest first."""
     try:
-        yield
-    except Exception as error:
-        finish(run, "FAILED", {"minigpt.status": "failed", "minigpt.error": str(error)[:500]})
-        raise
-    except BaseException:
-        finish(run, "KILLED", {"minigpt.status": "interrupted"})
-        raise
+        with store_errors(tracking):
+            client = client_of(tracking)
+            entities = client.search_runs([experiment_id_of(client, tracking)], max_results=10_000)
+    except StoreError as error:
+        raise InputError(f"{error}; see that it runs, or give another address with --tracking-uri") from error
+    return [_tracked(entity) for entity in entities]
 
 
-def find_run(tracking: Tracking, text: str) -> Run:
-    """The run with this id, the beginning of an id, or this name; the newest of several with one name."""
-    client = client_of(tracking)
-    found = [
-        entity
-        for entity in client.search_runs([experiment_id_of(client, tracking)], max_results=10_000)
-        if text == "latest" or entity.info.run_id.startswith(text) or entity.info.run_name == text
-    ]
-    ids = {entity.info.run_id for entity in found}
-    if not found or (len(ids) > 1 and all(entity.info.run_name != text for entity in found) and text != "latest"):
-        many = f"{len(ids)} runs have ids that begin with" if found else "there is no run with the id or name"
-        raise InputError(
-            f"{many} {text!r} in the experiment {tracking.experiment!r} at {public(tracking.tracking_uri or '')}; "
-            "`minigpt runs` lists them"
-        )
-    return _run(found[0], tracking)
-
-
-def _run(entity: mlflow.entities.Run, tracking: Tracking) -> Run:
-    info = entity.info
-    return Run(info.run_id, info.run_name, runs_folder() / info.run_id, info.experiment_id, info.artifact_uri, tracking)
+def _tracked(entity: mlflow.entities.Run) -> Tracked:
+    info, data = entity.info, entity.data
+    return Tracked(
+        mlflow_id=info.run_id,
+        name=info.run_name,
+        start_time_ms=info.start_time,
+        mlflow_status=info.status.lower(),
+        params=data.params,
+        metrics=data.metrics,
+        tags=data.tags,
+        experiment_id=info.experiment_id,
+        artifact_uri=info.artifact_uri,
+    )
 
 
 def artifact(run: Run, name: str) -> Path:
     """A file or folder of the run: from its folder here, or fetched from MLflow."""
     here = local_artifacts(run) or run.folder / "artifacts"
-    if (here / name).exists():
-        return here / name
-    here.mkdir(parents=True, exist_ok=True)
+    for place in (run.folder / name, here / name):
+        if place.exists():
+            return place
     try:
-        return Path(client_of(run.tracking).download_artifacts(run.run_id, name, str(here)))
-    except (mlflow.exceptions.MlflowException, OSError) as error:
+        with store_errors(run.tracking):
+            here.mkdir(parents=True, exist_ok=True)
+            return Path(client_of(run.tracking).download_artifacts(run.mlflow_id, name, str(here)))
+    except StoreError as error:
         raise InputError(f"run {run.run_id} has no {name}; it ended too early, or its files were deleted") from error
-
-
-def status_of(entity: mlflow.entities.Run) -> str:
-    """What the run says of itself; `dead` where it says `running` and no process writes it."""
-    status = str(entity.data.tags.get("minigpt.status", entity.info.status.lower()))
-    folder = runs_folder() / entity.info.run_id
-    return "dead" if status == "running" and folder.is_dir() and not is_owned(folder) else status
-
-
-def unfinished(tracking: Tracking) -> list[tuple[Run, str, str | None]]:
-    """Runs of this home that did not end and that no process writes, newest first: run, status, flow run."""
-    client = client_of(tracking)
-    found = []
-    for entity in client.search_runs([experiment_id_of(client, tracking)], max_results=10_000):
-        run = _run(entity, tracking)
-        status = status_of(entity)
-        if status in UNFINISHED and run.folder.is_dir():
-            found.append((run, status, entity.data.tags.get("prefect.flow_run_id")))
-    return found
-
-
-def runs_table(tracking: Tracking, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """A row a run, newest first: what MLflow's own search gives (params.*, metrics.*, tags.*)."""
-    client = client_of(tracking)
-    entities = client.search_runs([experiment_id_of(client, tracking)], max_results=10_000)
-    wanted = None if run_ids is None else list(run_ids)
-    rows = [
-        {
-            "run_id": entity.info.run_id,
-            "name": entity.info.run_name,
-            "status": status_of(entity),
-            "started": pd.Timestamp(entity.info.start_time, unit="ms").round("s"),
-            **{f"params.{key}": value for key, value in entity.data.params.items()},
-            **{f"metrics.{key}": value for key, value in entity.data.metrics.items()},
-        }
-        for entity in entities
-        if wanted is None or entity.info.run_id in wanted
-    ]
-    table = pd.DataFrame(rows)
-    return table if wanted is None or table.empty else table.set_index("run_id").loc[wanted].reset_index()

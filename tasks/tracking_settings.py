@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 import yaml
@@ -51,6 +51,10 @@ class Tracking(Part):
     """Name of the MLflow experiment."""
     run_name: str | None = None
     """Name of the MLflow run."""
+    offline: bool = False
+    """Write the run's folder alone; `minigpt sync` gives it to MLflow later."""
+    offline_if_unreachable: bool = False
+    """Do so where MLflow does not answer at the start, instead of refusing to start."""
 
     def resolved(self) -> "Tracking":
         """Every field but the run's name filled in."""
@@ -58,10 +62,12 @@ class Tracking(Part):
         environment = os.environ.get
         uri = self.tracking_uri or environment("MLFLOW_TRACKING_URI") or file.server.mlflow_tracking_uri
         experiment = self.experiment or environment("MLFLOW_EXPERIMENT_NAME") or file.tracking.experiment.name
-        return Tracking(
-            tracking_uri=_absolute(uri or f"sqlite:///{home() / 'mlflow.db'}"),
-            experiment=experiment or "minigpt",
-            run_name=self.run_name or environment("MLFLOW_RUN_NAME") or file.tracking.run.name,
+        return self.model_copy(
+            update={
+                "tracking_uri": _absolute(_without_password(uri or f"sqlite:///{home() / 'mlflow.db'}")),
+                "experiment": experiment or "minigpt",
+                "run_name": self.run_name or environment("MLFLOW_RUN_NAME") or file.tracking.run.name,
+            }
         )
 
     @property
@@ -87,6 +93,15 @@ def _absolute(uri: str) -> str:
     return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and path != ":memory:" else uri
 
 
+def _without_password(uri: str) -> str:
+    """The address alone; user and password go where MLflow's own client looks for them."""
+    parts = urlsplit(uri)
+    for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
+        if value:
+            os.environ.setdefault(name, unquote(value))
+    return public(uri)
+
+
 def public(uri: str) -> str:
     """An address without user and password."""
     parts = urlsplit(uri)
@@ -96,14 +111,16 @@ def public(uri: str) -> str:
 def check_reachable(tracking: Tracking) -> None:
     """Refuse a tracking server that does not answer, before anything is written."""
     uri = tracking.tracking_uri or ""
+    if tracking.offline:
+        return
     scheme = uri.split(":")[0]
     if scheme in ("http", "https"):
         try:
             httpx.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
         except httpx.HTTPError as error:
             raise InputError(
-                f"no MLflow server answers at {public(uri)} ({type(error).__name__}); start it, or give another "
-                "address with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
+                f"no MLflow server answers at {public(uri)} ({type(error).__name__}); start it, give another address "
+                "with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"
             ) from error
     elif scheme != "sqlite":
         raise InputError(

@@ -1,27 +1,30 @@
 """The step `training`: start the training process, follow its journal, and send what it says to MLflow."""
 
 import logging
-import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import checkpoint, cost
-from minigpt.cost import CostConfig, Quote
-from minigpt.evaluation import perplexity
+from minigpt import checkpoint
+from minigpt.cost import Quote
+from minigpt.errors import FailedError, InputError
 from minigpt.journal import Reader, Record, ended
 from minigpt.store import write_whole
-from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
-from tasks import tracking
-from tasks.tracking import Follower, Run
+from minigpt.worker import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
+from tasks.narration import Narrator
+from tasks.publishing import Follower
+from tasks.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ STOP_SECONDS = 120
 LOG = "training.log"
 
 
-class TrainingFailedError(Exception):
+class TrainingFailedError(FailedError):
     """The training process ended without saying how: a fault of ours or of the machine."""
 
 
@@ -44,35 +47,75 @@ class Trained:
     training_seconds: float
     weights_sha256: str
     quote: Quote
+    curve_sent: bool
+    """Whether MLflow has every point of the curve."""
 
 
 @task(name="training", cache_policy=NO_CACHE)
-def train(run: Run, job: TrainingJob, prices: CostConfig) -> Trained:
+def train(run: Run, job: TrainingJob) -> Trained:
     """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
     write_whole(run.folder / JOB, job.model_dump_json(indent=1).encode())
-    follower = Follower(run, job.training.max_steps)
-    narrator = Narrator(run, job, prices)
-    reader = Reader(run.folder / JOURNAL)
+    follower, narrator, reader = Follower(run, job), Narrator(job), Reader(run.folder / JOURNAL)
     records = reader.new_records()  # of a run that is resumed; sending a point again changes nothing
     follower.send(records)
     narrator.tell(record for record in records if record["kind"] in ("start", "probe"))
     if not ended(records):
-        with training_process(run.folder, job) as process:
-            for new in follow(process, reader):
-                follower.send(new)
+        with stop_signals() as stop, training_process(run.folder, job) as process:
+            for new in follow(process, reader, stop):
                 narrator.tell(new)
+                follower.send(new)
                 records += new
-        if process.returncode != 0 or records[-1]["kind"] != "end":
-            tail = (run.folder / LOG).read_text(errors="replace").strip().splitlines()[-12:]
-            raise TrainingFailedError(
-                f"the training process ended with exit code {process.returncode}:\n" + "\n".join(tail)
-            )
+        if process.returncode != 0 or not records or records[-1]["kind"] != "end":
+            raise _failure(run, process.returncode)
     end = records[-1]
     if end["status"] == "interrupted":
         raise KeyboardInterrupt
     if end["status"] == "differs" or narrator.quote is None:
         raise TrainingFailedError(f"run {run.run_id} cannot be continued: {end['error'] or 'it has no quote'}")
-    return Trained(end["status"], end["step"], end["training_seconds"], end["weights_sha256"], narrator.quote)
+    return Trained(
+        status=end["status"],
+        steps=end["step"],
+        training_seconds=end["training_seconds"],
+        weights_sha256=end["weights_sha256"],
+        quote=narrator.quote,
+        curve_sent=follower.sent_all,
+    )
+
+
+def _failure(run: Run, exit_code: int) -> Exception:
+    """What the training process said before it ended without an end."""
+    lines = (run.folder / LOG).read_text(errors="replace").strip().splitlines() or ["nothing"]
+    if exit_code == INPUT_IS_WRONG:
+        return InputError(lines[-1])
+    return TrainingFailedError(
+        f"the training process ended with exit code {exit_code}; `minigpt resume {run.run_id[:12]}` goes on from its "
+        "last checkpoint; it said:\n" + "\n".join(lines[-12:])
+    )
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, instead of breaking into whatever this process does at the moment.
+
+    A second one breaks in after all.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only that one may change what signals do
+        yield stop
+        return
+
+    def note(number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        log.warning("stopping after this step, with a checkpoint; once more stops at once")
+        stop.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -90,8 +133,7 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
     try:
         yield process
     finally:
-        if process.stdin:
-            process.stdin.close()  # tells the process to save and end
+        _close_input(process)
         try:
             process.wait(STOP_SECONDS)
         except BaseException:
@@ -99,113 +141,24 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
             raise
 
 
-def follow(process: subprocess.Popen[bytes], reader: Reader) -> Iterator[list[Record]]:
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    """Tell the process to save and end."""
+    if process.stdin:
+        process.stdin.close()
+
+
+def follow(process: subprocess.Popen[bytes], reader: Reader, stop: threading.Event) -> Iterator[list[Record]]:
     """The journal's new records, time and again, until the process has ended and all are read."""
     while True:
         ended = process.poll() is not None
+        if stop.is_set():
+            _close_input(process)
         if records := reader.new_records():
             yield records
         elif ended:
             return
         else:
-            time.sleep(POLL_SECONDS)
-
-
-class Narrator:
-    """Tells a person what the journal says: the quote, each evaluation, each sample, the time left."""
-
-    def __init__(self, run: Run, job: TrainingJob, prices: CostConfig) -> None:
-        self._run, self._job, self._prices = run, job, prices
-        self._start: Record = {}
-        self._training_seconds = 0.0
-        self._tokens_per_second = 0.0
-        self.quote: Quote | None = None
-
-    def tell(self, records: Iterable[Record]) -> None:
-        for record in records:
-            if record["kind"] == "start":
-                self._start = record
-                log.info("training %s parameters in a process of its own", f"{record['parameters']:,}")
-            elif record["kind"] == "probe":
-                self._tell_quote(record)
-            elif record["kind"] == "step":
-                self._training_seconds = record["training_seconds"]
-                self._tokens_per_second = record["tokens_per_second"]
-            elif record["kind"] == "evaluation":
-                self._tell_evaluation(record)
-            elif record["kind"] == "sample":
-                log.info("step %d writes: %r", record["step"], record["text"])
-
-    def _tell_quote(self, probe: Record) -> None:
-        self.quote = quote = quote_for(self._job, self._prices, self._start, probe)
-        values = {"seconds": quote.seconds, "usd": quote.bill.usd, "kwh": quote.bill.kwh, "co2_kg": quote.bill.co2_kg}
-        values |= {"seconds_low": quote.seconds_low, "seconds_high": quote.seconds_high, "flops": quote.total_flops}
-        tracking.log_values(self._run, {f"quote/{key}": value for key, value in values.items()}, 0, probe["time_ms"])
-        log.info(
-            "quote: %s (%s to %s), $%.4f, %.4f kWh, %.4f kg CO2 at %s",
-            duration(quote.seconds),
-            duration(quote.seconds_low),
-            duration(quote.seconds_high),
-            quote.bill.usd,
-            quote.bill.kwh,
-            quote.bill.co2_kg,
-            f"${quote.bill.usd_per_hour:g} an hour and {quote.bill.watts:g} W",
-        )
-
-    def _tell_evaluation(self, record: Record) -> None:
-        step, last = record["step"], self._job.training.max_steps
-        done = max(step / last, 1e-9)
-        left = self.quote.seconds if self.quote and not step else self._training_seconds * (1 / done - 1)
-        log.info(
-            "step %*d of %d: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte, %.0f tokens/s, %s left, $%.4f",
-            len(str(last)),
-            step,
-            last,
-            record["train_loss"],
-            record["val_loss"],
-            perplexity(record["val_loss"]),
-            record["val_bits_per_byte"],
-            self._tokens_per_second,
-            duration(left) if step or self.quote else "?",
-            cost.bill(self._training_seconds, self._prices).usd,
-        )
-
-
-def quote_for(job: TrainingJob, prices: CostConfig, start: Record, probe: Record) -> Quote:
-    """The price of the whole training from what the untrained model and the probed steps took."""
-    config, steps = job.training, job.training.max_steps
-    evaluations = sum(job.evaluation.due(step) or step == steps for step in range(1, steps + 1))
-    every = job.sampling.every_steps
-    # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times.
-    full = steps // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
-    sampled = steps // every if every else 0
-    return cost.quote(
-        parameters=start["parameters"],
-        flops_per_token=cost.flops_per_token_palm(
-            start["multiplied_parameters"],
-            job.model.layers,
-            job.model.heads,
-            job.model.width // job.model.heads,
-            job.model.context_length,
-        ),
-        flops_formula=cost.PALM_FORMULA,
-        step_seconds=probe["step_seconds"],
-        steps=steps,
-        tokens_per_step=config.tokens_per_step(job.model.context_length),
-        other_seconds=evaluations * probe["evaluation_seconds"]
-        + sampled * probe["sample_seconds"]
-        + (evaluations + 3 * full) * probe["checkpoint_seconds"],
-        config=prices,
-    )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as 0:42, 12:05 or 3:00:10."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+            stop.wait(POLL_SECONDS) if not stop.is_set() else time.sleep(POLL_SECONDS)
 
 
 def last_checkpoint(run: Run) -> Path:
@@ -215,10 +168,3 @@ def last_checkpoint(run: Run) -> Path:
     if folder is None:
         raise TrainingFailedError(f"no whole checkpoint is left in {checkpoints}")
     return folder
-
-
-def bill_values(trained: Trained, prices: CostConfig) -> dict[str, float]:
-    """What the training cost, and by which share of it the quote was off."""
-    bill = asdict(cost.bill(trained.training_seconds, prices))
-    values = {key: bill[key] for key in ("seconds", "usd", "kwh", "co2_kg")}
-    return {**values, "quote_error_fraction": trained.quote.seconds / max(trained.training_seconds, 1e-9) - 1}

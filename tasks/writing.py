@@ -6,6 +6,7 @@ from minigpt import checkpoint
 from minigpt.generation import encode_prompt, generate
 from minigpt.randomness import stream
 from tasks import tracking
+from tasks.lookup import find_run
 from tasks.tracking_settings import Tracking
 
 
@@ -20,7 +21,7 @@ def write(
     seed: int,
 ) -> Iterator[str]:
     """The prompt, then what the model adds, piece by piece; a character whose bytes are not all there yet waits."""
-    folder = tracking.artifact(tracking.find_run(settings, run), f"checkpoints/{role}")
+    folder = tracking.artifact(find_run(settings, run), f"checkpoints/{role}")
     model, tokenizer = checkpoint.load(folder)
     tokens = encode_prompt(tokenizer, prompt, model.config.context_length)
     shown = tokenizer.decode(tokens)

@@ -23,7 +23,7 @@ MODEL = ModelConfig(context_length=4, width=8, heads=2, layers=1)
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     vocabulary = tmp_path / "vocabulary"
-    tokenizer.train("a b c " * 9, 257).save(vocabulary)
+    tokenizer.train(["a b c " * 9], 257).save(vocabulary)
     model = build(MODEL, 257, seed=1)
     for step in (1, 2):
         folder = checkpoint.named(tmp_path, "last", step)
@@ -129,11 +129,57 @@ def test_the_newest_is_the_newest_whole_one(saved: Path) -> None:
     assert checkpoint.newest(place / "nowhere", "last") is None
 
 
+def names(place: Path) -> list[str]:
+    return sorted(path.name for path in place.glob("*-*"))
+
+
 def test_pruning_keeps_the_newer_ones_and_the_other_kind(saved: Path) -> None:
     place, model = saved.parent, build(MODEL, 257, seed=1)
     checkpoint.save(checkpoint.named(place, "best", 1), model, saved / tokenizer.TOKENIZER, {})
-    checkpoint.prune(place, "last", keep=saved)
-    assert sorted(path.name for path in place.glob("*-*")) == ["best-0000001", "last-0000002"]
+    checkpoint.prune(saved, "last", kept=2)
+    assert names(place) == ["best-0000001", "last-0000001", "last-0000002"]
+    checkpoint.prune(checkpoint.named(place, "last", 1), "last", kept=1)
+    assert names(place) == ["best-0000001", "last-0000001", "last-0000002"]
+    checkpoint.prune(saved, "last", kept=1)
+    assert names(place) == ["best-0000001", "last-0000002"]
+
+
+def test_pruning_keeps_round_steps(saved: Path) -> None:
+    place, model = saved.parent, build(MODEL, 257, seed=1)
+    for step in range(3, 8):
+        folder = checkpoint.named(place, "last", step)
+        checkpoint.save(folder, model, saved / tokenizer.TOKENIZER, {"step": step})
+    checkpoint.prune(folder, "last", kept=2, keep_every_steps=3)
+    assert names(place) == ["last-0000003", "last-0000006", "last-0000007"]
+
+
+def test_nothing_is_pruned_for_a_checkpoint_that_is_not_whole(saved: Path) -> None:
+    spoil(saved / checkpoint.WEIGHTS, b"")
+    with pytest.raises(OSError, match="does not read back as it was written"):
+        checkpoint.prune(saved, "last", kept=1)
+    assert names(saved.parent) == ["last-0000001", "last-0000002"]
+
+
+def test_a_run_goes_on_from_a_whole_checkpoint_or_not_at_all(saved: Path) -> None:
+    place, one, two = saved.parent, "last-0000001", "last-0000002"
+    assert checkpoint.to_continue(place, [one, two]) == (saved, [])
+    spoil(saved / checkpoint.WEIGHTS, b"")
+    assert checkpoint.to_continue(place, [one, two]) == (place / one, [two])
+    shutil.rmtree(place / one)
+    for known in ([], [one, two]):
+        with pytest.raises(InputError, match=f"no checkpoint in .* is whole, the newest was {two}"):
+            checkpoint.to_continue(place, known)
+    shutil.rmtree(saved)
+    with pytest.raises(InputError, match=f"the newest was {two}"):
+        checkpoint.to_continue(place, [one, two, "best-0000003"])
+    assert checkpoint.to_continue(place, ["best-0000003"]) == (None, [])
+
+
+def test_a_disk_without_room_is_refused(tmp_path: Path) -> None:
+    model = build(MODEL, 257, seed=1)
+    checkpoint.check_room(tmp_path, model, full_checkpoints=3)
+    with pytest.raises(InputError, match=r"make room, .* or lower training\.kept_checkpoints"):
+        checkpoint.check_room(tmp_path, model, full_checkpoints=10**12)
 
 
 def test_the_order_of_checkpoints_is_that_of_their_steps(tmp_path: Path) -> None:
@@ -176,7 +222,7 @@ def test_the_weights_digest_sees_names_shapes_and_types() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_tied_head_is_saved_once_and_comes_back_tied(tmp_path: Path, tied: bool) -> None:
-    tokenizer.train("a b c " * 9, 257).save(tmp_path / "vocabulary")
+    tokenizer.train(["a b c " * 9], 257).save(tmp_path / "vocabulary")
     model = build(MODEL.model_copy(update={"tied_head": tied}), 257, seed=1)
     assert ("head.weight" in checkpoint.weights_of(model)) != tied
     checkpoint.save(tmp_path / "last-1", model, tmp_path / "vocabulary", {})

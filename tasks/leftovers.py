@@ -1,0 +1,58 @@
+"""What earlier processes left behind in this home: runs that died, and runs whose end MLflow has yet to hear of."""
+
+import contextlib
+import logging
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from tasks.ownership import OWNER, disown
+from tasks.publishing import publish, tell_status
+from tasks.runs import Run, left_behind
+from tasks.tracking import StoreError
+from tasks.tracking_settings import Tracking
+
+log = logging.getLogger(__name__)
+
+
+def settle(settings: Tracking, resumed: str | None) -> None:
+    """Send what can be sent now, and say in MLflow and Prefect of each run whose process is gone that it is dead."""
+    if settings.offline:
+        return
+    for run in (left.tracked(offline=False) for left in left_behind()):
+        if run.tracking.tracking_uri != settings.tracking_uri:
+            continue
+        if run.result() is not None:
+            _send(run)
+        elif (run.folder / OWNER).exists():
+            _bury(run, told=run.run_id == resumed)
+
+
+def _send(run: Run) -> None:
+    try:
+        publish(run)
+    except StoreError as error:
+        log.warning("run %s still waits for MLflow: %s", run.run_id[:12], error)
+    else:
+        log.warning("run %s, which MLflow did not have whole, is now there", run.run_id[:12])
+
+
+def _bury(run: Run, told: bool) -> None:
+    """Once for each death: who owns the run next writes a new owner."""
+    if not told:
+        log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.run_id[:12])
+        told = tell_status(run, "KILLED", "interrupted", {"minigpt.error": "its process died"})
+    flow_run_id = run.tags.get("prefect.flow_run_id", "None")
+    if flow_run_id != "None":
+        _crash(UUID(flow_run_id))
+    if told:
+        disown(run.folder)
+
+
+def _crash(flow_run_id: UUID) -> None:
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):  # of another Prefect
+        state = client.read_flow_run(flow_run_id).state
+        if state is None or not state.is_final():
+            client.set_flow_run_state(flow_run_id, Crashed(message="its process died"), force=True)

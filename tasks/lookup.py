@@ -1,0 +1,104 @@
+"""Which run a person means, and how all of them stand: what MLflow says, corrected by the folders of this home."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from minigpt.errors import InputError
+from tasks import runs
+from tasks.home import runs_folder
+from tasks.ownership import is_owned, lives
+from tasks.runs import Run
+from tasks.tracking import OWNER, STATUS, Tracked, tracked_runs
+from tasks.tracking_settings import Tracking, public
+
+
+def find_run(tracking: Tracking, text: str) -> Run:
+    """The run with this id, the beginning of an id, or this name; the newest of several with one name."""
+    if tracking.offline:
+        return runs.named(text).tracked(offline=True)
+    found = [
+        run
+        for run in tracked_runs(tracking)
+        if text in ("latest", run.name, run.mlflow_id) or run.run_id.startswith(text)
+    ]
+    if len(found) > 1 and text != "latest" and all(run.name != text for run in found):
+        raise InputError(f"{len(found)} runs have ids that begin with {text!r}; `minigpt runs` lists them")
+    if found:
+        return _run(found[0], tracking)
+    if (here := runs.run_here(text)) is not None and here.mlflow_id is None:
+        return here
+    raise InputError(
+        f"there is no run with the id or name {text!r} in the experiment {tracking.experiment!r} at "
+        f"{public(tracking.tracking_uri or '')}; `minigpt runs` lists them"
+    )
+
+
+def _run(tracked: Tracked, tracking: Tracking) -> Run:
+    """The run as this home knows it, or as MLflow alone does."""
+    if (runs_folder() / tracked.run_id / runs.TRACKING).exists():
+        return replace(runs.saved(runs_folder() / tracked.run_id), tracking=tracking)
+    return Run(
+        run_id=tracked.run_id,
+        name=tracked.name,
+        tracking=tracking,
+        start_time_ms=tracked.start_time_ms,
+        params=tracked.params,
+        tags=tracked.tags,
+        mlflow_id=tracked.mlflow_id,
+        experiment_id=tracked.experiment_id,
+        artifact_uri=tracked.artifact_uri,
+    )
+
+
+def runs_table(tracking: Tracking, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
+    """A row a run, newest first (params.*, metrics.*), and the runs of this home that MLflow has yet to get."""
+    rows = [] if tracking.offline else [_tracked_row(run) for run in tracked_runs(tracking)]
+    rows += [_row_here(run) for run in runs.runs_here() if tracking.offline or run.mlflow_id is None]
+    table = pd.DataFrame([row for row in rows if run_ids is None or row["run_id"] in run_ids])
+    return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
+
+
+def _tracked_row(run: Tracked) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "status": status_of(run),
+        "started": pd.Timestamp(run.start_time_ms, unit="ms").round("s"),
+        **{f"params.{key}": value for key, value in run.params.items()},
+        **{f"metrics.{key}": value for key, value in run.metrics.items()},
+    }
+
+
+def status_of(run: Tracked) -> str:
+    """What the run says of itself; where it says that it is running, its folder or its process know better."""
+    status = run.tags.get(STATUS, run.mlflow_status)
+    if status != "running":
+        return status
+    folder = runs_folder() / run.run_id
+    if (folder / runs.TRACKING).exists():
+        return _status_here(runs.saved(folder))
+    return "running" if lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
+
+
+def _status_here(run: Run) -> str:
+    if is_owned(run.folder):
+        return "running"
+    result = run.result()
+    return f"{result['status']}, not synced" if result else "dead"
+
+
+def _row_here(run: Run) -> dict[str, Any]:
+    result = run.result()
+    results = ("train_loss", "val_loss", "perplexity", "bits_per_byte")
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "status": _status_here(run),
+        "started": pd.Timestamp(run.start_time_ms, unit="ms").round("s"),
+        **{f"params.{key}": value for key, value in run.params.items()},
+        **({f"metrics.final/{key}": result[key] for key in results} if result else {}),
+    }

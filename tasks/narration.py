@@ -1,0 +1,80 @@
+"""What a person who watches is told of a training."""
+
+import logging
+import math
+from collections.abc import Iterable
+
+from minigpt import cost
+from minigpt.cost import Quote
+from minigpt.evaluation import perplexity
+from minigpt.journal import Record
+from minigpt.worker import TrainingJob
+from tasks.pricing import quote_for
+
+log = logging.getLogger(__name__)
+
+
+class Narrator:
+    """Tells a person what the journal says: the quote, each evaluation, each sample, the time left."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self._job = job
+        self._start: Record = {}
+        self._training_seconds = 0.0
+        self._tokens_per_second = 0.0
+        self.quote: Quote | None = None
+
+    def tell(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if record["kind"] == "start":
+                self._start = record
+                log.info("training %s parameters in a process of its own", f"{record['parameters']:,}")
+            elif record["kind"] == "probe":
+                self._tell_quote(record)
+            elif record["kind"] == "step":
+                self._training_seconds = record["training_seconds"]
+                self._tokens_per_second = record["tokens_per_second"]
+            elif record["kind"] == "evaluation":
+                self._tell_evaluation(record)
+            elif record["kind"] == "sample":
+                log.info("step %d writes: %r", record["step"], record["text"])
+
+    def _tell_quote(self, probe: Record) -> None:
+        self.quote = quote = quote_for(self._job, self._start, probe)
+        log.info(
+            "quote: %s (%s to %s), $%.4f, %.4f kWh, %.4f kg CO2 at %s",
+            duration(quote.seconds),
+            duration(quote.seconds_low),
+            duration(quote.seconds_high),
+            quote.bill.usd,
+            quote.bill.kwh,
+            quote.bill.co2_kg,
+            f"${quote.bill.usd_per_hour:g} an hour and {quote.bill.watts:g} W",
+        )
+
+    def _tell_evaluation(self, record: Record) -> None:
+        step, last = record["step"], self._job.training.max_steps
+        done = max(step / last, 1e-9)
+        left = self.quote.seconds if self.quote and not step else self._training_seconds * (1 / done - 1)
+        log.info(
+            "step %*d of %d: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte, %.0f tokens/s, %s left, $%.4f",
+            len(str(last)),
+            step,
+            last,
+            record["train_loss"],
+            record["val_loss"],
+            perplexity(record["val_loss"]),
+            record["val_bits_per_byte"],
+            self._tokens_per_second,
+            duration(left) if step or self.quote else "?",
+            cost.bill(self._training_seconds, self._job.cost).usd,
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0:42, 12:05 or 3:00:10."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,44 @@
+"""What a run's own measurements make its training cost: the quote from its probe, the bill from its seconds."""
+
+from dataclasses import asdict
+
+from minigpt import cost
+from minigpt.cost import CostConfig, Quote
+from minigpt.journal import Record
+from minigpt.worker import TrainingJob
+
+
+def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
+    """The price of the whole training from what the untrained model and the probed steps took."""
+    config, steps = job.training, job.training.max_steps
+    first = job.evaluation.offset_steps % job.evaluation.every_steps or job.evaluation.every_steps
+    evaluations = len(range(first, steps + 1, job.evaluation.every_steps)) + (not job.evaluation.due(steps))
+    every = job.sampling.every_steps
+    # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times.
+    full = steps // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
+    sampled = steps // every if every else 0
+    return cost.quote(
+        parameters=start["parameters"],
+        flops_per_token=cost.flops_per_token_palm(
+            start["multiplied_parameters"],
+            job.model.layers,
+            job.model.heads,
+            job.model.width // job.model.heads,
+            job.model.context_length,
+        ),
+        flops_formula=cost.PALM_FORMULA,
+        step_seconds=probe["step_seconds"],
+        steps=steps,
+        tokens_per_step=config.tokens_per_step(job.model.context_length),
+        other_seconds=evaluations * probe["evaluation_seconds"]
+        + sampled * probe["sample_seconds"]
+        + (evaluations + 3 * full) * probe["checkpoint_seconds"],
+        config=job.cost,
+    )
+
+
+def bill_values(quote: Quote, training_seconds: float, prices: CostConfig) -> dict[str, float]:
+    """What the training cost, and by which share of it the quote was off."""
+    bill = asdict(cost.bill(training_seconds, prices))
+    values = {key: bill[key] for key in ("seconds", "usd", "kwh", "co2_kg")}
+    return {**values, "quote_error_fraction": quote.seconds / max(training_seconds, 1e-9) - 1}

@@ -1,0 +1,150 @@
+"""What MLflow gets of a run's folder: the curve while it trains, the rest when it has ended, and again by `sync`.
+
+The folder is the truth. A store that fails never stops a run: what it did not take is sent later.
+"""
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from minigpt import checkpoint, journal
+from minigpt.evaluation import perplexity
+from minigpt.journal import Record
+from minigpt.store import write_whole
+from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
+from tasks import tracking
+from tasks.curves import Curves, Point, final_points
+from tasks.ownership import disown
+from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, PLOTS, PUBLISHED, REPORT, RESULT, Run
+from tasks.tracking import StoreError
+
+log = logging.getLogger(__name__)
+
+MLFLOW_STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "diverged": "FAILED"}
+# After a failure the store is left in peace for a while, each time twice as long.
+FIRST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+class Follower:
+    """Sends a journal's records as they come; what the store does not take waits for a better time."""
+
+    def __init__(self, run: Run, job: TrainingJob) -> None:
+        self._run, self._curves = run, Curves(job)
+        self._waiting: list[Point] = []
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._next_try = 0.0
+
+    def send(self, records: Iterable[Record]) -> None:
+        self._waiting += [point for record in records for point in self._curves.points(record)]
+        if self._waiting and not self._run.tracking.offline and time.monotonic() >= self._next_try:
+            self._try()
+
+    def _try(self) -> None:
+        try:
+            tracking.send(self._run, self._waiting)
+        except StoreError as error:
+            self._next_try = time.monotonic() + self._pause_seconds
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+            log.warning("%s; the training goes on, and what is missing is sent later", error)
+        else:
+            self._waiting, self._pause_seconds = [], FIRST_PAUSE_SECONDS
+
+    @property
+    def sent_all(self) -> bool:
+        return not self._waiting
+
+
+def publish_opening(run: Run) -> None:
+    """What a rerun needs, so that it can be seen from the first step on."""
+    facts = json.loads((run.folder / FACTS).read_bytes())
+    tracking.log_dataset(run, facts["corpus"], facts["tokens"])
+    kept = tracking.kept_files(run)
+    for name in (CONFIG, FACTS, CORPUS, DIFF):
+        if name not in kept and (run.folder / name).exists():
+            tracking.keep_file(run, run.folder / name)
+
+
+def publish(run: Run, curve: bool = True) -> None:
+    """Give MLflow all that the folder of a run that ended holds; doing so again changes nothing.
+
+    `curve` is false for a run whose Follower has sent it already. Raises StoreError.
+    """
+    run = tracking.attach(run)
+    publish_opening(run)
+    records = journal.read(run.folder / JOURNAL)
+    if curve and records:
+        curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
+        tracking.send(run, [point for record in records for point in curves.points(record)])
+    if (result := run.result()) is None:
+        return
+    for name in (RESULT, REPORT, JOURNAL, *PLOTS):
+        tracking.keep_file(run, run.folder / name)
+    for role in ("best", "last"):
+        _publish_checkpoint(run, role, records, result)
+    tracking.send(run, final_points(result, records[-1]["time_ms"]))
+    tags = {
+        "minigpt.words": " ".join(result["words"]),
+        "minigpt.weights_sha256": result["weights_sha256"],
+        "minigpt.curve_sha256": result["curve_sha256"],
+        "minigpt.overfitting_since_step": str(result["overfitting_since_step"]),
+    }
+    tracking.set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags)
+    write_whole(run.folder / PUBLISHED, b"")
+
+
+def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:
+    """With the losses that the checkpoint was measured with: the last one on every window, the best as it was found."""
+    folder = checkpoint.newest(run.folder / CHECKPOINTS, role)
+    if folder is None:
+        return
+    step = checkpoint.step_of(folder)
+    measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")} | {result["steps"]: result}
+    losses = {side: measured[step][f"{side}_loss"] for side in ("train", "val")} if step in measured else {}
+    metrics = {f"checkpoint/{role}_{side}_loss": loss for side, loss in losses.items()}
+    if losses:
+        metrics[f"checkpoint/{role}_perplexity"] = perplexity(losses["val"])
+    tracking.keep_checkpoint(run, folder, role, metrics)
+
+
+def publish_if_possible(run: Run, curve: bool) -> None:
+    """The same at the end of a run, which a store that fails does not undo."""
+    if run.tracking.offline:
+        log.warning("run %s is not in MLflow; `minigpt sync %s` sends it", run.run_id, run.run_id[:12])
+        return
+    try:
+        publish(run, curve)
+    except StoreError as error:
+        log.warning("%s; `minigpt sync %s` sends what is missing", error, run.run_id[:12])
+
+
+@contextlib.contextmanager
+def closing(run: Run) -> Iterator[None]:
+    """Leave no run open that is not running: an error fails it, an interruption kills it."""
+    try:
+        yield
+    except BaseException as error:
+        failed = isinstance(error, Exception)
+        told = tell_status(
+            run,
+            "FAILED" if failed else "KILLED",
+            "failed" if failed else "interrupted",
+            {"minigpt.error": str(error)} if failed else {},
+        )
+        if told:
+            disown(run.folder)
+        raise
+
+
+def tell_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str]) -> bool:
+    """Say so in MLflow; false if it cannot be reached."""
+    if run.tracking.offline or run.mlflow_id is None:
+        return True
+    try:
+        tracking.set_status(run, mlflow_status, status, tags)
+    except StoreError:
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""A run's folder: the truth about it, whether or not a tracking store can be reached."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import InputError
+from minigpt.store import write_whole
+from tasks.home import runs_folder
+from tasks.ownership import is_owned
+from tasks.tracking_settings import Tracking
+
+TRACKING = "tracking.json"
+CONFIG = "config.yaml"
+FACTS = "facts.json"
+CORPUS = "corpus.txt"
+DIFF = "code.diff"
+RESULT = "result.json"
+REPORT = "report.md"
+PLOTS = ("loss.png", "perplexity.png")
+# Written when MLflow has all that the run will ever have.
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its folder here, and where MLflow keeps it, or will once it is reached."""
+
+    run_id: str
+    name: str
+    tracking: Tracking
+    start_time_ms: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    mlflow_id: str | None = None
+    """MLflow's id, which is run_id but for a run that was started offline; None before MLflow knows the run."""
+    experiment_id: str = ""
+    artifact_uri: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return runs_folder() / self.run_id
+
+    def save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = asdict(self) | {"tracking": self.tracking.model_dump()}
+        write_whole(self.folder / TRACKING, json.dumps(values, indent=1).encode())
+
+    def tracked(self, *, offline: bool) -> "Run":
+        """The same, for a process that asks MLflow or does not."""
+        return replace(self, tracking=self.tracking.model_copy(update={"offline": offline}))
+
+    def result(self) -> dict[str, Any] | None:
+        """What the run came to; None while it has not ended."""
+        try:
+            result: dict[str, Any] = json.loads((self.folder / RESULT).read_bytes())
+        except FileNotFoundError:
+            return None
+        return result
+
+    def is_published(self) -> bool:
+        return (self.folder / PUBLISHED).exists()
+
+
+def saved(folder: Path) -> Run:
+    values = json.loads((folder / TRACKING).read_bytes())
+    return Run(**values | {"tracking": Tracking.model_validate(values["tracking"])})
+
+
+def runs_here() -> list[Run]:
+    """Every run of this home, newest first."""
+    found = [saved(path.parent) for path in runs_folder().glob(f"*/{TRACKING}")]
+    return sorted(found, key=lambda run: run.start_time_ms, reverse=True)
+
+
+def left_behind() -> Iterator[Run]:
+    """Runs that no process writes and of which MLflow does not know the end, newest first."""
+    return (run for run in runs_here() if not run.is_published() and not is_owned(run.folder))
+
+
+def unfinished() -> Iterator[Run]:
+    """Runs that no process writes and that did not end, newest first."""
+    return (run for run in left_behind() if run.result() is None)
+
+
+def run_here(text: str) -> Run | None:
+    """The run of this home with that id, the beginning of one, or that name; the newest of several of a name."""
+    found = [run for run in runs_here() if text == "latest" or run.run_id.startswith(text) or run.name == text]
+    if len(found) > 1 and text != "latest" and all(run.name != text for run in found):
+        raise InputError(f"{len(found)} runs have ids that begin with {text!r}; `minigpt runs` lists them")
+    return found[0] if found else None
+
+
+def named(text: str) -> Run:
+    """The same, and an error where there is none."""
+    if (run := run_here(text)) is None:
+        raise InputError(f"there is no run with the id or name {text!r} in {runs_folder()}; `minigpt runs` lists them")
+    return run

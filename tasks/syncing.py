@@ -1,0 +1,31 @@
+"""Give MLflow what it lacks of the runs of this home."""
+
+from collections.abc import Iterator
+
+from minigpt.errors import InputError
+from tasks.ownership import is_owned
+from tasks.publishing import publish
+from tasks.runs import Run, left_behind, named
+from tasks.tracking import StoreError
+from tasks.tracking_settings import check_reachable, public
+
+
+def sync(text: str | None) -> Iterator[str]:
+    """Sentences about each run that was sent: the named one, whatever MLflow has of it, or all that wait."""
+    waiting = list(left_behind()) if text is None else [_ended(text)]
+    if not waiting:
+        yield "MLflow has every run of this home"
+    for run in (waits.tracked(offline=False) for waits in waiting):
+        check_reachable(run.tracking)
+        try:
+            publish(run)
+        except StoreError as error:
+            raise InputError(f"{error}; run `minigpt sync` again when it is back") from error
+        yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it"
+
+
+def _ended(text: str) -> Run:
+    run = named(text)
+    if is_owned(run.folder):
+        raise InputError(f"run {run.run_id} is still being written; it is sent when it ends")
+    return run

@@ -1,0 +1,135 @@
+"""Is a run what it says: are its files whole, does its curve belong to its weights, has MLflow the same points."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minigpt import checkpoint, dataset, environment, journal
+from minigpt.dataset import Windows, cut_windows
+from minigpt.errors import InputError
+from minigpt.evaluation import evaluate
+from minigpt.journal import Record
+from minigpt.store import read_folder, sha256_of_file
+from minigpt.text import blocks, size_bytes
+from minigpt.tokenizer import Tokenizer
+from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
+from tasks import tracking
+from tasks.curves import Curves
+from tasks.ownership import is_owned
+from tasks.runs import CORPUS, FACTS, Run
+
+# Facts of the process that have to be equal for equal bits.
+BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
+# Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
+CLASS_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; a sentence about what was found."""
+
+    name: str
+    holds: bool
+    found: str
+
+
+def verify(run: Run) -> Iterator[Check]:
+    """Look at everything; the run must lie in this home and have ended, or been stopped."""
+    if not (run.folder / JOURNAL).exists():
+        raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it where it was made")
+    if is_owned(run.folder):
+        raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
+    records = journal.read(run.folder / JOURNAL)
+    yield _corpus(run)
+    yield _journal(run, records)
+    yield from _checkpoints(run)
+    yield from _weights(run, records)
+    yield _mlflow(run, records)
+
+
+def _corpus(run: Run) -> Check:
+    facts = json.loads((run.folder / FACTS).read_bytes())
+    sha256, kept = facts["corpus"]["sha256"], run.folder / CORPUS
+    if not kept.exists():
+        return Check("corpus", True, f"not kept with the run; it has sha256 {sha256[:16]}")
+    holds = sha256_of_file(kept) == sha256
+    return Check("corpus", holds, f"sha256 {sha256[:16]}" if holds else f"no longer the text with sha256 {sha256[:16]}")
+
+
+def _journal(run: Run, records: Sequence[Record]) -> Check:
+    curve = journal.curve(records)
+    if [step for step, _ in curve] != list(range(1, len(curve) + 1)):
+        return Check("journal", False, "its steps are not 1, 2, 3, ..., each once")
+    sha256, result = journal.curve_sha256(curve), run.result()
+    if result is not None and sha256 != result["curve_sha256"]:
+        return Check("journal", False, f"its curve has sha256 {sha256[:16]}, the result {result['curve_sha256'][:16]}")
+    return Check("journal", True, f"{len(curve):,} steps, curve sha256 {sha256[:16]}")
+
+
+def _checkpoints(run: Run) -> Iterator[Check]:
+    folders = sorted((run.folder / CHECKPOINTS).glob("[!.]*"))
+    if not folders:
+        yield Check("checkpoints", False, "there is none")
+    for folder in folders:
+        whole = read_folder(folder) is not None
+        yield Check(folder.name, whole, "every file has its digest" if whole else "a file is missing or was changed")
+
+
+def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
+    """The weights against the digest that the training ended with, and against the losses that it measured."""
+    job = TrainingJob.model_validate_json((run.folder / JOB).read_bytes())
+    environment.apply(job.environment)
+    start = next(journal.of_kind(records, "start"))
+    same_class = all(start[key] == value for key, value in environment.facts().items() if key in BITS)
+    measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")}
+    ended = {record["step"]: record["weights_sha256"] for record in journal.of_kind(records, "end")}
+    for role in ("best", "last"):
+        folder = checkpoint.newest(run.folder / CHECKPOINTS, role)
+        if folder is None:
+            continue
+        model, tokenizer = checkpoint.load(folder)
+        step = checkpoint.step_of(folder)
+        if role == "last" and step in ended:
+            sha256 = checkpoint.weights_sha256(checkpoint.weights_of(model))
+            yield Check("weights", sha256 == ended[step], f"of step {step}, sha256 {sha256[:16]}")
+        if step in measured and (run.folder / CORPUS).exists():
+            windows = _validation_windows(run.folder / CORPUS, tokenizer, job)
+            batches = windows.in_order(job.evaluation.batch_size, job.evaluation.validation_batches)
+            loss = evaluate(model, batches, torch.from_numpy(tokenizer.token_bytes())).loss
+            yield _loss(f"{role} loss", step, loss, measured[step]["val_loss"], same_class)
+
+
+def _validation_windows(text_file: Path, tokenizer: Tokenizer, job: TrainingJob) -> Windows:
+    """Cut anew from the kept text and the checkpoint's own vocabulary."""
+    with text_file.open("rb") as text:
+        side = b"".join(blocks(text, dataset.boundary(text, job.split), size_bytes(text)))
+    tokens = tokenizer.encode(side.decode())
+    return cut_windows(tokens, "val", job.model.context_length, job.split)
+
+
+def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Check:
+    if same_class:
+        return Check(name, now == then, f"validation at step {step} gives {now!r}, the curve has {then!r}")
+    holds = math.isclose(now, then, rel_tol=0.0, abs_tol=CLASS_TOLERANCE)
+    what = f"validation at step {step} gives {now!r}, the curve has {then!r}"
+    return Check(name, holds, f"{what}; another machine class, compared within {CLASS_TOLERANCE:g}")
+
+
+def _mlflow(run: Run, records: Sequence[Record]) -> Check:
+    """Every point of the journal that MLflow should have, once, with its time, and no other."""
+    if run.tracking.offline or run.mlflow_id is None:
+        return Check("MLflow", True, "not asked")
+    curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
+    wanted = Counter(point for record in records for point in curves.points(record))
+    stored = Counter(tracking.stored_points(run, sorted({point.key for point in wanted})))
+    missing, extra = (wanted - stored).total(), (stored - wanted).total()
+    if missing or extra:
+        return Check(
+            "MLflow", False, f"{missing} points missing, {extra} too many; `minigpt sync` sends what is missing"
+        )
+    return Check("MLflow", True, f"{wanted.total():,} points, each as the journal has it")

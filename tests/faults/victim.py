@@ -1,0 +1,112 @@
+"""A whole run in one small process that dies where it is told to.
+
+The training process's own `main`, and the follower that sends its journal to MLflow, which otherwise runs in the
+process that started it; here after every few records, so that a kill can fall between any two of their acts. Nothing
+in the code under test knows of faults: functions are wrapped from here.
+"""
+
+import functools
+import json
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from minigpt import checkpoint, journal, store, worker
+from minigpt.journal import Journal, Reader
+from minigpt.worker import Worker
+from tasks import tracking
+from tasks.publishing import MLFLOW_STATUS, Follower, publish
+from tasks.runs import Run
+
+RECORDS_PER_SENDING = 4
+
+# Where a run can be killed: before and after each call of these.
+POINTS: dict[str, tuple[Any, str]] = {
+    "step": (Worker, "_after_step"),
+    "evaluation": (Worker, "_evaluate"),
+    "sample": (Worker, "_sample"),
+    "journal write": (Journal, "append"),
+    "journal sync": (Journal, "sync"),
+    "tensor file": (checkpoint, "save_file"),
+    "fsync": (os, "fsync"),
+    "manifest": (store, "write_whole"),
+    "rename": (Path, "rename"),
+    "checkpoint": (checkpoint, "save"),
+    "prune": (checkpoint, "prune"),
+    "deletion": (shutil, "rmtree"),
+    "batch sent": (MlflowClient, "log_batch"),
+    "status": (tracking, "set_status"),
+}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL `before` or `after` the call number `passing` (from 1) of a point."""
+
+    point: str
+    side: str
+    passing: int
+
+
+def live(run: Run, home: Path, kill: Kill | None = None, stop_first: bool = False, lock_seconds: float = 5) -> None:
+    """Start or resume the run, and end with its last record; with `stop_first`, wait for SIGCONT at the start."""
+    os.setsid()
+    os.environ["MINIGPT_HOME"] = str(home)
+    log = os.open(run.folder / "victim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    reading_end, _ = os.pipe()  # a standard input that never closes
+    os.dup2(reading_end, 0)
+    worker.LOCK_SECONDS = lock_seconds  # type: ignore[assignment]
+    passings: Counter[str] = Counter()
+    for point, (owner, name) in POINTS.items():
+        setattr(owner, name, _deadly(getattr(owner, name), point, kill, passings))
+    if stop_first:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    _run(run)
+    (home / "passings.json").write_text(json.dumps(passings))
+
+
+def _deadly(call: Callable[..., Any], point: str, kill: Kill | None, passings: Counter[str]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def deadly(*arguments: Any, **named: Any) -> Any:
+        passings[point] += 1
+        here = kill and kill.point == point and kill.passing == passings[point]
+        if here and kill.side == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = call(*arguments, **named)
+        if here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return deadly
+
+
+def _run(run: Run) -> None:
+    job = worker.TrainingJob.model_validate_json((run.folder / worker.JOB).read_bytes())
+    follower, reader = Follower(run, job), Reader(run.folder / worker.JOURNAL)
+    records = reader.new_records()
+    follower.send(records)
+    append, written = Journal.append, 0
+
+    def append_and_send(self: Journal, kind: str, **fields: Any) -> journal.Record:
+        nonlocal written
+        record, written = append(self, kind, **fields), written + 1
+        if written % RECORDS_PER_SENDING == 0:
+            follower.send(reader.new_records())
+        return record
+
+    Journal.append = append_and_send  # type: ignore[method-assign]
+    if not journal.ended(records):
+        worker.main(run.folder)
+        follower.send(reader.new_records())
+    status = journal.read(run.folder / worker.JOURNAL)[-1]["status"]
+    publish(run, curve=not follower.sent_all)
+    tracking.set_status(run, MLFLOW_STATUS.get(status, "KILLED"), status, {})

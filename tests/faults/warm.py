@@ -1,0 +1,21 @@
+"""What the processes of all trials are forked from: a process that has done a tiny run, and so imported everything."""
+
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from minigpt import worker
+from tasks import tracking
+from tasks.publishing import publish
+from tests.faults import tiny
+
+with TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+    patch.setenv("MINIGPT_HOME", place)
+    run = tiny.prepare(Path(place))
+    worker.Worker(run.folder).run()
+    publish(run)
+    tracking.set_status(run, "FINISHED", "completed", {})
+
+assert threading.active_count() == 1, "a fork takes the locks of a thread along, and not the thread"
