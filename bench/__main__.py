@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bench import (
+    ablations,
     checkpoint,
     generation,
     job,
@@ -31,12 +32,14 @@ PARTS: dict[str, Callable[[], Outcome]] = {
     "overhead": overhead.run,
     "startup": startup.run,
     "checkpoint": checkpoint.run,
+    "ablations": ablations.run,
 }
+ON_DEMAND = {"ablations"}
 
 
 def main(parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '.join(PARTS)}.")] = None) -> None:
     """Measure, and write the tables."""
-    chosen = parts or list(PARTS)
+    chosen = parts or [part for part in PARTS if part not in ON_DEMAND]
     if unknown := [part for part in chosen if part not in PARTS]:
         raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(PARTS)}")
     for part in chosen:

@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ def curve(steps: Iterator[Any], measure: Callable[[], float], last: int) -> list
     return points
 
 
-def ours(text: Path) -> dict[str, Any]:
-    """The preset's model and training, on tokens that the flow's steps made."""
+def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], object] = id) -> dict[str, Any]:
+    """The preset's model, after `change` if any, and its training, on tokens that the flow's steps made."""
     import torch
 
     from flows import config as configs
@@ -56,8 +56,8 @@ def ours(text: Path) -> dict[str, Any]:
     from tasks.corpus import download_corpus
     from tasks.tokenization import tokenize
 
-    overrides = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
-    config = configs.load("quickstart", overrides)
+    fixed = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
+    config = configs.load("quickstart", [*fixed, *overrides])
     environment.apply(config.environment)
     tokens = tokenize.fn(download_corpus.fn(config.corpus), config.split, config.tokenizer)
     sides = {
@@ -67,6 +67,7 @@ def ours(text: Path) -> dict[str, Any]:
     tokenizer = load(tokens.folder / TOKENIZER)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     model = initialisation.build(config.model, tokenizer.vocabulary_size, config.seed)
+    change(model)
     optimizers = make_optimizers(model, config.training)
     steps = train(model, optimizers, sides["train"], config.training, config.seed)
 
