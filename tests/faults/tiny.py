@@ -88,6 +88,11 @@ class TinyRun:
         assert not process.is_alive(), "no end after 60 seconds"
         return process.exitcode
 
+    def copy(self, home: Path) -> "TinyRun":
+        """The same run as it is now, in another home."""
+        shutil.copytree(self.home, home)
+        return TinyRun(home, run_at(home, self.run), [])
+
     def finish(self) -> None:
         """Resume, undisturbed."""
         assert self.live() == 0, self.log
