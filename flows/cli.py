@@ -1,5 +1,6 @@
 """The command line. Imports stay inside the commands, so that --help is quick."""
 
+import errno
 import json
 import signal
 import sys
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from minigpt.errors import InputError
+from minigpt.errors import FailedError, InputError
 
 if TYPE_CHECKING:
     from tasks.tracking_settings import Tracking
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 INPUT_IS_WRONG = 2
 RERUN_DIFFERS = 3
 FAILED = 1
+FAULTS_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES}
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 app = typer.Typer(
@@ -43,6 +45,12 @@ def main() -> None:
         app()
     except InputError as error:
         fail(str(error), INPUT_IS_WRONG)
+    except FailedError as error:
+        fail(str(error), FAILED)
+    except OSError as error:
+        if error.errno not in FAULTS_OF_THE_DISK:
+            raise
+        fail(f"{error.strerror}: {error.filename or 'the disk'}; mend that, then go on with `minigpt resume`", FAILED)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             fail("stopped; nothing of ours is left running", FAILED)
@@ -84,7 +92,7 @@ def run(
     """Pretrain a model: corpus, tokens, windows, training, evaluation, samples, report."""
     from flows import config as configs
 
-    config = configs.load(preset, overrides)
+    config = configs.load(preset, overrides).without_secrets()
     tracking = tracking_of(uri, experiment, run_name, offline)
     prepare()
     from flows.running import run_flow
@@ -254,7 +262,7 @@ def schedule(
     """Run a preset on a schedule, for as long as this command runs."""
     from flows import config as configs
 
-    config = configs.load(preset, overrides)
+    config = configs.load(preset, overrides).without_secrets()
     tracking = tracking_of(uri, experiment)
     prepare()
     from flows import deployments

@@ -19,6 +19,7 @@ from minigpt.generation import SamplingConfig
 from minigpt.model import ModelConfig
 from minigpt.tokenizer import TokenizerConfig
 from minigpt.training import TrainingConfig
+from tasks.credentials import hide
 
 
 class RunConfig(Part):
@@ -51,6 +52,10 @@ class RunConfig(Part):
         """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
         corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
         return self.model_copy(update={"corpus": corpus, "environment": self.environment.resolved()})
+
+    def without_secrets(self) -> Self:
+        """The same, with what is secret in the corpus's address left in this process's environment."""
+        return self.model_copy(update={"corpus": self.corpus.model_copy(update={"source": hide(self.corpus.source)})})
 
     def flat(self) -> dict[str, Any]:
         """Every field as `section.field`: MLflow's params."""

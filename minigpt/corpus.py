@@ -2,10 +2,12 @@
 
 import codecs
 import hashlib
+import itertools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import BinaryIO
 
 from pydantic import Field
 
@@ -13,6 +15,7 @@ from minigpt.config import Part
 from minigpt.download import download, public_address
 from minigpt.errors import InputError
 from minigpt.store import sha256_of_file
+from minigpt.text import blocks, size_bytes
 
 PYTHON_TOPICS = "python-topics"
 MARKS = {
@@ -100,15 +103,26 @@ def _readable_file(source: str, max_bytes: int) -> Path:
     return path
 
 
-def check_text(data: bytes, source: str) -> str:
-    """The text, exactly as its bytes say: no byte order mark, line end or control character is changed."""
-    if not data:
+def check_text(text: BinaryIO, source: str) -> None:
+    """Refuse what is empty or not UTF-8, with the first byte that is wrong."""
+    size = size_bytes(text)
+    if size == 0:
         raise InputError(f"the corpus {source} is empty; give a text")
-    mark = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        guess = f"it begins like {mark}" if mark else f"byte 0x{data[error.start]:02x} is wrong there"
-        raise InputError(
-            f"the corpus {source} is not UTF-8 from byte {error.start} on ({guess}); convert it, with iconv for example"
-        ) from error
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoded = 0  # bytes, without a character that the next block finishes
+    for block in itertools.chain(blocks(text, 0, size), [b""]):
+        try:
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            raise _not_text(source, decoded + error.start, error.object[error.start], text) from error
+        decoded = text.tell() - len(decoder.getstate()[0])
+
+
+def _not_text(source: str, place: int, byte: int, text: BinaryIO) -> InputError:
+    text.seek(0)
+    beginning = text.read(max(map(len, MARKS)))
+    mark = next((name for mark, name in MARKS.items() if beginning.startswith(mark)), None)
+    guess = f"it begins like {mark}" if mark else f"byte 0x{byte:02x} is wrong there"
+    return InputError(
+        f"the corpus {source} is not UTF-8 from byte {place} on ({guess}); convert it, with iconv for example"
+    )

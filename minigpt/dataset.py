@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -14,8 +14,13 @@ from pydantic import Field
 from minigpt.config import Part
 from minigpt.errors import InputError
 from minigpt.randomness import stream
+from minigpt.text import blocks, characters, size_bytes
 
 TOKEN_DTYPE = np.dtype("<u2")
+
+# Windows are digested in blocks of about this many tokens.
+DIGESTED_TOKENS = 1 << 18
+
 SIDES: tuple["Side", "Side"] = ("train", "val")
 Side = Literal["train", "val"]
 
@@ -31,17 +36,42 @@ class SplitConfig(Part):
     """Tokens from the start of one training window to the next; null means the context length (no overlap)."""
 
 
-def boundary(text: str, config: SplitConfig) -> int:
-    """The number of characters of the training side; a function of the text and the config alone."""
-    cut = int(len(text) * (1.0 - config.validation_fraction))
-    if config.boundary == "line":
-        cut = text.find("\n", max(cut - 1, 0)) + 1
-    if not 0 < cut < len(text):
+def boundary(text: BinaryIO, config: SplitConfig) -> int:
+    """The byte at which the validation side begins; a function of the text and the config alone."""
+    size = size_bytes(text)
+    count = sum(map(len, characters(text, 0, size)))
+    cut = int(count * (1.0 - config.validation_fraction))
+    if config.boundary == "character":
+        place = _byte_of_character(text, cut)
+    else:
+        place = _line_end(text, _byte_of_character(text, max(cut - 1, 0)))
+    if not 0 < place < size:
         raise InputError(
-            f"a validation_fraction of {config.validation_fraction:g} leaves one side of {len(text)} characters empty; "
+            f"a validation_fraction of {config.validation_fraction:g} leaves one side of {count} characters empty; "
             "use a longer corpus, another fraction, or boundary: character"
         )
-    return cut
+    return place
+
+
+def _byte_of_character(text: BinaryIO, index: int) -> int:
+    """Where the character number `index` (from 0) begins."""
+    place = 0
+    for block in characters(text, 0, size_bytes(text)):
+        place += len(block[:index].encode())
+        if index <= len(block):
+            break
+        index -= len(block)
+    return place
+
+
+def _line_end(text: BinaryIO, start: int) -> int:
+    """Where the line ends that holds the byte `start`, its line feed included; the end of the text if it has none."""
+    size = size_bytes(text)
+    for block in blocks(text, start, size):
+        if (line_feed := block.find(b"\n")) >= 0:
+            return start + line_feed + 1
+        start += len(block)
+    return size
 
 
 @dataclass(frozen=True)
@@ -78,9 +108,11 @@ class Windows:
     def digests(self) -> dict[str, str]:
         """sha256 of the inputs and of the targets, each as one (windows, context_length) little-endian uint16 array."""
         inputs, targets = hashlib.sha256(), hashlib.sha256()
-        for row in self.rows():
-            inputs.update(row[:-1].tobytes())
-            targets.update(row[1:].tobytes())
+        rows, rows_at_once = self.rows(), -(-DIGESTED_TOKENS // self.context_length)
+        for start in range(0, len(rows), rows_at_once):
+            block = rows[start : start + rows_at_once]
+            inputs.update(block[:, :-1].tobytes())
+            targets.update(block[:, 1:].tobytes())
         return {"inputs": inputs.hexdigest(), "targets": targets.hexdigest()}
 
 

@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import rustbpe
@@ -18,6 +20,7 @@ from tiktoken_ext.openai_public import gpt2, r50k_pat_str
 from minigpt.config import Part
 from minigpt.dataset import TOKEN_DTYPE
 from minigpt.errors import InputError
+from minigpt.text import characters
 
 GPT2_VOCABULARY_SIZE = 50_257
 
@@ -37,8 +40,13 @@ GPT2_FILES = {
 # tiktoken's regular expression gives up, with a panic, on a run of white space of about a million characters.
 LONGEST_WHITE_SPACE = 100_000
 
-# Text goes to tiktoken in pieces of about this many characters, so that memory stays bounded.
-PIECE_CHARACTERS = 1 << 20
+# White space of the pattern is Python's without four separators.
+WHITE_SPACE = re.compile(r"[^\S\x1c-\x1f]+")
+SAFE_CUT = re.compile(r"(?<=[\S\x1c-\x1f])(?=[^\S\x1c-\x1f])")
+
+# How many pieces of text are in memory at a time: enough that no thread waits for its next.
+PIECES_PER_THREAD = 4
+TRAINED_AT_ONCE = 64
 
 
 class TokenizerConfig(Part):
@@ -71,17 +79,37 @@ class Tokenizer:
 
     def encode(self, text: str) -> NDArray[np.uint16]:
         """Tokens of a text as little-endian uint16; `<|endoftext|>` in it is text like any other."""
-        pieces = [self._encode_piece(text[start:end], text, start) for start, end in pieces_of(text)]
-        return np.concatenate(pieces) if pieces else np.empty(0, TOKEN_DTYPE)
+        check_white_space(text, 0)
+        return self._encode_piece(0, text)
 
-    def _encode_piece(self, piece: str, text: str, start: int) -> NDArray[np.uint16]:
+    def encode_file(self, text: BinaryIO, start: int, end: int, destination: Path, threads: int) -> int:
+        """Write the tokens of the bytes from `start` to `end`, those of `encode`, to a file; the result counts them.
+
+        A few pieces for each thread are in memory at a time.
+        """
+        written_bytes = 0
+        with destination.open("wb") as file, ThreadPoolExecutor(threads) as pool:
+            under_way: deque[Future[NDArray[np.uint16]]] = deque()
+            for place, piece in pieces_of(characters(text, start, end), start):
+                if len(under_way) == PIECES_PER_THREAD * threads:
+                    written_bytes += file.write(under_way.popleft().result().data)
+                under_way.append(pool.submit(self._encode_piece, place, piece))
+            for tokens in under_way:
+                written_bytes += file.write(tokens.result().data)
+        return written_bytes // TOKEN_DTYPE.itemsize
+
+    def _encode_piece(self, place: int, piece: str) -> NDArray[np.uint16]:
+        """Tokens of a text whose first byte is number `place` of the corpus."""
         try:
+            if self.encoding.special_tokens_set:
+                return self.encoding.encode_to_numpy(piece, disallowed_special=()).astype(TOKEN_DTYPE)
+            # Here tiktoken's way without Python integers would look for an empty special word at each character.
             return np.array(self.encoding.encode_ordinary(piece), dtype=TOKEN_DTYPE)
         except BaseException as error:  # a Rust panic is no Exception
             if type(error).__name__ != "PanicException":
                 raise
             raise InputError(
-                f"the tokenizer cannot split the text from byte {len(text[:start].encode())} on; "
+                f"the tokenizer cannot split the text from byte {place} on; "
                 "break up long runs of one kind of character there"
             ) from None
 
@@ -118,38 +146,52 @@ def published_gpt2() -> Tokenizer:
     return Tokenizer(tiktoken.Encoding(**gpt2()))
 
 
-def train(text: str, vocabulary_size: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocabulary_size` tokens, split into words as GPT-2's is, merged by count."""
+def train(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
+    """A byte-level BPE of at most `vocabulary_size` tokens, split into words as GPT-2's is, merged by count.
+
+    The text comes in blocks of any length; a few are in memory at a time.
+    """
     trainer = rustbpe.Tokenizer()
     trainer.train_from_iterator(
-        (text[start:end] for start, end in pieces_of(text)), vocab_size=vocabulary_size, pattern=r50k_pat_str
+        (piece for _, piece in pieces_of(text)),
+        vocab_size=vocabulary_size,
+        buffer_size=TRAINED_AT_ONCE,
+        pattern=r50k_pat_str,
     )
     ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
     return Tokenizer(tiktoken.Encoding(name="trained", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={}))
 
 
-def check_white_space(text: str) -> None:
-    """Refuse a run of white space on which the tokenizer would panic."""
-    if run := re.search(rf"\s{{{LONGEST_WHITE_SPACE}}}", text):
-        raise InputError(
-            f"more than {LONGEST_WHITE_SPACE} white space characters in a row from byte "
-            f"{len(text[: run.start()].encode())} on are more than the tokenizer can split; shorten them"
-        )
-
-
-def pieces_of(text: str) -> Iterator[tuple[int, int]]:
-    """Ranges of about PIECE_CHARACTERS that encode as the whole does.
+def pieces_of(text: Iterable[str], place: int = 0) -> Iterator[tuple[int, str]]:
+    """The text in pieces that encode as the whole does, each with the byte where it begins; the first is at `place`.
 
     GPT-2's pattern ends a word wherever white space follows something else, and looks no further back than the word
-    it is in, so a cut there changes no token. Python counts four separators as white space that the pattern does not.
+    it is in, so a cut there changes no token. Each block is cut at its first such place, if it has one.
     """
-    start = 0
-    safe = re.compile(r"(?<=[\S\x1c-\x1f])(?=[^\S\x1c-\x1f])")
-    while start < len(text):
-        cut = safe.search(text, start + PIECE_CHARACTERS)
-        end = cut.start() if cut else len(text)
-        yield start, end
-        start = end
+    piece = ""
+    for block in text:
+        cut = SAFE_CUT.search(block)
+        piece += block[: cut.start()] if cut else block
+        check_white_space(piece, place)
+        if cut:
+            yield place, piece
+            place += len(piece.encode())
+            piece = block[cut.start() :]
+    check_white_space(piece, place)
+    yield place, piece
+
+
+def check_white_space(text: str, place: int) -> None:
+    """Refuse a run of white space on which the tokenizer would panic; the text's first byte is number `place`."""
+    half = LONGEST_WHITE_SPACE // 2
+    if not any(text[start : start + half].isspace() for start in range(0, len(text), half)):
+        return  # a run that is too long covers one of these halves, and most are left at their first character
+    for run in WHITE_SPACE.finditer(text):
+        if run.end() - run.start() >= LONGEST_WHITE_SPACE:
+            raise InputError(
+                f"more than {LONGEST_WHITE_SPACE} white space characters in a row from byte "
+                f"{place + len(text[: run.start()].encode())} on are more than the tokenizer can split; shorten them"
+            )
 
 
 def tiktoken_cache_name(address: str) -> str:

@@ -42,6 +42,9 @@ LOCK = ".worker.lock"
 # The worker of a command that was killed saves and ends; two never write one run.
 LOCK_SECONDS = 120
 
+# Exit code of a process that cannot begin; its last line says why.
+INPUT_IS_WRONG = 2
+
 # Fields of a record that are measured and not computed.
 MEASURED = ("tokens_per_second", "training_seconds")
 
@@ -282,4 +285,5 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
     except InputError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(INPUT_IS_WRONG)

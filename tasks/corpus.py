@@ -13,6 +13,7 @@ from minigpt import corpus as corpora
 from minigpt.corpus import Corpus, CorpusConfig
 from minigpt.download import DownloadError, public_address
 from minigpt.store import Entry, find, link_or_copy, produce
+from tasks.credentials import reveal
 from tasks.home import cache_folder
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,9 @@ def download_corpus(config: CorpusConfig) -> Corpus:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".corpus.") as folder:
         arrived = Path(folder) / TEXT
-        digest = corpora.read_source(config, arrived)
-        corpora.check_text(arrived.read_bytes(), public_address(config.source))
+        digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
+        with arrived.open("rb") as text:
+            corpora.check_text(text, public_address(config.source))
         entry = store(arrived, digest)
     log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
     return _corpus(entry, config)

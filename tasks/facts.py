@@ -1,6 +1,7 @@
 """What a run was made with: packages, code, lock. Recorded with each run, compared by a rerun."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -22,6 +23,14 @@ MAIN_PACKAGES = (
     "mlflow",
     "minigpt-pipeline",
 )
+# Switches of the arithmetic libraries that change bits; the training process inherits them.
+SWITCHES = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+)
 CODE = Path(minigpt.__file__).parent
 LOCK = CODE.parent / "requirements.lock"
 
@@ -32,6 +41,7 @@ def code_facts() -> dict[str, Any]:
         "packages": dict(sorted((found.name.lower(), found.version) for found in metadata.distributions())),
         "code_sha256": code_sha256(),
         "lock_sha256": sha256_of_file(LOCK) if LOCK.exists() else None,
+        "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
     }

@@ -50,7 +50,7 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
         return {
             "counts": {side: len(cut) for side, cut in windows.items()},
             "digests": {side: cut.digests() for side, cut in windows.items()},
-            "xz_bits_per_byte": xz_bits_per_byte((tokens.folder / "val.txt").read_bytes()),
+            "xz_bits_per_byte": xz_bits_per_byte(tokens.folder / "val.txt"),
         }
 
     entry = produce(cache_folder(), "windows", made_from, fill)
@@ -67,8 +67,9 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
     return Windows(counts["train"], counts["val"], entry.facts["digests"], entry.facts["xz_bits_per_byte"])
 
 
-def xz_bits_per_byte(text: bytes) -> float | None:
+def xz_bits_per_byte(text: Path) -> float | None:
     """What `xz -9e` makes of a text: the bar for a model that claims to know the language."""
-    if not 0 < len(text) <= XZ_MAX_BYTES:
+    size_bytes = text.stat().st_size
+    if not 0 < size_bytes <= XZ_MAX_BYTES:
         return None
-    return 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / len(text)
+    return 8 * len(lzma.compress(text.read_bytes(), preset=9 | lzma.PRESET_EXTREME)) / size_bytes

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import tiktoken
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import corpus as corpora
 from minigpt import dataset
+from minigpt import text as texts
 from minigpt import tokenizer as tokenizers
 from minigpt.corpus import Corpus
-from minigpt.dataset import SplitConfig
+from minigpt.dataset import SIDES, Side, SplitConfig
 from minigpt.download import download
+from minigpt.environment import available_cores
 from minigpt.errors import InputError
 from minigpt.store import produce, sha256_of_file
+from minigpt.text import blocks, characters, size_bytes
 from minigpt.tokenizer import GPT2_FILES, TOKENIZER, Tokenizer, TokenizerConfig
 from tasks.home import cache_folder
 
@@ -43,23 +46,26 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
         "corpus": corpus.sha256,
         "boundary": split.model_dump(mode="json", include={"validation_fraction", "boundary"}),
         "tokenizer": config.model_dump(mode="json"),
-        "code": [sha256_of_file(Path(str(module.__file__))) for module in (dataset, tokenizers)],
+        "code": [sha256_of_file(Path(str(module.__file__))) for module in (dataset, texts, tokenizers)],
         "versions": {"tiktoken": tiktoken.__version__, "rustbpe": getattr(rustbpe, "__version__", "0.1.0")},
     }
 
     def fill(place: Path) -> dict[str, Any]:
-        text = corpora.check_text(corpus.path.read_bytes(), corpus.source)
-        tokenizers.check_white_space(text)
-        cut = dataset.boundary(text, split)
-        sides = {"train": text[:cut], "val": text[cut:]}
-        tokenizer = _published() if config.kind == "gpt2" else _trained(sides["train"], config.vocabulary_size)
-        tokenizer.save(place / TOKENIZER)
-        counts = {}
-        for side, part in sides.items():
-            tokens = tokenizer.encode(part)
-            tokens.tofile(place / f"{side}.bin")
-            counts[f"{side}_tokens"] = len(tokens)
-        (place / "val.txt").write_bytes(sides["val"].encode())
+        with corpus.path.open("rb") as text:
+            cut = dataset.boundary(text, split)
+            ranges: dict[Side, tuple[int, int]] = {"train": (0, cut), "val": (cut, size_bytes(text))}
+            tokenizer = (
+                _published()
+                if config.kind == "gpt2"
+                else _trained(characters(text, *ranges["train"]), config.vocabulary_size)
+            )
+            tokenizer.save(place / TOKENIZER)
+            counts = {
+                f"{side}_tokens": tokenizer.encode_file(text, *ranges[side], place / f"{side}.bin", available_cores())
+                for side in SIDES
+            }
+            with (place / "val.txt").open("wb") as file:
+                file.writelines(blocks(text, *ranges["val"]))
         return counts
 
     entry = produce(cache_folder(), "tokens", made_from, fill)
@@ -74,7 +80,7 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
     return Tokens(entry.folder, entry.digest, facts["files"][TOKENIZER], facts["train_tokens"], facts["val_tokens"])
 
 
-def _trained(text: str, vocabulary_size: int) -> Tokenizer:
+def _trained(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
     tokenizer = tokenizers.train(text, vocabulary_size)
     if tokenizer.vocabulary_size < vocabulary_size:
         raise InputError(

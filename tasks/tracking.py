@@ -19,7 +19,7 @@ import mlflow.exceptions
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
-from minigpt.errors import InputError
+from minigpt.errors import FailedError, InputError
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.curves import Point
 from tasks.home import runs_folder
@@ -40,7 +40,7 @@ STATUS = "minigpt.status"
 OWNER = "minigpt.owner"
 
 
-class StoreError(Exception):
+class StoreError(FailedError):
     """The tracking store did not take or give what it was asked; the run's folder still has it."""
 
 
@@ -201,7 +201,9 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
         found = client.search_logged_models([run.experiment_id], filter_string=wanted)
         model = found[0] if found else _create_logged_model(run, folder, role, manifest)
         client.finalize_logged_model(model.model_id, "READY")
-        client.log_outputs(run.mlflow_id, [LoggedModelOutput(model.model_id, step)])
+        outputs = client.get_run(run.mlflow_id).outputs  # MLflow refuses the same one twice
+        if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+            client.log_outputs(run.mlflow_id, [LoggedModelOutput(model.model_id, step)])
         for key, value in metrics.items():
             client.log_metric(run.mlflow_id, key, value, run.start_time_ms, step, model_id=model.model_id)
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 import yaml
@@ -64,7 +64,7 @@ class Tracking(Part):
         experiment = self.experiment or environment("MLFLOW_EXPERIMENT_NAME") or file.tracking.experiment.name
         return self.model_copy(
             update={
-                "tracking_uri": _absolute(uri or f"sqlite:///{home() / 'mlflow.db'}"),
+                "tracking_uri": _absolute(_without_password(uri or f"sqlite:///{home() / 'mlflow.db'}")),
                 "experiment": experiment or "minigpt",
                 "run_name": self.run_name or environment("MLFLOW_RUN_NAME") or file.tracking.run.name,
             }
@@ -91,6 +91,15 @@ def _absolute(uri: str) -> str:
     prefix = "sqlite:///"
     path = uri.removeprefix(prefix)
     return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and path != ":memory:" else uri
+
+
+def _without_password(uri: str) -> str:
+    """The address alone; user and password go where MLflow's own client looks for them."""
+    parts = urlsplit(uri)
+    for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
+        if value:
+            os.environ.setdefault(name, unquote(value))
+    return public(uri)
 
 
 def public(uri: str) -> str:

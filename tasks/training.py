@@ -18,9 +18,10 @@ from prefect.cache_policies import NO_CACHE
 
 from minigpt import checkpoint
 from minigpt.cost import Quote
+from minigpt.errors import FailedError, InputError
 from minigpt.journal import Reader, Record, ended
 from minigpt.store import write_whole
-from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
+from minigpt.worker import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
 from tasks.narration import Narrator
 from tasks.publishing import Follower
 from tasks.runs import Run
@@ -33,7 +34,7 @@ STOP_SECONDS = 120
 LOG = "training.log"
 
 
-class TrainingFailedError(Exception):
+class TrainingFailedError(FailedError):
     """The training process ended without saying how: a fault of ours or of the machine."""
 
 
@@ -65,11 +66,7 @@ def train(run: Run, job: TrainingJob) -> Trained:
                 follower.send(new)
                 records += new
         if process.returncode != 0 or not records or records[-1]["kind"] != "end":
-            tail = (run.folder / LOG).read_text(errors="replace").strip().splitlines()[-12:]
-            raise TrainingFailedError(
-                f"the training process ended with exit code {process.returncode}; `minigpt resume {run.run_id[:12]}` "
-                "goes on from its last checkpoint; it said:\n" + "\n".join(tail)
-            )
+            raise _failure(run, process.returncode)
     end = records[-1]
     if end["status"] == "interrupted":
         raise KeyboardInterrupt
@@ -82,6 +79,17 @@ def train(run: Run, job: TrainingJob) -> Trained:
         weights_sha256=end["weights_sha256"],
         quote=narrator.quote,
         curve_sent=follower.sent_all,
+    )
+
+
+def _failure(run: Run, exit_code: int) -> Exception:
+    """What the training process said before it ended without an end."""
+    lines = (run.folder / LOG).read_text(errors="replace").strip().splitlines() or ["nothing"]
+    if exit_code == INPUT_IS_WRONG:
+        return InputError(lines[-1])
+    return TrainingFailedError(
+        f"the training process ended with exit code {exit_code}; `minigpt resume {run.run_id[:12]}` goes on from its "
+        "last checkpoint; it said:\n" + "\n".join(lines[-12:])
     )
 
 

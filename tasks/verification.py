@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-from minigpt import checkpoint, corpus, dataset, environment, journal
+from minigpt import checkpoint, dataset, environment, journal
 from minigpt.dataset import Windows, cut_windows
 from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
 from minigpt.journal import Record
 from minigpt.store import read_folder, sha256_of_file
+from minigpt.text import blocks, size_bytes
 from minigpt.tokenizer import Tokenizer
 from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from tasks import tracking
@@ -105,8 +106,9 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
 
 def _validation_windows(text_file: Path, tokenizer: Tokenizer, job: TrainingJob) -> Windows:
     """Cut anew from the kept text and the checkpoint's own vocabulary."""
-    text = corpus.check_text(text_file.read_bytes(), str(text_file))
-    tokens = tokenizer.encode(text[dataset.boundary(text, job.split) :])
+    with text_file.open("rb") as text:
+        side = b"".join(blocks(text, dataset.boundary(text, job.split), size_bytes(text)))
+    tokens = tokenizer.encode(side.decode())
     return cut_windows(tokens, "val", job.model.context_length, job.split)
 
 

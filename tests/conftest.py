@@ -2,13 +2,17 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -71,6 +75,15 @@ class Workplace:
                 continue
         return found
 
+    @contextmanager
+    def prefect_server(self) -> Iterator[None]:
+        """Keep a server for the commands of this place, which otherwise start and end one each."""
+        code = "from tasks import servers as s; s.prepare()\nwith s.prefect_server() as server: server.wait(); input()"
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, cwd=self.folder, env=self.environment(), stdin=subprocess.PIPE) as process:
+            yield
+            process.communicate(b"\n")
+
 
 @pytest.fixture(scope="session")
 def new_workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Workplace]:
@@ -78,12 +91,70 @@ def new_workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Work
 
 
 @pytest.fixture(scope="session")
-def workplace(new_workplace: Callable[[], Workplace]) -> Workplace:
+def workplace(new_workplace: Callable[[], Workplace]) -> Iterator[Workplace]:
     """One for tests that may see each other's runs, so that the text is cut only once."""
-    return new_workplace()
+    place = new_workplace()
+    with place.prefect_server():
+        yield place
 
 
 @pytest.fixture(scope="session")
 def smoke(workplace: Workplace) -> dict[str, Any]:
     """The result of one smoke run."""
     return workplace.json("run", "smoke")
+
+
+@dataclass
+class MlflowServer:
+    """A real tracking server that keeps and serves artifacts itself, and that can go away and come back."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/store.db"]
+        command += ["--artifacts-destination", str(self.folder / "files")]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        while not self.answers():
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+                process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def new_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], MlflowServer]]:
+    servers = []
+
+    def start() -> MlflowServer:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            server = MlflowServer(tmp_path_factory.mktemp("mlflow"), probe.getsockname()[1])
+        servers.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()

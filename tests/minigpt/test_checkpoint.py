@@ -23,7 +23,7 @@ MODEL = ModelConfig(context_length=4, width=8, heads=2, layers=1)
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     vocabulary = tmp_path / "vocabulary"
-    tokenizer.train("a b c " * 9, 257).save(vocabulary)
+    tokenizer.train(["a b c " * 9], 257).save(vocabulary)
     model = build(MODEL, 257, seed=1)
     for step in (1, 2):
         folder = checkpoint.named(tmp_path, "last", step)
@@ -222,7 +222,7 @@ def test_the_weights_digest_sees_names_shapes_and_types() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_tied_head_is_saved_once_and_comes_back_tied(tmp_path: Path, tied: bool) -> None:
-    tokenizer.train("a b c " * 9, 257).save(tmp_path / "vocabulary")
+    tokenizer.train(["a b c " * 9], 257).save(tmp_path / "vocabulary")
     model = build(MODEL.model_copy(update={"tied_head": tied}), 257, seed=1)
     assert ("head.weight" in checkpoint.weights_of(model)) != tied
     checkpoint.save(tmp_path / "last-1", model, tmp_path / "vocabulary", {})

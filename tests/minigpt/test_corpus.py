@@ -1,27 +1,37 @@
 """Texts: any bytes are a text, kept as they are, or refused with the place where they are none."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt import corpus
+from minigpt import corpus, text
 from minigpt.corpus import CorpusConfig
 from minigpt.errors import InputError
 
 
 @pytest.mark.parametrize("data", [b"x", b"a\r\nb", b"a\0b", b"\xef\xbb\xbfa", b"a<|endoftext|>b", "e\u0301".encode()])
 def test_text_is_kept_as_it_is(data: bytes) -> None:
-    assert corpus.check_text(data, "test").encode() == data
+    file = io.BytesIO(data)
+    corpus.check_text(file, "test")
+    assert "".join(text.characters(file, 0, len(data))) == data.decode()
+    assert b"".join(text.blocks(file, 1, len(data))) == data[1:]
+
+
+def test_a_text_that_became_shorter_is_no_endless_loop() -> None:
+    with pytest.raises(EOFError, match="ends at byte 3"):
+        list(text.blocks(io.BytesIO(b"abc"), 0, 4))
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"", "is empty"),
-        (b"ab\xffcd", "not UTF-8 from byte 2 on"),
+        (b"ab\xffcd", r"not UTF-8 from byte 2 on \(byte 0xff is wrong there\)"),
+        (b"ab\xe2\x82", r"from byte 2 on \(byte 0xe2 is wrong there\)"),
         ("ab".encode("utf-16"), "begins like UTF-16"),
         ("ab".encode("utf-32"), "begins like UTF-32"),
         (b"ok\xed\xa0\x80", "from byte 2 on"),
@@ -29,21 +39,34 @@ def test_text_is_kept_as_it_is(data: bytes) -> None:
 )
 def test_what_is_no_text_is_refused_with_its_place(data: bytes, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        corpus.check_text(data, "test")
+        corpus.check_text(io.BytesIO(data), "test")
 
 
-@given(st.binary())
-def test_any_bytes_are_text_or_refused(data: bytes) -> None:
-    try:
-        assert corpus.check_text(data, "test").encode() == data
-    except InputError as error:
-        assert "the corpus test" in str(error)
+# Whole characters of one to four bytes, and beginnings, ends and impossible ones.
+PARTS = st.sampled_from(
+    [b"a", "é".encode(), "漢".encode(), "🙂".encode(), b"\xf0", b"\x9f", b"\xe2\x82", b"\xed\xa0", b"\xff"]
+)
+
+
+@given(st.binary(min_size=1) | st.lists(PARTS, min_size=1).map(b"".join), st.integers(1, 5))
+def test_any_bytes_are_text_or_refused_at_the_first_wrong_byte(data: bytes, block_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "BLOCK_BYTES", block_bytes)
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            with pytest.raises(InputError, match=f"the corpus test is not UTF-8 from byte {error.start} on"):
+                corpus.check_text(io.BytesIO(data), "test")
+        else:
+            corpus.check_text(io.BytesIO(data), "test")
 
 
 def test_pythons_topics_are_a_text(tmp_path: Path) -> None:
     digest = corpus.read_source(CorpusConfig(source="python-topics"), tmp_path / "text")
     assert hashlib.sha256((tmp_path / "text").read_bytes()).hexdigest() == digest
-    assert "The Python" in corpus.check_text((tmp_path / "text").read_bytes(), "topics")
+    with (tmp_path / "text").open("rb") as file:
+        corpus.check_text(file, "topics")
+    assert "The Python" in (tmp_path / "text").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

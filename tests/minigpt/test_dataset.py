@@ -1,6 +1,7 @@
 """Boundary and windows: nothing spans both sides, every token is predicted once, and order is a pure function."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,39 @@ from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows, ep
 from minigpt.errors import InputError
 
 
+def boundary(text: str, config: SplitConfig) -> int:
+    """The boundary in characters."""
+    data = text.encode()
+    return len(data[: dataset.boundary(io.BytesIO(data), config)].decode())
+
+
+def by_definition(text: str, fraction: float, kind: str) -> int:
+    """The same on the whole text at once; the ends of the text where there is none."""
+    cut = int(len(text) * (1.0 - fraction))
+    return cut if kind == "character" else text.find("\n", max(cut - 1, 0)) + 1
+
+
+MULTIBYTE = st.text(st.sampled_from("ab\n\r\0é漢🙂\u0301\u2028"), max_size=40)
+
+
+@given(st.text() | MULTIBYTE, st.floats(0.01, 0.99), st.sampled_from(["character", "line"]), st.integers(1, 9))
+def test_the_boundary_is_the_same_in_blocks_of_any_size(text: str, fraction: float, kind: str, block: int) -> None:
+    config = SplitConfig.model_validate({"validation_fraction": fraction, "boundary": kind})
+    expected = by_definition(text, fraction, kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minigpt.text.BLOCK_BYTES", block)
+        if 0 < expected < len(text):
+            assert boundary(text, config) == expected
+        else:
+            with pytest.raises(InputError, match=f"one side of {len(text)} characters empty"):
+                boundary(text, config)
+
+
 @given(st.text(), st.floats(0.01, 0.99), st.sampled_from(["character", "line"]))
 def test_the_boundary_leaves_two_sides_or_says_why(text: str, fraction: float, kind: str) -> None:
     config = SplitConfig.model_validate({"validation_fraction": fraction, "boundary": kind})
     try:
-        cut = dataset.boundary(text, config)
+        cut = boundary(text, config)
     except InputError as error:
         assert "validation_fraction" in str(error)
         return
@@ -70,36 +99,36 @@ def test_the_boundary_does_not_look_at_the_text_behind_it(text: str, fraction: f
     """It is a function of the length and of the training side: another validation text moves nothing."""
     config = SplitConfig.model_validate({"validation_fraction": fraction, "boundary": kind})
     try:
-        cut = dataset.boundary(text, config)
+        cut = boundary(text, config)
     except InputError:
         with pytest.raises(InputError):
-            dataset.boundary(text, config)
+            boundary(text, config)
         return
-    assert dataset.boundary(text, config) == cut
-    assert dataset.boundary(text[:cut] + "\n" * (len(text) - cut), config) == cut
-    assert dataset.boundary(text[:cut] + "x" * (len(text) - cut), config) == cut
+    assert boundary(text, config) == cut
+    assert boundary(text[:cut] + "\n" * (len(text) - cut), config) == cut
+    assert boundary(text[:cut] + "x" * (len(text) - cut), config) == cut
 
 
 @pytest.mark.parametrize(("text", "kind", "cut"), [("ab\ncd\nef", "line", 6), ("a" * 10, "character", 5)])
 def test_the_boundary_lies_at_the_fraction_or_at_the_next_line(text: str, kind: str, cut: int) -> None:
     config = SplitConfig.model_validate({"validation_fraction": 0.5, "boundary": kind})
-    assert dataset.boundary(text, config) == cut
+    assert boundary(text, config) == cut
 
 
 @pytest.mark.parametrize("text", ["", "x", "a text of one line", "one line with its end\n", "old\rline\rends"])
 def test_a_text_without_a_line_in_the_middle_names_the_way_out(text: str) -> None:
     with pytest.raises(InputError, match="use a longer corpus, another fraction, or boundary: character"):
-        dataset.boundary(text, SplitConfig())
+        boundary(text, SplitConfig())
 
 
 def test_another_validation_text_changes_no_vocabulary_and_no_training_window(tmp_path: Path) -> None:
     text = "".join(f"Line {n} has words that come back, and {n * n}.\n" for n in range(200))
-    cut = dataset.boundary(text, SplitConfig())
+    cut = boundary(text, SplitConfig())
     found = []
     for name, behind in (("a", text[cut:]), ("b", "qz" * (len(text) // 20) + "\n")):
         whole = text[:cut] + behind.ljust(len(text) - cut, "q")[: len(text) - cut]
-        assert dataset.boundary(whole, SplitConfig()) == cut
-        vocabulary = tokenizer.train(whole[:cut], 300)
+        assert boundary(whole, SplitConfig()) == cut
+        vocabulary = tokenizer.train([whole[:cut]], 300)
         vocabulary.save(tmp_path / name)
         windows = cut_windows(vocabulary.encode(whole[:cut]), "train", 16, SplitConfig())
         val = cut_windows(vocabulary.encode(whole[cut:]), "val", 16, SplitConfig())
@@ -114,10 +143,10 @@ def test_no_window_spans_both_sides(lines: list[str]) -> None:
     text = "\n".join(lines)
     config = SplitConfig(validation_fraction=0.4, boundary="character")
     try:
-        cut = dataset.boundary(text, config)
+        cut = boundary(text, config)
     except InputError:
         return
-    vocabulary = tokenizer.train("ab ba\n" * 9, 260)
+    vocabulary = tokenizer.train(["ab ba\n" * 9], 260)
     sides: list[tuple[dataset.Side, str]] = [("train", text[:cut]), ("val", text[cut:])]
     for side, part in sides:
         tokens = vocabulary.encode(part)
@@ -148,7 +177,9 @@ def test_batches_in_order_stop_where_they_are_told(count: int, context: int, bat
     assert [len(inputs) for inputs, _ in windows.in_order(batch_size, limit)] == sizes[:limit]
 
 
-def test_digests_are_those_of_the_arrays() -> None:
+@pytest.mark.parametrize("digested", [1, 30, 10**6])
+def test_digests_are_those_of_the_arrays(digested: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "DIGESTED_TOKENS", digested)
     windows = Windows(np.arange(1000, dtype=dataset.TOKEN_DTYPE), 7, 5)
     inputs, targets = windows.batch(np.arange(len(windows)))
     by_hand = {"inputs": inputs, "targets": targets}

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import io
 import socket
 import struct
 import threading
@@ -296,7 +297,7 @@ def test_an_empty_body_is_a_text_of_no_bytes(fetch: Callable[..., str], tmp_path
     """That it is none is said by the corpus."""
     assert fetch("nothing") == hashlib.sha256().hexdigest()
     with pytest.raises(InputError, match="is empty"):
-        corpus.check_text((tmp_path / "text").read_bytes(), "test")
+        corpus.check_text(io.BytesIO((tmp_path / "text").read_bytes()), "test")
 
 
 @pytest.mark.parametrize(("path", "words"), [("missing", "status 404"), ("good", "is pinned")])

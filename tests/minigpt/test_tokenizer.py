@@ -1,7 +1,7 @@
 """Tokens: the same in pieces as in one, text like any other for special words, panics foreseen."""
 
 import hashlib
-import random
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from minigpt import text as texts
 from minigpt import tokenizer
+from minigpt.dataset import open_tokens
 from minigpt.errors import InputError
 from minigpt.tokenizer import Tokenizer, TokenizerConfig
 
@@ -19,23 +21,36 @@ TEXT = "\n".join(f"Line {n} of a text with some words, numbers {n * n} and signs
 
 @pytest.fixture(scope="module")
 def trained() -> Tokenizer:
-    return tokenizer.train(TEXT, 400)
+    return tokenizer.train([TEXT], 400)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_pieces_encode_as_the_whole(trained: Tokenizer, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "PIECE_CHARACTERS", 7)
-    source = random.Random(seed)  # noqa: S311  (text, not secrets)
-    text = "".join(
-        source.choice([" ", "  ", "\n", "\t", "a", "Ab", "'s", "1", "é", "\u0301", ",", "\r\n", "\0"])
-        for _ in range(500)
-    )
-    assert trained.encode(text).tolist() == trained.encoding.encode_ordinary(text)
+def encode_file(vocabulary: Tokenizer, text: str, folder: Path, threads: int = 2) -> list[int]:
+    """Tokens as `encode_file` writes them, which says how many."""
+    data = text.encode()
+    count = vocabulary.encode_file(io.BytesIO(data), 0, len(data), folder / "tokens", threads)
+    tokens = open_tokens(folder / "tokens")
+    assert len(tokens) == count
+    return [int(token) for token in tokens]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_file_has_the_tokens_of_its_text(trained: Tokenizer, threads: int, tmp_path: Path) -> None:
+    """More pieces than are in memory at a time, in the order of the text, for any number of threads."""
+    text = f"{TEXT}\r\n漢字 {TEXT}" * 60
+    assert len(text.encode()) > 5 * texts.BLOCK_BYTES
+    assert encode_file(trained, text, tmp_path, threads) == trained.encoding.encode_ordinary(text)
+
+
+def test_a_part_of_a_file_is_encoded_by_itself(trained: Tokenizer, tmp_path: Path) -> None:
+    text = io.BytesIO("é. A part, and what is behind".encode())
+    assert trained.encode_file(text, 2, 9, tmp_path / "part", 1) == len(trained.encode(". A par"))
+    assert trained.encode_file(text, 3, 3, tmp_path / "none", 1) == 0
+    assert (tmp_path / "none").read_bytes() == b""
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_decoding_gives_the_text_back(text: str) -> None:
-    trained = tokenizer.train("a b c d e f " * 20, 260)
+    trained = tokenizer.train(["a b c d e f " * 20], 260)
     assert trained.decode(trained.encode(text).tolist()) == text
 
 
@@ -54,14 +69,14 @@ def test_a_saved_vocabulary_is_the_same(trained: Tokenizer, tmp_path: Path) -> N
 
 def test_training_a_vocabulary_again_gives_the_same(trained: Tokenizer, tmp_path: Path) -> None:
     trained.save(tmp_path / "first")
-    tokenizer.train(TEXT, 400).save(tmp_path / "second")
+    tokenizer.train([TEXT], 400).save(tmp_path / "second")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
 def test_endless_white_space_is_refused_with_its_place() -> None:
-    with pytest.raises(InputError, match="from byte 3 on"):
-        tokenizer.check_white_space("é." + " " * 10**6 + "x")
-    tokenizer.check_white_space(" " * 99_999 + "x")
+    with pytest.raises(InputError, match="from byte 10 on"):
+        tokenizer.check_white_space("é." + " " * 10**6 + "x", 7)
+    tokenizer.check_white_space((" " * 99_999 + "x") * 20, 0)
 
 
 def test_a_long_line_is_text(trained: Tokenizer) -> None:
@@ -88,21 +103,31 @@ SNIPPETS = [
     "!?",
     "\u3000",
 ]
-SNIPPETS += ["\u00a0", "\u2028", "\u0085", "漢字", "🙂", "<|endoftext|>", "\u200d", "\ufeff"]
+SNIPPETS += ["\u00a0", "\u2028", "\u0085", "漢字", "🙂", "<|endoftext|>", "\u200d", "\ufeff", "\x1c", "\x1f"]
 TEXTS = st.lists(st.sampled_from(SNIPPETS) | st.characters(exclude_categories=["Cs", "Cc"])).map("".join)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS, size=st.integers(1, 12))
-def test_gpt2_encodes_pieces_as_the_whole(
-    gpt2: Tokenizer, text: str, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tokenizer, "PIECE_CHARACTERS", size)
-    ranges = list(tokenizer.pieces_of(text))
-    assert "".join(text[start:end] for start, end in ranges) == text
-    assert all(start < end for start, end in ranges)
-    assert gpt2.encode(text).tolist() == gpt2.encoding.encode_ordinary(text)
-    assert gpt2.decode(gpt2.encode(text).tolist()) == text
+def test_gpt2_encodes_pieces_as_the_whole(gpt2: Tokenizer, text: str, size: int, tmp_path: Path) -> None:
+    blocks = [text[start : start + size] for start in range(0, len(text), size)]
+    pieces = list(tokenizer.pieces_of(blocks, 3))
+    assert "".join(piece for _, piece in pieces) == text
+    places = [3 + len("".join(piece for _, piece in pieces[:n]).encode()) for n in range(len(pieces))]
+    assert [place for place, _ in pieces] == places
+    whole = gpt2.encoding.encode_ordinary(text)
+    assert [token for _, piece in pieces for token in gpt2.encode(piece).tolist()] == whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts, "BLOCK_BYTES", size)
+        assert encode_file(gpt2, text, tmp_path) == whole
+    assert gpt2.encode(text).tolist() == whole
+    assert gpt2.decode(whole) == text
+
+
+@given(st.lists(TEXTS, max_size=20))
+def test_a_vocabulary_does_not_depend_on_the_blocks_of_its_text(blocks: list[str]) -> None:
+    text = "".join(blocks)
+    assert tokenizer.train(blocks, 280).encode(text).tolist() == tokenizer.train([text], 280).encode(text).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +137,11 @@ def gpt2(shared: Path) -> Tokenizer:
 
 
 @pytest.mark.parametrize("separator", ["\x1c", "\x1d", "\x1e", "\x1f"])
-def test_pieces_end_at_no_information_separator(separator: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = tokenizer.train(f"!{separator}! " * 200 + "a b ", 300)
-    monkeypatch.setattr(tokenizer, "PIECE_CHARACTERS", 1)
+def test_pieces_end_at_no_information_separator(separator: str) -> None:
+    trained = tokenizer.train([f"!{separator}! " * 200 + "a b "], 300)
     text = f"!!{separator}!!"
-    assert trained.encode(text).tolist() == trained.encoding.encode_ordinary(text)
+    tokens = [token for _, piece in tokenizer.pieces_of(text) for token in trained.encode(piece).tolist()]
+    assert tokens == trained.encoding.encode_ordinary(text)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +155,10 @@ def test_odd_text_comes_back_as_it_was(gpt2: Tokenizer, trained: Tokenizer, text
         assert vocabulary.token_bytes()[tokens].sum() == len(text.encode())
 
 
-def test_one_line_of_a_megabyte_is_text(gpt2: Tokenizer) -> None:
-    line = "A word and another one, without an end; " * 26_000
-    tokens = gpt2.encode(line)
-    assert len(line) > 10**6
-    assert gpt2.decode(tokens.tolist()) == line
-    assert tokens.tolist() == gpt2.encoding.encode_ordinary(line)
+def test_one_line_of_ten_megabytes_is_text(gpt2: Tokenizer, tmp_path: Path) -> None:
+    line = "A word and another one, without an end; " * 260_000
+    assert len(line) > 10**7
+    assert encode_file(gpt2, line, tmp_path) == gpt2.encoding.encode_ordinary(line)
 
 
 def test_a_long_run_of_letters_is_text_or_named(trained: Tokenizer) -> None:
@@ -147,21 +170,35 @@ def test_a_long_run_of_letters_is_text_or_named(trained: Tokenizer) -> None:
             assert "from byte 0 on" in str(error)
 
 
-def test_what_makes_tiktoken_panic_becomes_an_error_with_its_place(trained: Tokenizer) -> None:
-    """The check comes first; if it is passed over, the panic still gets no further."""
-    text = "é" + " " * 10**6 + "x"
-    with pytest.raises(InputError, match="white space characters in a row from byte 2 on"):
-        tokenizer.check_white_space(text)
-    with pytest.raises(InputError, match="cannot split the text from byte 0 on"):
+@pytest.mark.parametrize("before", ["é", "é" + "word " * 100_000])
+def test_spaces_without_end_are_refused_with_their_place(
+    trained: Tokenizer, before: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever blocks end, for encoding and for training; tiktoken never sees them, so it writes no panic."""
+    text = before.rstrip() + " " * 10**6 + "x"
+    place = len(before.rstrip().encode())
+    with pytest.raises(InputError, match=f"white space characters in a row from byte {place} on"):
+        encode_file(trained, text, tmp_path)
+    with pytest.raises(InputError, match=f"white space characters in a row from byte {place} on"):
+        tokenizer.train([text[start : start + 50_000] for start in range(0, len(text), 50_000)], 300)
+    with pytest.raises(InputError, match=f"white space characters in a row from byte {place} on"):
         trained.encode(text)
+    assert "panic" not in capfd.readouterr().err
+
+
+def test_a_panic_becomes_an_error_with_its_place(trained: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check comes first; if it lets something through, the panic still gets no further."""
+    monkeypatch.setattr(tokenizer, "LONGEST_WHITE_SPACE", 10**8)
+    with pytest.raises(InputError, match="cannot split the text from byte 0 on"):
+        trained.encode("é" + " " * 10**6 + "x")
 
 
 @pytest.mark.parametrize("space", [" ", "\n", "\t", "\u3000", "\r\n"])
 def test_any_white_space_is_counted(space: str) -> None:
     run = space * (100_000 // len(space))
-    tokenizer.check_white_space("é" + run[1:] + "x")
+    tokenizer.check_white_space("é" + run[1:] + "x", 0)
     with pytest.raises(InputError, match="from byte 2 on"):
-        tokenizer.check_white_space("é" + run + "x")
+        tokenizer.check_white_space("é" + run + "x", 0)
 
 
 def test_gpt2_saves_and_loads_with_its_special_token(gpt2: Tokenizer, tmp_path: Path) -> None:
@@ -177,7 +214,7 @@ def test_gpt2_saves_and_loads_with_its_special_token(gpt2: Tokenizer, tmp_path: 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS, TEXTS)
 def test_a_trained_vocabulary_saves_and_loads(tmp_path: Path, text: str, other: str) -> None:
-    trained = tokenizer.train(text, 300)
+    trained = tokenizer.train([text], 300)
     assert 256 <= trained.vocabulary_size <= 300
     trained.save(tmp_path / "tokenizer.txt")
     again = tokenizer.load(tmp_path / "tokenizer.txt")

@@ -70,7 +70,7 @@ def test_a_resumed_run_has_the_same_bits(recipe: str, stop: int, tmp_path: Path)
     whole, optimizers = new(recipe)
     losses = [metrics.loss for metrics in train(whole, optimizers, WINDOWS, config, seed=3)]
     vocabulary = tmp_path / "vocabulary"
-    tokenizer.train("a b c " * 9, 257).save(vocabulary)
+    tokenizer.train(["a b c " * 9], 257).save(vocabulary)
     first, optimizers = new(recipe)
     list(islice(train(first, optimizers, WINDOWS, config, seed=3), stop))
     checkpoint.save(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizers)

@@ -1,0 +1,126 @@
+"""What a stranger on this machine or its network may not do: be served, have code run, be told a secret."""
+
+import ast
+import json
+import pickle
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from safetensors import SafetensorError
+
+from minigpt import checkpoint, store
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for package in ("minigpt", "tasks", "flows") for path in (ROOT / package).rglob("*.py"))
+
+
+class Payload:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_source_loads_a_pickle(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not modules & {"pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"}
+    assert not calls & {"torch.load", "np.load", "numpy.load", "yaml.load", "eval", "exec"}
+
+
+def test_a_pickle_in_a_checkpoints_place_is_not_unpickled(smoke: dict[str, Any], tmp_path: Path) -> None:
+    """Even one whose digests are right."""
+    trace = tmp_path / "trace"
+
+    def fill(place: Path) -> dict[str, Any]:
+        whole = Path(smoke["run_dir"]) / "checkpoints" / "last-0000060"
+        manifest = json.loads((whole / store.MANIFEST).read_bytes())
+        store.link_or_copy(whole / "tokenizer.txt", place / "tokenizer.txt")
+        (place / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Payload(trace)))
+        return {key: manifest[key] for key in ("model", "state")}
+
+    store.write_folder(tmp_path / "last-0000060", fill)
+    with pytest.raises(SafetensorError):
+        checkpoint.load(tmp_path / "last-0000060")
+    assert not trace.exists()
+
+
+@pytest.fixture(scope="module")
+def served(new_workplace: Callable[[], Any]) -> Iterator[tuple[Any, str, str]]:
+    """A workplace with both UIs up, and their addresses."""
+    place = new_workplace()
+    (place.folder / "mlflow.yaml").write_text("ui: {port: 5077}\n")
+    log = place.folder / "ui.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            place.command("ui"), cwd=place.folder, env=place.environment(), stdout=output, stderr=output
+        )
+    deadline = time.monotonic() + 120
+    while "Ctrl-C ends both" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    words = log.read_text().split()
+    mlflow, prefect = (next(w for w in words[words.index(name) :] if "://" in w) for name in ("MLflow", "Prefect"))
+    yield place, mlflow.split("/#")[0], prefect.removesuffix("/runs")
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    assert place.processes() == []
+
+
+def test_servers_listen_on_the_loopback_interface_alone(served: tuple[Any, str, str]) -> None:
+    place, _, _ = served
+    listening = [c for p in place.processes() for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert listening
+    assert {connection.laddr.ip for connection in listening} <= {"127.0.0.1", "::1"}
+
+
+def test_mlflow_answers_to_its_own_names_alone(served: tuple[Any, str, str]) -> None:
+    _, mlflow, _ = served
+    address = f"{mlflow}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert httpx.get(address).status_code == 200
+    for host in ("evil.example", "10.1.2.3", "192.168.0.7:5077"):
+        assert httpx.get(address, headers={"Host": host}).status_code == 403
+
+
+def test_prefect_lets_no_other_page_read(served: tuple[Any, str, str]) -> None:
+    _, _, prefect = served
+    for origin, allowed in ((prefect, prefect), ("http://evil.example", None)):
+        answer = httpx.get(f"{prefect}/api/health", headers={"Origin": origin})
+        assert answer.headers.get("access-control-allow-origin") == allowed
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "x" * 99])
+def test_a_name_cannot_leave_its_folder(name: str, workplace: Any) -> None:
+    done = workplace.run("run", "smoke", "--set", f"name='{name}'")
+    assert done.returncode == 2
+    assert "name" in done.stderr
+    for command in ("resume", "verify", "sync"):
+        assert workplace.run(command, f"../{name}").returncode == 2
+
+
+def test_secrets_of_an_address_are_told_nowhere(new_workplace: Callable[[], Any]) -> None:
+    """Neither the corpus's nor the tracking store's: not in what is said, nor in any file of the home."""
+    place = new_workplace()
+    for arguments in (
+        ("run", "smoke", "--set", "corpus.source=http://user:hunter2@127.0.0.1:9/x?key=hunter2"),
+        ("run", "smoke", "--tracking-uri", "http://user:hunter2@127.0.0.1:9"),
+    ):
+        done = place.run(*arguments)
+        assert done.returncode == 2
+        assert "hunter2" not in done.stdout + done.stderr
+    told = [path for path in place.home.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert told == []

@@ -1,0 +1,115 @@
+"""From a file to windows: every text gives what it should, or an error that says where and why."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minigpt.corpus import CorpusConfig
+from minigpt.dataset import SplitConfig, open_tokens
+from minigpt.errors import InputError
+from minigpt.tokenizer import TOKENIZER, TokenizerConfig, load
+from minigpt.training import TrainingConfig
+from tasks.corpus import download_corpus
+from tasks.split import Windows, split_windows
+from tasks.tokenization import Tokens, tokenize
+
+CONTEXT_LENGTH = 4
+
+
+def cut(data: bytes, folder: Path, kind: str = "line", vocabulary_size: int = 257) -> tuple[Tokens, Windows]:
+    (folder / "text").write_bytes(data)
+    split = SplitConfig.model_validate({"boundary": kind})
+    corpus = download_corpus.fn(CorpusConfig(source=str(folder / "text")))
+    tokens = tokenize.fn(corpus, split, TokenizerConfig(vocabulary_size=vocabulary_size))
+    return tokens, split_windows.fn(tokens, split, TrainingConfig(batch_size=1), CONTEXT_LENGTH)
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Plain words on a line.\n",
+        b"Lines of another system.\r\n",
+        b"NUL\0 in a line.\n",
+        b"An end<|endoftext|> that is none.\n",
+        "e\u0301 and \u0301\u0301\u0301.\n".encode(),
+        "\ufeff漢字没有空格。\n".encode(),
+        b"\x1c \x1d\x1e \x1f\n",
+        b" " * 99_998 + b"x\n",
+    ],
+)
+def test_both_sides_are_the_text_to_the_byte(line: bytes, tmp_path: Path) -> None:
+    data = line * 20
+    tokens, windows = cut(data, tmp_path)
+    vocabulary = load(tokens.folder / TOKENIZER)
+    sides = [open_tokens(tokens.folder / f"{side}.bin").tolist() for side in ("train", "val")]
+    assert [vocabulary.encoding.decode_bytes(side) for side in sides] == [line * 18, line * 2]
+    assert [len(side) for side in sides] == [tokens.train_tokens, tokens.val_tokens]
+    assert (tokens.folder / "val.txt").read_bytes() == line * 2
+    assert windows.train_windows > windows.val_windows > 0
+
+
+def test_one_line_of_ten_megabytes_is_cut_at_a_character(tmp_path: Path) -> None:
+    data = b"A word and another one, without an end; " * 260_000
+    tokens, _ = cut(data, tmp_path, kind="character")
+    token_bytes = load(tokens.folder / TOKENIZER).token_bytes()
+    sizes = [token_bytes[open_tokens(tokens.folder / f"{side}.bin")].sum() for side in ("train", "val")]
+    assert sizes == [len(data) * 9 // 10, len(data) // 10]
+    with pytest.raises(InputError, match="or boundary: character"):
+        cut(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"x", "leaves one side of 1 characters empty"),
+        (b"\xff", "not UTF-8 from byte 0 on"),
+        (b"ok " * 10**6 + b"\xe2\x82", "not UTF-8 from byte 3000000 on"),
+        ("text\n".encode("utf-16") * 99, "it begins like UTF-16"),
+        (b"a\nb\nc\nd", "the training text yields 256 tokens, and vocabulary_size asks for 257"),
+        (b"ab " * 9 + b"\nabab", f"context_length {CONTEXT_LENGTH} exceeds the 1 validation tokens"),
+        (b"ab\n" * 99 + b" " * 10**6 + b"x\nx", "white space characters in a row from byte 296 on"),
+        (b"ab\n" * 500_000 + b" " * 120_000 + b"x", "white space characters in a row from byte 1499999 on"),
+        (b"a b\n" + b"x" * 10**6 + b" " * 10**6 + b"x\n" + b"a\n" * 10**6, "in a row from byte 1000004 on"),
+    ],
+)
+def test_what_is_no_text_for_a_run_says_where_and_why(
+    data: bytes, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=words):
+        cut(data, tmp_path)
+    assert "panic" not in capfd.readouterr().err
+    assert not list((tmp_path / "home").rglob(".*.tmp"))
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from minigpt import dataset, text, tokenizer
+
+def peak_bytes():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before = peak_bytes()
+with open(sys.argv[1], "rb") as file:
+    size = text.size_bytes(file)
+    cut = dataset.boundary(file, dataset.SplitConfig())
+    vocabulary = tokenizer.train(text.characters(file, 0, cut), 300)
+    vocabulary.encode_file(file, 0, size, Path(sys.argv[1]).with_name("tokens"), 2)
+print(peak_bytes() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"A line of words, one of very many.\n" * (30_000_000 // 35))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path / "text")], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 60_000_000
