@@ -73,8 +73,13 @@ def outcome(run: Any) -> Outcome:
         weights_sha256=records[-1]["weights_sha256"],
         curve_sha256=journal.curve_sha256(curve),
         checkpoints=tuple(sorted(path.name for path in run.checkpoints.iterdir())),
-        points=frozenset((key, step, value) for key, step, value, _ in stored if not key.startswith(MEASURED)),
+        points=deterministic(stored),
     )
+
+
+def deterministic(stored: list[Point]) -> frozenset[tuple[str, int, float]]:
+    """What may not differ between two runs."""
+    return frozenset((key, step, value) for key, step, value, _ in stored if not key.startswith(MEASURED))
 
 
 def stored_points(database: Path, run_id: str) -> list[Point]:

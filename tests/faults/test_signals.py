@@ -14,7 +14,7 @@ import pytest
 from minigpt import journal
 from minigpt.worker import JOURNAL
 from tests.faults import checks
-from tests.faults.tiny import Template, TinyRun
+from tests.faults.tiny import Template, TinyRun, wait_until_stopped
 
 WHOLE = os.environ.get("MINIGPT_FAULTS") == "whole"
 STOPPED_SECONDS = 60 if WHOLE else 2
@@ -53,6 +53,7 @@ def test_sigstop(trial: int, run: TinyRun, template: Template, source: random.Ra
     process = run.start()
     wait_for_steps(run, source.randint(1, 9))
     os.kill(int(process.pid or 0), signal.SIGSTOP)
+    wait_until_stopped(process)
     before = (run.folder / JOURNAL).read_bytes()
     assert run.live(lock_seconds=0.5) == 1
     assert "is being written by another process" in run.log
@@ -70,6 +71,7 @@ def test_lock_holder_killed(trial: int, run: TinyRun, template: Template, source
     holder = run.start()
     wait_for_steps(run, source.randint(1, 9))
     os.kill(int(holder.pid or 0), signal.SIGSTOP)
+    wait_until_stopped(holder)
     waiting = run.start(lock_seconds=60)
     time.sleep(0.5)
     holder.kill()
@@ -85,10 +87,8 @@ def test_lock_holder_killed(trial: int, run: TinyRun, template: Template, source
 @pytest.mark.trials(default=3, whole=30)
 def test_memory_short(trial: int, run: TinyRun, template: Template, source: random.Random) -> None:
     """Address space for a few more megabytes only (prlimit): an error that names memory, and the run goes on later"""
-    process = run.start(stop_first=True)
+    process = run.start_stopped()
     pid = int(process.pid or 0)
-    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
-        time.sleep(0.005)
     limit = psutil.Process(pid).memory_info().vms + source.randrange(16_000_000)
     resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
     os.kill(pid, signal.SIGCONT)

@@ -7,12 +7,10 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.faults import checks
@@ -47,10 +45,8 @@ class Trace:
 
 def traced(run: TinyRun, strace: str, call: str, fault: str, number: int) -> Trace:
     """Live with the fault at the call of that number."""
-    process = run.start(stop_first=True)
+    process = run.start_stopped()
     assert process.pid is not None
-    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
-        time.sleep(0.005)
     output = run.home / "strace.log"
     command = [strace, "-f", "-p", str(process.pid), "-e", f"trace={call}", "-o", str(output)]
     command += ["-e", f"inject={call}:{fault}:when={number}"]
