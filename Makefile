@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install run test slow parity bench bench-lock lint types lock system ui clean
+.PHONY: install run test slow faults parity bench bench-lock lint types lock system ui clean
 
 install: $(INSTALLED)
 
@@ -24,6 +24,11 @@ test: install
 
 slow: install
 	$(BIN)/python -m pytest -m slow
+
+# Every fault as often as it takes, in under an hour; after an interruption it goes on, and tries again what failed.
+# MINIGPT_FAULT_SEED=... makes other random choices. The table is in .faults/table.txt.
+faults: install
+	MINIGPT_FAULTS=whole $(BIN)/python -m pytest tests/faults
 
 # Against the book's own code, in an environment of its own that borrows torch and minigpt from .venv.
 parity: .venv-parity/.installed
@@ -56,10 +61,10 @@ types: install
 ui: install
 	$(BIN)/minigpt ui
 
-# Debian's packages for the tests that look at pages in a browser.
+# Debian's packages for the tests that look at pages in a browser, and for those that make system calls fail.
 system:
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends chromium
+	apt-get install -y -qq --no-install-recommends chromium strace
 
 # Needs the network's package index; the result is for Python 3.11 to 3.13.
 lock: install

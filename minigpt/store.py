@@ -61,7 +61,7 @@ def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dic
         manifest["sha256"] = sha256_of_value(manifest)
         for path in files:
             sync(path)
-        write_whole(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+        write_whole(temporary / MANIFEST, _rendered(manifest))
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -69,14 +69,19 @@ def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dic
     return manifest
 
 
+def _rendered(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=1, sort_keys=True).encode()
+
+
 def read_folder(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder whose every file still has its digest; None if it is missing, cut short or changed."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        data = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(data)
         facts = {key: value for key, value in manifest.items() if key != "sha256"}
-        whole = manifest["sha256"] == sha256_of_value(facts) and all(
-            sha256_of_file(folder / name) == digest for name, digest in manifest["files"].items()
-        )
+        # A flipped bit can leave the values as they were: 1e-5 and 1E-5.
+        whole = data == _rendered(manifest) and manifest["sha256"] == sha256_of_value(facts)
+        whole = whole and all(sha256_of_file(folder / name) == digest for name, digest in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return manifest if whole else None

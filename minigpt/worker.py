@@ -12,14 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from minigpt import checkpoint, environment
 from minigpt.config import Part
@@ -32,6 +30,7 @@ from minigpt.generation import SamplingConfig, complete
 from minigpt.initialisation import build, initialise
 from minigpt.journal import Journal, of_kind, read
 from minigpt.model import ModelConfig, multiplied_parameter_count, parameter_count
+from minigpt.probing import probe
 from minigpt.store import sweep
 from minigpt.tokenizer import TOKENIZER, load
 from minigpt.training import DivergedError, StepMetrics, TrainingConfig, make_optimizers, train
@@ -42,12 +41,6 @@ CHECKPOINTS = "checkpoints"
 LOCK = ".worker.lock"
 # The worker of a command that was killed saves and ends; two never write one run.
 LOCK_SECONDS = 120
-
-# The probe takes this many steps, or as many as fit into this time, whichever comes first; the first ones warm up.
-PROBE_STEPS = 60
-PROBE_SECONDS = 4.0
-PROBE_WARM_UP_STEPS = 2
-
 
 # Exit code of a process that cannot begin; its last line says why.
 INPUT_IS_WRONG = 2
@@ -83,7 +76,12 @@ class Worker:
         self.checkpoints = run_folder / CHECKPOINTS
         self.checkpoints.mkdir(exist_ok=True)
         self.lock = FileLock(run_folder / LOCK)
-        self.lock.acquire(timeout=LOCK_SECONDS)
+        try:
+            self.lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout as error:
+            raise InputError(
+                f"run {run_folder.name} is being written by another process; wait until it has ended, or end it"
+            ) from error
         sweep(run_folder)
         sweep(self.checkpoints)
         self.journal = Journal(run_folder / JOURNAL)
@@ -194,20 +192,11 @@ class Worker:
     def _probe(self) -> list[float]:
         """Seconds of a few real steps, whose every trace is then wiped out."""
         config = self.job.training
-        steps = train(self.model, self.optimizers, self.windows["train"], config, self.job.seed)
-        tokens = config.tokens_per_step(self.job.model.context_length)
-        seconds: list[float] = []
-        started = time.perf_counter()
-        with suppress(DivergedError):  # the training will come to it and say so
-            for metrics in islice(steps, PROBE_STEPS):
-                seconds.append(tokens / metrics.tokens_per_second)
-                if sum(seconds) > PROBE_SECONDS and len(seconds) > PROBE_WARM_UP_STEPS:
-                    break
-        seconds = seconds or [time.perf_counter() - started]
+        seconds = probe(self.model, self.optimizers, self.windows["train"], config, self.job.seed)
         self.model.zero_grad(set_to_none=True)
         initialise(self.model, self.job.seed)
         self.optimizers = make_optimizers(self.model, config)
-        return seconds[PROBE_WARM_UP_STEPS:] or seconds
+        return seconds
 
     def _after_step(self, metrics: StepMetrics) -> None:
         step, config = metrics.step, self.job
@@ -289,12 +278,12 @@ def main(run_folder: Path) -> None:
         worker.stop.set()
 
     threading.Thread(target=stop_when_input_closes, daemon=True).start()
-    try:
-        worker.run()
-    except InputError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(INPUT_IS_WRONG)
+    worker.run()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(INPUT_IS_WRONG)

@@ -81,12 +81,23 @@ class TinyRun:
         self.processes.append(process)
         return process
 
+    def start_stopped(self, **how: Any) -> BaseProcess:
+        """A process that waits for SIGCONT before it does anything."""
+        process = self.start(stop_first=True, **how)
+        wait_until_stopped(process)
+        return process
+
     def live(self, **how: Any) -> int | None:
         """Start or resume; the exit code, negative for a signal."""
         process = self.start(**how)
         process.join(60)
         assert not process.is_alive(), "no end after 60 seconds"
         return process.exitcode
+
+    def copy(self, home: Path) -> "TinyRun":
+        """The same run as it is now, in another home."""
+        shutil.copytree(self.home, home)
+        return TinyRun(home, run_at(home, self.run), [])
 
     def finish(self) -> None:
         """Resume, undisturbed."""
@@ -106,6 +117,11 @@ class TinyRun:
                     yield process
             except (psutil.Error, ProcessLookupError):
                 continue
+
+
+def wait_until_stopped(process: BaseProcess) -> None:
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.005)
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,18 @@ class Kill:
     passing: int
 
 
-def live(run: Run, home: Path, kill: Kill | None = None, stop_first: bool = False, lock_seconds: float = 5) -> None:
+def live(
+    run: Run,
+    home: Path,
+    kill: Kill | None = None,
+    stop_first: bool = False,
+    lock_seconds: float = 5,
+    patience_seconds: int = 20,
+) -> None:
     """Start or resume the run, and end with its last record; with `stop_first`, wait for SIGCONT at the start."""
     os.setsid()
     os.environ["MINIGPT_HOME"] = str(home)
+    os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(patience_seconds), "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}
     log = os.open(run.folder / "victim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)

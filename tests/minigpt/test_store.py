@@ -157,3 +157,11 @@ def test_a_values_digest_does_not_depend_on_the_order_of_its_keys(value: dict[st
 def test_a_value_that_json_does_not_know_has_no_digest() -> None:
     with pytest.raises(ValueError, match="JSON"):
         store.sha256_of_value({"x": float("nan")})
+
+
+def test_a_manifest_is_its_bytes_and_not_only_its_values(tmp_path: Path) -> None:
+    folder = tmp_path / "entry"
+    store.write_folder(folder, lambda _: {"seconds": 1e-5})
+    path = folder / store.MANIFEST
+    path.write_bytes(path.read_bytes().replace(b"1e-05", b"1E-05"))
+    assert store.read_folder(folder) is None

@@ -1,0 +1,33 @@
+"""How long a step takes on this machine, for the quote: real steps, taken before the first one that counts."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+
+import torch
+
+from minigpt.dataset import Windows
+from minigpt.model import GPT
+from minigpt.training import DivergedError, TrainingConfig, train
+
+# So many steps, or as many as fit into this time, whichever comes first; the first ones warm up.
+STEPS = 60
+SECONDS = 4.0
+WARM_UP_STEPS = 2
+
+
+def probe(
+    model: GPT, optimizers: Sequence[torch.optim.Optimizer], windows: Windows, config: TrainingConfig, seed: int
+) -> list[float]:
+    """Seconds of each step; model and optimizers have learnt from it, and are to be made anew."""
+    tokens = config.tokens_per_step(model.config.context_length)
+    seconds: list[float] = []
+    started = time.perf_counter()
+    with suppress(DivergedError):  # the training will come to it and say so
+        for metrics in islice(train(model, optimizers, windows, config, seed), STEPS):
+            seconds.append(tokens / metrics.tokens_per_second)
+            if sum(seconds) > SECONDS and len(seconds) > WARM_UP_STEPS:
+                break
+    seconds = seconds or [time.perf_counter() - started]
+    return seconds[WARM_UP_STEPS:] or seconds

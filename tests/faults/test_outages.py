@@ -1,0 +1,164 @@
+"""A tracking server that fails between the first contact and the end: nothing lost, nothing twice.
+
+A proxy stands between the run and a real MLflow server; it is told when to fail and how.
+"""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from minigpt import journal
+from minigpt.worker import JOURNAL
+from tasks import tracking
+from tasks.runs import Run
+from tasks.tracking_settings import Tracking
+from tests.faults import checks
+from tests.faults.tiny import Template, TinyRun
+
+SLOW_SECONDS = 1.5
+# MLflow's timeout of one request, here.
+PATIENCE_SECONDS = 1
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Passes requests on, unless `fault` says otherwise for this one."""
+
+    upstream = ""
+    fault: Callable[[], str] = staticmethod(lambda: "none")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.fault()
+        if fault == "gone":
+            return self.hang_up()
+        if fault == "500":
+            return self.answer(500, b'{"error_code": "INTERNAL_ERROR", "message": "out of order"}')
+        if fault == "garbage":
+            return self.answer(200, b"<html>a page of a proxy")
+        if fault == "slow":
+            time.sleep(SLOW_SECONDS)
+        headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+        given = httpx.request(self.command, f"{self.upstream}{self.path}", content=body, headers=headers, timeout=30)
+        if fault == "answer lost":  # the server has committed it
+            return self.hang_up()
+        return self.answer(given.status_code, given.content)
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on  # noqa: N815
+
+    def answer(self, status: int, body: bytes) -> None:
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:  # whoever asked is gone
+            self.close_connection = True
+
+    def hang_up(self) -> None:
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A real tracking server: its address and its database."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", str(folder / "files")]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}", folder / "store.db"
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def proxy(server: tuple[str, Path]) -> Iterator[tuple[str, type[Proxy]]]:
+    handler = type("Told", (Proxy,), {"upstream": server[0]})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        http.daemon_threads = True
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}", handler
+        http.shutdown()
+
+
+def run_at_server(address: str, template: Template, home: Path, monkeypatch: pytest.MonkeyPatch) -> TinyRun:
+    """A tiny run that is tracked there."""
+    monkeypatch.setenv("MINIGPT_HOME", str(home))
+    there = Tracking(tracking_uri=address, experiment="faults")
+    made: Run = tracking.create_run(there, "tiny", {"seed": 1}, {})
+    here = template.copy(home.parent / "template")
+    made.folder.mkdir(parents=True, exist_ok=True)
+    for path in here.folder.iterdir():
+        path.rename(made.folder / path.name)
+    return TinyRun(home, made, [])
+
+
+FAULTS = ("gone", "slow", "500", "garbage", "answer lost")
+
+
+@pytest.mark.trials(default=1, whole=20)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_outage(
+    fault: str,
+    trial: int,
+    server: tuple[str, Path],
+    proxy: tuple[str, type[Proxy]],
+    template: Template,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: random.Random,
+) -> None:
+    """The tracking server gone, slow, failing, its answer lost: the training ends, and what is missing is sent later"""
+    address, handler = proxy
+    run = run_at_server(address, template, tmp_path / "home", monkeypatch)
+    chance, begins = source.choice([1.0, 0.5]), source.randrange(6)
+    requests = [0]
+
+    def decide() -> str:
+        requests[0] += 1
+        return fault if requests[0] > begins and source.random() < chance else "none"
+
+    handler.fault = staticmethod(decide)
+    try:
+        run.live(patience_seconds=PATIENCE_SECONDS)
+    finally:
+        handler.fault = staticmethod(lambda: "none")
+    records = journal.read(run.folder / JOURNAL)
+    assert records[-1]["kind"] == "end", run.log
+    assert records[-1]["weights_sha256"] == template.outcome.weights_sha256
+    run.finish()
+    stored = checks.stored_points(server[1], run.run.run_id)
+    checks.compare_with_journal(stored, checks.points_of(records))
+    assert checks.deterministic(stored) == template.outcome.points

@@ -1,0 +1,113 @@
+"""The Nth call of one system call kills the process or fails, for N = 1, 2, 3, ... until none does (SQLite's loop)."""
+
+import itertools
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checks
+from tests.faults.tiny import Template, TinyRun
+
+WHOLE = os.environ.get("MINIGPT_FAULTS") == "whole"
+# Without that not every call in turn, but so many of them.
+SAMPLES = 2
+NEVER = 60_000
+# Calls that write the run's files and those of the store (which is SQLite: pwrite64, fdatasync).
+KILLED_AT = ("fsync", "fdatasync", "rename", "unlink", "unlinkat", "rmdir")
+FAILING = [("fsync", "EIO"), ("rename", "EIO"), ("rename", "ENOSPC"), ("write", "EIO"), ("write", "ENOSPC")]
+FAILING += [("pwrite64", "ENOSPC"), ("fdatasync", "EIO")]
+# What the log of a process that a failing call ended says of it.
+NAMED = re.compile(r"Input/output error|No space left on device|I/O error|database or disk is full")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def strace() -> str:
+    if (found := shutil.which("strace")) is None:
+        message = "Debian's strace is not installed; `make system` installs it"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return str(found)
+
+
+@dataclass(frozen=True)
+class Trace:
+    exit_code: int | None
+    fired: bool
+    calls: int
+
+
+def traced(run: TinyRun, strace: str, call: str, fault: str, number: int) -> Trace:
+    """Live with the fault at the call of that number."""
+    process = run.start_stopped()
+    assert process.pid is not None
+    output = run.home / "strace.log"
+    command = [strace, "-f", "-p", str(process.pid), "-e", f"trace={call}", "-o", str(output)]
+    command += ["-e", f"inject={call}:{fault}:when={number}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+        assert tracer.stderr is not None
+        assert b"attached" in tracer.stderr.readline()
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(60)
+        assert not process.is_alive()
+    text = output.read_text()
+    output.unlink()
+    fired = "(INJECTED)" in text or process.exitcode == -signal.SIGKILL
+    return Trace(process.exitcode, fired, text.count(f" {call}("))
+
+
+def turns(
+    template: Template, place: Path, source: random.Random, strace: str, call: str, fault: str
+) -> Iterator[tuple[int, int | None, TinyRun]]:
+    """The number, the exit code and the run of every faulty life: each number in turn until the fault comes no more."""
+    numbers: Iterable[int] = itertools.count(1)
+    if not WHOLE:
+        calls = traced(template.copy(place / "counted"), strace, call, fault, NEVER).calls
+        numbers = sorted(source.sample(range(1, calls + 1), SAMPLES))
+    for number in numbers:
+        run = template.copy(place / str(number))
+        trace = traced(run, strace, call, fault, number)
+        if not trace.fired:
+            assert trace.exit_code == 0, run.log
+            return
+        yield number, trace.exit_code, run
+        run.finish()
+        assert checks.outcome(run) == template.outcome, f"{call} number {number}"
+        shutil.rmtree(run.home)
+
+
+@pytest.mark.parametrize("call", KILLED_AT)
+def test_killed_at_each(
+    call: str, template: Template, tmp_path: Path, strace: str, source: random.Random, request: pytest.FixtureRequest
+) -> None:
+    """SIGKILL at each fsync, fdatasync, rename and deletion in turn (strace)"""
+    trials = 0
+    for _, code, _ in turns(template, tmp_path, source, strace, call, "signal=KILL"):
+        assert code == -signal.SIGKILL
+        trials += 1
+    request.node.user_properties.append(("trials", trials))
+
+
+@pytest.mark.parametrize(("call", "error"), FAILING)
+def test_failing_at_each(
+    call: str,
+    error: str,
+    template: Template,
+    tmp_path: Path,
+    strace: str,
+    source: random.Random,
+    request: pytest.FixtureRequest,
+) -> None:
+    """EIO and ENOSPC at each write, fsync and rename in turn (strace): a named error, and the run goes on later"""
+    trials = 0
+    for number, code, run in turns(template, tmp_path, source, strace, call, f"error={error}"):
+        assert code in (0, 1), f"{call} number {number}"
+        assert code == 0 or NAMED.search(run.log), run.log
+        trials += 1
+    request.node.user_properties.append(("trials", trials))
