@@ -1,6 +1,7 @@
 """What must hold after every fault: the same bits as an undisturbed run, nothing lost, nothing twice, nothing left."""
 
 import math
+import re
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -23,6 +24,9 @@ STEP_FIELDS = {
     "throughput/tokens_seen": "tokens_seen",
     "throughput/tokens_per_second": "tokens_per_second",
 }
+
+# What the log of a process says that a failing disk ended.
+NAMED = re.compile(r"Input/output error|No space left on device|I/O error|database or disk is full")
 
 Point = tuple[str, int, float, int]
 
