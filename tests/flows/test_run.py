@@ -2,15 +2,11 @@
 
 import json
 import math
-import signal
 import sqlite3
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from minigpt import checkpoint, journal
@@ -135,41 +131,6 @@ def test_bad_input_is_one_sentence_and_exit_2(arguments: list[str], words: str, 
     assert "secret" not in done.stderr
     assert not list(place.home.glob("runs/*"))
     assert place.processes() == before
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_leaves_a_checkpoint_and_no_process(
-    how: signal.Signals, new_workplace: Callable[[], Any]
-) -> None:
-    place = new_workplace()
-    command = place.command("run", "smoke", "--set", "training.max_steps=1000000")
-    with subprocess.Popen(command, cwd=place.folder, env=place.environment(), start_new_session=True) as process:
-        deadline = time.monotonic() + 90
-        while not list(place.home.glob("runs/*/checkpoints/last-*")):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        process.send_signal(how)
-        assert process.wait(60) == 1
-    assert place.processes() == []
-    runs = json.loads(place.run("runs", "--json").stdout)
-    assert [run["status"] for run in runs] == ["interrupted"]
-    (folder,) = place.home.glob("runs/*")
-    (end,) = journal.of_kind(journal.read(folder / "journal.jsonl"), "end")
-    assert end["status"] == "interrupted"
-    assert checkpoint.newest(folder / "checkpoints", "last") is not None
-
-
-def test_a_killed_command_leaves_no_process(new_workplace: Callable[[], Any]) -> None:
-    place = new_workplace()
-    command = place.command("run", "smoke", "--set", "training.max_steps=1000000")
-    with subprocess.Popen(command, cwd=place.folder, env=place.environment()) as process:
-        deadline = time.monotonic() + 90
-        while not list(place.home.glob("runs/*/checkpoints/last-*")):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        process.kill()
-    _, alive = psutil.wait_procs(place.processes(), timeout=30)
-    assert alive == []
 
 
 def test_a_run_that_gets_no_better_stops_early(workplace: Any) -> None:

@@ -1,0 +1,144 @@
+"""Whether each choice of the modern architecture pays: the quickstart preset with one of them switched off at a time.
+
+Every variant trains for the same time on quickstart's corpus, with as many steps as it can take in it. Not a part of
+`make bench` unless it is named. `python -m bench.ablations CHOICE TEXT` trains in a process of its own.
+"""
+
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import quality
+from bench.measure import OURS, Contender, in_turns
+from bench.results import Outcome, Row
+from minigpt import model as models
+
+SECONDS = 30.0
+PROBE_STEPS = 50
+
+
+class LearntPositions(nn.Module):
+    """The token embedding with GPT-2's positions added."""
+
+    def __init__(self, model: models.GPT) -> None:
+        super().__init__()
+        self.tokens = model.token_embedding
+        self.positions = nn.Embedding(model.config.context_length, model.config.width)
+        nn.init.normal_(self.positions.weight, std=0.02)
+
+    def forward(self, tokens: torch.Tensor) -> Any:
+        return self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+
+
+def learnt_positions(model: models.GPT) -> None:
+    still = torch.polar(torch.ones(()), torch.zeros(1))[:, None, None]
+    setattr(models, "rotations", lambda *_: still)  # noqa: B010
+    setattr(model, "token_embedding", LearntPositions(model))  # noqa: B010
+
+
+def layer_norm(model: models.GPT) -> None:
+    for block in model.blocks:
+        block.attention_norm, block.mlp_norm = (nn.LayerNorm(model.config.width) for _ in range(2))
+    model.final_norm = nn.LayerNorm(model.config.width)
+
+
+def no_qk_norm(_: models.GPT) -> None:
+    """Queries and keys come in five dimensions, what else is normalised in three."""
+    norm = models.rms_norm
+    setattr(models, "rms_norm", lambda x: x if x.dim() == 5 else norm(x))  # noqa: B010
+
+
+def gelu(model: models.GPT) -> None:
+    for block in model.blocks:
+        block.modern = False  # read for the activation alone once the layers are there
+
+
+@torch.no_grad()
+def gpt2_projections(model: models.GPT) -> None:
+    generator = torch.Generator().manual_seed(123)
+    for name, weight in model.named_parameters():
+        if name.endswith(("project.weight", "contract.weight")):
+            weight.normal_(std=0.02 / math.sqrt(2 * model.config.layers), generator=generator)
+        elif name == "head.weight":
+            weight.normal_(std=0.02, generator=generator)
+
+
+def tied_head(model: models.GPT) -> None:
+    model.head.weight = model.token_embedding.weight
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How it is switched off: fields of the config, or a change of the untrained model."""
+
+    overrides: Sequence[str] = ()
+    change: Callable[[models.GPT], object] = id
+
+
+CHOICES = {
+    "nothing": Choice(),
+    "rotary positions (learnt ones instead)": Choice(change=learnt_positions),
+    "RMSNorm without weights (LayerNorm)": Choice(change=layer_norm),
+    "QK norm": Choice(change=no_qk_norm),
+    "squared ReLU (GELU)": Choice(change=gelu),
+    "zero-initialised projections (GPT-2's)": Choice(change=gpt2_projections),
+    "untied head (tied)": Choice(change=tied_head),
+    "Muon (AdamW)": Choice(overrides=("training.optimizer=adamw",)),
+    "all of them: gpt2 with AdamW": Choice(overrides=("model.architecture=gpt2", "training.optimizer=adamw")),
+}
+
+
+def main(name: str, text: str) -> None:
+    choice = CHOICES[name]
+    norm, turns = models.rms_norm, models.rotations
+
+    def train(*overrides: str) -> dict[str, Any]:
+        models.rms_norm, models.rotations = norm, turns
+        modern = ("model.architecture=modern", "training.optimizer=muon")
+        return quality.ours(Path(text), (*modern, *choice.overrides, *overrides), choice.change)
+
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["MINIGPT_HOME"] = home
+        probe = train(f"training.max_steps={PROBE_STEPS}")["points"]
+        (first, begun, _), (last, ended, _) = probe[0], probe[-1]
+        steps = int(SECONDS * (last - first) / (ended - begun))
+        print(json.dumps({**train(f"training.max_steps={steps}"), "steps": steps}))
+
+
+def run() -> Outcome:
+    from minigpt.corpus import python_topics
+
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "quickstart.txt"
+        text.write_bytes(python_topics())
+        contenders = [Contender(name, OURS, "bench.ablations", (name, str(text))) for name in CHOICES]
+        results = {name: rounds[0] for name, rounds in in_turns(contenders, rounds=1).items()}
+    ends = {name: result["points"][-1][2] for name, result in results.items()}
+    rows = [
+        Row.at_least(f"bits per byte lost without {name}", bits - ends["nothing"], 0.0)
+        for name, bits in ends.items()
+        if name != "nothing"
+    ]
+    table = [
+        {
+            "switched off": name,
+            "bits per byte": f"{ends[name]:.3f}",
+            "steps": result["steps"],
+            "seconds of training": f"{result['points'][-1][1]:.0f}",
+        }
+        for name, result in results.items()
+    ]
+    return Outcome(rows, table, {"ends": ends})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

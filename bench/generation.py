@@ -1,0 +1,165 @@
+"""Writing text: one prompt, 200 tokens, fp32, greedy, within the context.
+
+`python -m bench.generation NAME` writes in a process of its own; `equality` compares with and without the cache.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+from bench import shape
+from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, peak_memory, ratio, say, spread, take
+from bench.results import Outcome, Row
+
+ROUNDS = 3
+PROMPT_TOKENS = 16
+NEW_TOKENS = 200
+PEER_NAMES = ("book", "transformers")
+
+EQUAL_PROMPTS = 50
+EQUAL_NEW_TOKENS = 48
+# Two logits nearer than this may change places when the sums are done in another order.
+SAME_LOGIT = 1e-4
+
+
+def prompt(length: int, number: int = 0) -> list[int]:
+    import torch
+
+    generator = torch.Generator().manual_seed(number)
+    drawn: list[int] = torch.randint(shape.VOCABULARY_SIZE, (length,), generator=generator).tolist()
+    return drawn
+
+
+def our_model() -> Any:
+    from minigpt import environment, initialisation
+
+    environment.apply(environment.EnvironmentConfig())
+    return initialisation.build(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
+
+
+def writer(name: str) -> Any:
+    """A function of the prompt and the number of new tokens, that gives these."""
+    import torch
+
+    if name == "ours":
+        from minigpt.generation import generate
+
+        model = our_model()
+        return lambda start, count: list(generate(model, start, count))
+    from bench import peers
+
+    torch.manual_seed(123)
+    model, _ = peers.MODELS[name]()
+    model.eval()
+    if name == "book":
+        from llms_from_scratch.ch05 import generate as book_generate
+
+        def uncached(start: list[int], count: int) -> list[int]:
+            text = book_generate(model, torch.tensor([start]), count, shape.CONTEXT_LENGTH)
+            return text[0, len(start) :].tolist()
+
+        return uncached
+
+    def cached(start: list[int], count: int) -> list[int]:
+        ids = torch.tensor([start])
+        with torch.inference_mode():
+            text = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=count,
+                min_new_tokens=count,
+                do_sample=False,
+                use_cache=True,
+                pad_token_id=0,
+            )
+        return text[0, len(start) :].tolist()
+
+    return cached
+
+
+def equality() -> dict[str, Any]:
+    """How many prompts go on as they do without a cache.
+
+    One pass over a whole text gives what is likeliest after each of its prefixes without any cache; the text is the
+    uncached one if it holds just these tokens. At the first that differs, the gap of the two best logits is told.
+    """
+    import torch
+
+    from minigpt.generation import generate
+
+    model = our_model()
+    gaps = []
+    for number in range(EQUAL_PROMPTS):
+        start = prompt(4 + 3 * number, number)
+        new = list(generate(model, start, EQUAL_NEW_TOKENS))
+        with torch.inference_mode():
+            logits = model(torch.tensor([start + new[:-1]]))[0, len(start) - 1 :]
+        differs = (logits.argmax(-1) != torch.tensor(new)).nonzero()
+        if len(differs):
+            best = logits[differs[0]].topk(2).values.flatten()
+            gaps.append(float(best[0] - best[1]))
+    return {"prompts": EQUAL_PROMPTS, "gaps": gaps, "different": sum(gap >= SAME_LOGIT for gap in gaps)}
+
+
+def main(name: str) -> None:
+    if name == "equality":
+        print(json.dumps(equality()))
+        return
+    write = writer(name)
+    write(prompt(PROMPT_TOKENS), 8)
+    started = time.perf_counter()
+    new = write(prompt(PROMPT_TOKENS), NEW_TOKENS)
+    seconds = time.perf_counter() - started
+    if len(new) != NEW_TOKENS:
+        raise RuntimeError(f"{name} wrote {len(new)} tokens")
+    print(json.dumps({"tokens_per_second": [NEW_TOKENS / seconds], "peak_bytes": peak_bytes()}))
+
+
+def weight_bytes() -> int:
+    """What has to be read for a token: every weight but the tables that are only looked up."""
+    from minigpt.model import empty, multiplied_parameter_count
+
+    return 4 * multiplied_parameter_count(empty(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE))
+
+
+def run() -> Outcome:
+    names = ("ours", *PEER_NAMES)
+    results = in_turns(
+        [
+            Contender("limit", OURS, "bench.limit", ("reading",)),
+            *(Contender(name, PEERS if name in PEER_NAMES else OURS, "bench.generation", (name,)) for name in names),
+        ],
+        ROUNDS,
+    )
+    size = weight_bytes()
+    speeds = {name: [result["tokens_per_second"] for result in results[name]] for name in names}
+    speeds["limit"] = [[result["bytes_per_second"] / size] for result in results["limit"]]
+    say(f"{EQUAL_PROMPTS} prompts with and without the cache")
+    equal = take(Contender("equality", OURS, "bench.generation", ("equality",)))
+    rows = [
+        Row.at_least("generation over the bandwidth limit", ratio(speeds["ours"], speeds["limit"]), 0.85),
+        Row.at_least("generation over the book's", ratio(speeds["ours"], speeds["book"]), 4.0),
+        Row.at_least("generation over transformers'", ratio(speeds["ours"], speeds["transformers"]), 1.0),
+        Row.at_most(
+            f"prompts of {EQUAL_PROMPTS} that go on otherwise than without the cache",
+            float(equal["different"]),
+            0.0,
+            f"{len(equal['gaps'])} differ where the two best logits are less than {SAME_LOGIT:g} apart"
+            if equal["gaps"] and not equal["different"]
+            else "",
+        ),
+    ]
+    table = [
+        {
+            "writing": name,
+            "tokens/s": str(spread(flat(speeds[name]))),
+            "peak memory": peak_memory(results[name]),
+        }
+        for name in ("limit", *names)
+    ]
+    return Outcome(rows, table, {**results, "equality": equal, "weight_bytes": size})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,40 @@
+"""Where and with what a part was measured."""
+
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+from bench.measure import PEERS, ROOT, THREADS
+
+PACKAGES = ("torch", "tiktoken", "prefect", "mlflow", "llms-from-scratch", "transformers", "litgpt")
+
+
+def facts() -> dict[str, str]:
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "minigpt") else ""),
+        "machine": machine(),
+        "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+    }
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in fields["flags"].split()]
+    names = f"{fields['model name']} family {fields['cpu family']} model {fields['model']}"
+    return f"{THREADS} cores of {names} ({' '.join(flags)})"
+
+
+def version(package: str) -> str:
+    """Of this environment, or of the peers' where only they have the package."""
+    places = [str(place) for place in (PEERS.parents[1] / "lib").glob("python*/site-packages")]
+    for found in (*metadata.distributions(name=package), *metadata.distributions(name=package, path=places)):
+        return found.version
+    return "?"
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else "?"

@@ -1,0 +1,130 @@
+"""Timings in processes of their own, taken in turns (A B C A B C), with the same threads for everyone."""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+OURS = ROOT / ".venv" / "bin" / "python"
+PEERS = ROOT / ".venv-bench" / "bin" / "python"
+THREADS = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`python -m MODULE ARGUMENTS` in a fresh process, which prints one JSON object as its last line."""
+
+    name: str
+    python: Path
+    module: str
+    arguments: tuple[str, ...]
+
+
+def environment() -> dict[str, str]:
+    """The caller's, with threads set and without what would turn a run elsewhere."""
+    ours = ("PREFECT_", "MLFLOW_", "MINIGPT_HOME")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    threads = str(THREADS)
+    quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**kept, **quiet, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+
+
+def take(contender: Contender) -> dict[str, Any]:
+    """What the process printed, and the share of all cores that others used meanwhile."""
+    command = [str(contender.python), "-m", contender.module, *contender.arguments]
+    with Others() as others:
+        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {**result, "others_cpu_share": others.share}
+
+
+class Others:
+    """How much of the machine was busy with other things than the children that ended inside the block."""
+
+    def __enter__(self) -> "Others":
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        busy, children, wall = (now - before for now, before in zip(self._now(), self._before, strict=True))
+        self.share = max(0.0, (busy - children) / wall / os.cpu_count())
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds of busy cores (Linux), seconds that ended children used, the time."""
+        user, nice, system, _, _, irq, soft, stolen = map(int, Path("/proc/stat").read_text().split()[1:9])
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        busy = (user + nice + system + irq + soft + stolen) / os.sysconf("SC_CLK_TCK")
+        return busy, used.ru_utime + used.ru_stime, time.perf_counter()
+
+
+def in_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """What each contender printed, one result a round."""
+    results: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
+    for number in range(1, rounds + 1):
+        for contender in contenders:
+            result = take(contender)
+            results[contender.name].append(result)
+            say(f"round {number} of {rounds}: {contender.name} (others: {result['others_cpu_share']:.0%} of the CPU)")
+    return results
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def peak_bytes(pid: int | str = "self") -> int:
+    """Highest resident memory of a process so far (Linux)."""
+    return _memory_bytes("VmHWM", pid)
+
+
+def resident_bytes() -> int:
+    return _memory_bytes("VmRSS", "self")
+
+
+def _memory_bytes(field: str, pid: int | str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
+
+
+def peak_memory(results: Sequence[dict[str, Any]]) -> str:
+    """The highest of all rounds, where it was measured."""
+    peaks = [result["peak_bytes"] for result in results if "peak_bytes" in result]
+    return f"{max(peaks) / 1e9:.2f} GB" if peaks else ""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median with the least and the greatest of what it is the median of."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> Spread:
+    """The ratio of the medians of all rounds; its spread is over the ratios of each round's medians."""
+    each = [statistics.median(a) / statistics.median(b) for a, b in zip(above, below, strict=True)]
+    whole = statistics.median(flat(above)) / statistics.median(flat(below))
+    return Spread(whole, min(each), max(each))
+
+
+def flat(rounds: Sequence[Sequence[float]]) -> list[float]:
+    return [value for values in rounds for value in values]

@@ -1,0 +1,190 @@
+"""What tracking costs inside the training loop: that of a tracked run against the bare one, in alternating slices.
+
+`python -m bench.overhead PRESET ...` is the bare loop; it takes a number of seconds on each line of its standard
+input and answers with the seconds a step that it took.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.measure import OURS, ROOT, Spread, environment, say, spread
+from bench.results import Outcome, Row
+from bench.texts import the_verdict
+
+PAIRS = 12
+# How long each side of a pair runs; a step of quickstart takes a fraction of a second, one of verdict a few.
+SLICE_SECONDS = {"verdict": 7.0, "quickstart": 2.5}
+LEAST_STEPS = 3
+ENDLESS = 100_000
+TARGETS = {"verdict": 1.01, "quickstart": 1.03}
+
+
+def preset_arguments(preset: str, text: Path | None) -> list[str]:
+    """The preset without anything between its steps."""
+    overrides = {
+        "training.max_steps": ENDLESS,
+        "training.checkpoint_every_steps": "null",
+        "evaluation.every_steps": ENDLESS,
+        "evaluation.offset_steps": 0,
+        "evaluation.train_batches": 1,
+        "evaluation.validation_batches": 1,
+        "sampling.every_steps": "null",
+        "sampling.max_new_tokens": 1,
+    }
+    if text is not None:
+        overrides["corpus.source"] = text
+    return [preset, *(part for name, value in overrides.items() for part in ("--set", f"{name}={value}"))]
+
+
+class Tracked:
+    """A `minigpt run` that goes on for ever, with all its processes stopped but for the slices that are measured."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.home = folder / ".minigpt"
+        self.process = subprocess.Popen(
+            [str(OURS.with_name("minigpt")), "run", *arguments, "--json"],
+            cwd=folder,
+            env={**environment(), "MINIGPT_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while len(list(self._steps())) < 2:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"minigpt run {' '.join(arguments)} ended with {self.process.returncode}")
+            time.sleep(0.2)
+        self._signal(signal.SIGSTOP)
+
+    def _steps(self) -> Iterator[dict[str, Any]]:
+        for path in self.home.glob("runs/*/journal.jsonl"):
+            for line in path.read_text().splitlines(keepends=True):
+                if line.startswith('{"kind": "step"') and line.endswith("\n"):
+                    yield json.loads(line)
+
+    def _signal(self, number: signal.Signals) -> None:
+        import psutil
+
+        for process in [*psutil.Process(self.process.pid).children(recursive=True), self.process]:
+            os.kill(process.pid, number)
+
+    def seconds_a_step(self, seconds: float) -> float:
+        """The mean over the whole steps of one slice, with what a run does between them; the first is cut off."""
+        known = len(list(self._steps()))
+        self._signal(signal.SIGCONT)
+        time.sleep(seconds)
+        while len(list(self._steps())) < known + LEAST_STEPS:
+            time.sleep(0.2)
+        self._signal(signal.SIGSTOP)
+        new = list(self._steps())[known:]
+        return (new[-1]["training_seconds"] - new[0]["training_seconds"]) / (len(new) - 1)
+
+    def close(self) -> None:
+        self._signal(signal.SIGCONT)
+        for _ in range(2):  # the second one says that it is meant
+            self.process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        self.process.wait(120)
+
+
+class Bare:
+    """The same steps in a process with nothing else."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [str(OURS), "-m", "bench.overhead", *arguments],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.seconds_a_step(0.0)
+
+    def seconds_a_step(self, seconds: float) -> float:
+        assert self.process.stdin and self.process.stdout
+        print(seconds, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def bare_job(arguments: list[str]) -> tuple[Any, Any, Any]:
+    """The config of `minigpt run ARGUMENTS`, its tokens and its training windows, by the functions of the tasks."""
+    from flows import config as configs
+    from minigpt import environment as environments
+    from minigpt.dataset import cut_windows, open_tokens
+    from tasks.corpus import download_corpus
+    from tasks.tokenization import tokenize
+
+    config = configs.load(arguments[0], arguments[2::2])
+    environments.apply(config.environment)
+    tokens = tokenize.fn(download_corpus.fn(config.corpus), config.split, config.tokenizer)
+    windows = cut_windows(open_tokens(tokens.folder / "train.bin"), "train", config.model.context_length, config.split)
+    return config, tokens, windows
+
+
+def loop(arguments: list[str]) -> None:
+    from minigpt import initialisation
+    from minigpt.training import make_optimizers, train
+
+    config, _, windows = bare_job(arguments)
+    model = initialisation.build(config.model, config.tokenizer.vocabulary_size, config.seed)
+    steps = train(model, make_optimizers(model, config.training), windows, config.training, config.seed)
+    next(steps), next(steps)
+    for line in sys.stdin:
+        next(steps)  # as a tracked slice, whose first step was begun before it
+        started, count = time.perf_counter(), 0
+        while count == 0 or time.perf_counter() - started < float(line):
+            next(steps)
+            count += 1
+        print((time.perf_counter() - started) / count, flush=True)
+
+
+def loop_overhead(preset: str, text: Path | None) -> tuple[Spread, list[dict[str, float]]]:
+    """Seconds a step of the tracked loop over those of the bare one, pair by pair."""
+    pairs = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MINIGPT_HOME"] = folder
+        arguments = preset_arguments(preset, text)
+        tracked, bare = Tracked(arguments, Path(folder)), Bare(arguments)
+        try:
+            for _ in range(PAIRS):
+                seconds = SLICE_SECONDS[preset]
+                pairs.append({"bare": bare.seconds_a_step(seconds), "tracked": tracked.seconds_a_step(seconds)})
+        finally:
+            bare.close()
+            tracked.close()
+    ratios = spread([pair["tracked"] / pair["bare"] for pair in pairs])
+    say(f"{preset}: tracked over bare loop {ratios}")
+    return ratios, pairs
+
+
+def run() -> Outcome:
+    os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(the_verdict().parents[1] / "tiktoken-cache"))
+    texts = {"verdict": the_verdict(), "quickstart": None}
+    measured = {preset: loop_overhead(preset, text) for preset, text in texts.items()}
+    rows = [
+        Row.at_most(f"loop of a tracked {preset} run over the bare loop", ratios, TARGETS[preset], f"{PAIRS} pairs")
+        for preset, (ratios, _) in measured.items()
+    ]
+    table = [
+        {
+            "loop": preset,
+            "bare, s a step": str(spread([pair["bare"] for pair in pairs])),
+            "tracked, s a step": str(spread([pair["tracked"] for pair in pairs])),
+        }
+        for preset, (_, pairs) in measured.items()
+    ]
+    return Outcome(rows, table, {preset: pairs for preset, (_, pairs) in measured.items()})
+
+
+if __name__ == "__main__":
+    loop(sys.argv[1:])

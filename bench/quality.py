@@ -1,0 +1,197 @@
+"""Quality for each second of training: the quickstart preset against nanoGPT's CPU recipe, on two texts.
+
+The baseline is that recipe on transformers' GPT2LMHeadModel: bytes, 4 layers, 4 heads, width 128, context 64, batch
+12, 2,000 steps, learning rate 1e-3 to 1e-4, warm-up 100, no dropout. Time is that of training steps alone.
+`python -m bench.quality NAME TEXT` trains in a process of its own; both are measured on the same validation text.
+"""
+
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.measure import OURS, PEERS, Contender, in_turns
+from bench.results import Outcome, Row
+from bench.texts import write_english
+
+VALIDATION_FRACTION = 0.1
+# Training steps from one point of the curve to the next.
+MEASURE_EVERY = 25
+ENGLISH_TARGET_SECONDS = 120
+
+CONTEXT, BATCH, WIDTH, LAYERS, HEADS = 64, 12, 128, 4, 4
+STEPS, WARM_UP_STEPS = 2000, 100
+LEARNING_RATE, LEAST_LEARNING_RATE = 1e-3, 1e-4
+WEIGHT_DECAY, BETAS, CLIP_NORM = 0.1, (0.9, 0.99), 1.0
+
+
+def curve(steps: Iterator[Any], measure: Callable[[], float], last: int) -> list[tuple[int, float, float]]:
+    """(step, seconds of training so far, bits per byte of the validation text), every few steps and at the end."""
+    points, seconds = [], 0.0
+    for step in range(1, last + 1):
+        started = time.perf_counter()
+        next(steps)
+        seconds += time.perf_counter() - started
+        if step % MEASURE_EVERY == 0 or step == last:
+            points.append((step, seconds, measure()))
+    return points
+
+
+def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], object] = id) -> dict[str, Any]:
+    """The preset's model, after `change` if any, and its training, on tokens that the flow's steps made."""
+    import torch
+
+    from flows import config as configs
+    from minigpt import environment, initialisation
+    from minigpt.dataset import cut_windows, open_tokens
+    from minigpt.evaluation import evaluate
+    from minigpt.model import parameter_count
+    from minigpt.tokenizer import TOKENIZER, load
+    from minigpt.training import make_optimizers, train
+    from tasks.corpus import download_corpus
+    from tasks.tokenization import tokenize
+
+    fixed = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
+    config = configs.load("quickstart", [*fixed, *overrides])
+    environment.apply(config.environment)
+    tokens = tokenize.fn(download_corpus.fn(config.corpus), config.split, config.tokenizer)
+    sides = {
+        side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, config.model.context_length, config.split)
+        for side in ("train", "val")
+    }
+    tokenizer = load(tokens.folder / TOKENIZER)
+    token_bytes = torch.from_numpy(tokenizer.token_bytes())
+    model = initialisation.build(config.model, tokenizer.vocabulary_size, config.seed)
+    change(model)
+    optimizers = make_optimizers(model, config.training)
+    steps = train(model, optimizers, sides["train"], config.training, config.seed)
+
+    def measure() -> float:
+        return evaluate(model, sides["val"].in_order(config.evaluation.batch_size), token_bytes).bits_per_byte
+
+    points = curve(steps, measure, config.training.max_steps)
+    return {"points": points, "parameters": parameter_count(model), "threads": torch.get_num_threads()}
+
+
+def baseline(text: Path) -> dict[str, Any]:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(1337)
+    data = torch.frombuffer(bytearray(text.read_bytes()), dtype=torch.uint8).long()
+    cut = int(len(data) * (1 - VALIDATION_FRACTION))
+    train_side, val_side = data[:cut], data[cut:]
+    config = GPT2Config(
+        vocab_size=256,
+        n_positions=CONTEXT,
+        n_embd=WIDTH,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    model = GPT2LMHeadModel(config)
+    matrices = [weight for weight in model.parameters() if weight.dim() >= 2]
+    others = [weight for weight in model.parameters() if weight.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, fused=True)
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        logits = model(rows[:, :-1], use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+
+    def steps() -> Iterator[None]:
+        for step in range(STEPS):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(step)
+            starts = torch.randint(len(train_side) - CONTEXT, (BATCH,))
+            loss = loss_of(torch.stack([train_side[start : start + CONTEXT + 1] for start in starts]))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+            optimizer.step()
+            yield
+
+    windows = val_side.unfold(0, CONTEXT + 1, CONTEXT)
+
+    @torch.inference_mode()
+    def measure() -> float:
+        losses = [loss_of(part).item() * len(part) for part in windows.split(256)]
+        return sum(losses) / len(windows) / math.log(2)
+
+    points = curve(steps(), measure, STEPS)
+    return {"points": points, "parameters": sum(weight.numel() for weight in model.parameters())}
+
+
+def learning_rate_at(step: int) -> float:
+    """nanoGPT's schedule, which counts steps from 0."""
+    if step < WARM_UP_STEPS:
+        return LEARNING_RATE * (step + 1) / (WARM_UP_STEPS + 1)
+    progress = (step - WARM_UP_STEPS) / (STEPS - WARM_UP_STEPS)
+    return LEAST_LEARNING_RATE + (LEARNING_RATE - LEAST_LEARNING_RATE) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def seconds_to(points: list[tuple[int, float, float]], bits_per_byte: float) -> float:
+    """Seconds of training until the first measurement that is as good; infinite if none is."""
+    return next((seconds for _, seconds, bits in points if bits <= bits_per_byte), math.inf)
+
+
+def bits_at(points: list[tuple[int, float, float]], seconds: float) -> float:
+    """Bits per byte of the last measurement within that time; infinite before the first."""
+    return next((bits for _, spent, bits in reversed(points) if spent <= seconds), math.inf)
+
+
+def main(name: str, text: str) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["MINIGPT_HOME"] = home
+        print(json.dumps((ours if name == "ours" else baseline)(Path(text))))
+
+
+def run() -> Outcome:
+    from minigpt.corpus import python_topics
+
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        texts = {name: Path(folder) / f"{name}.txt" for name in ("quickstart", "English")}
+        texts["quickstart"].write_bytes(python_topics())
+        write_english(texts["English"])
+        for name, text in texts.items():
+            contenders = [
+                Contender("baseline", PEERS, "bench.quality", ("baseline", str(text))),
+                Contender("ours", OURS, "bench.quality", ("ours", str(text))),
+            ]
+            results[name] = {who: rounds[0] for who, rounds in in_turns(contenders, rounds=1).items()}
+    baseline_points, points = (results["quickstart"][who]["points"] for who in ("baseline", "ours"))
+    _, whole_seconds, baseline_end = baseline_points[-1]
+    share = seconds_to(points, baseline_end) / whole_seconds
+    gap = baseline_end - bits_at(points, whole_seconds)
+    english = bits_at(results["English"]["ours"]["points"], ENGLISH_TARGET_SECONDS)
+    rows = [
+        Row.at_most("time to the baseline's end over its time", share, 1 / 6),
+        Row.at_least("bits per byte below the baseline after its whole time", gap, 0.35),
+        Row.at_most(f"bits per byte on 1 MB of other English within {ENGLISH_TARGET_SECONDS} s", english, 2.10),
+    ]
+    table = [
+        {
+            "text": text,
+            "recipe": who,
+            "parameters": f"{result['parameters']:,}",
+            "steps": result["points"][-1][0],
+            "seconds of training": f"{result['points'][-1][1]:.0f}",
+            "ms a step": f"{1000 * result['points'][-1][1] / result['points'][-1][0]:.1f}",
+            "bits per byte at the end": f"{result['points'][-1][2]:.3f}",
+        }
+        for text, both in results.items()
+        for who, result in both.items()
+    ]
+    return Outcome(rows, table, results)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

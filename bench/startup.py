@@ -1,0 +1,173 @@
+"""All of `minigpt run` that is not the job, against an empty Prefect flow and an empty MLflow run; and `--help`.
+
+`python -m bench.startup NAME HOME` times one command from its start to its end. The homes are warm: each command ran
+once before in its own.
+"""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.measure import OURS, ROOT, Contender, environment, in_turns, spread, take
+from bench.results import Outcome, Row
+
+ROUNDS = 4
+HELP_SECONDS = 0.5
+EMPTY = "in an empty home"
+
+EMPTY_FLOW = """
+from prefect import flow
+
+@flow
+def empty():
+    pass
+
+empty()
+"""
+EMPTY_RUN = """
+import mlflow
+
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+mlflow.set_experiment("empty")
+with mlflow.start_run():
+    pass
+"""
+QUIET = {"DO_NOT_TRACK": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+MINIGPT = str(OURS.with_name("minigpt"))
+
+
+def commands(home: Path) -> dict[str, Sequence[str]]:
+    return {
+        "run": (MINIGPT, "run", "smoke", "--json"),
+        "rerun": (MINIGPT, "rerun", "latest", "--json"),
+        "help": (MINIGPT, "--help"),
+        "job": (str(OURS), "-m", "bench.startup", "bare", str(home)),
+        "empty flow": (str(OURS), "-c", EMPTY_FLOW),
+        "empty run": (str(OURS), "-c", EMPTY_RUN),
+    }
+
+
+def timed(name: str, home: Path) -> dict[str, Any]:
+    own = {"MINIGPT_HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "PYTHONPATH": str(ROOT)}
+    began, started = time.time(), time.perf_counter()
+    done = subprocess.run(
+        commands(home)[name], cwd=home, env={**environment(), **QUIET, **own}, capture_output=True, text=True
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    return {"seconds": seconds, "parts": parts(home, began, time.time()) if name == "run" else []}
+
+
+def parts(home: Path, began: float, ended: float) -> list[tuple[str, float]]:
+    """Where the time of a run went, by the start and end of its flow and its tasks in Prefect's database."""
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        flow_id, flow_start, flow_end = database.execute(
+            "select id, start_time, end_time from flow_run order by start_time desc limit 1"
+        ).fetchone()
+        tasks = database.execute(
+            "select name, start_time, end_time from task_run where flow_run_id = ? order by start_time", (flow_id,)
+        ).fetchall()
+    found = [("before the flow: imports, server", unix(flow_start) - began)]
+    found += [(name.rpartition("-")[0], unix(end) - unix(start)) for name, start, end in tasks]
+    found.append(("between the tasks", unix(flow_end) - unix(flow_start) - sum(seconds for _, seconds in found[1:])))
+    found.append(("after the flow: settling, server's end", ended - unix(flow_end)))
+    return found
+
+
+def unix(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def bare(home: Path) -> None:
+    """The same training, evaluation and samples by minigpt alone, in one process, on the tokens of the run before."""
+    import torch
+
+    from minigpt import checkpoint
+    from minigpt.dataset import cut_windows, open_tokens
+    from minigpt.evaluation import evaluate
+    from minigpt.generation import complete
+    from minigpt.randomness import stream
+    from minigpt.worker import CHECKPOINTS, JOB, Worker
+
+    recorded = next(home.glob(f"runs/*/{JOB}"))
+    folder = home / "bare"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shutil.copy(recorded, folder)
+    worker = Worker(folder)
+    worker.run()
+    last = checkpoint.newest(folder / CHECKPOINTS, "last")
+    assert last is not None
+    model, tokenizer = checkpoint.load(last)
+    job, token_bytes = worker.job, torch.from_numpy(tokenizer.token_bytes())
+    for side in ("train", "val"):
+        windows = cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
+        evaluate(model, windows.in_order(job.evaluation.batch_size), token_bytes)
+    wanted = job.sampling
+    complete(model, tokenizer, wanted.prompt, wanted.last_new_tokens)
+    for temperature in wanted.temperatures:
+        for top_k in wanted.top_ks:
+            generator = stream(job.seed, "sampling", 0)
+            complete(
+                model,
+                tokenizer,
+                wanted.prompt,
+                wanted.max_new_tokens,
+                temperature=temperature,
+                top_k=top_k,
+                generator=generator,
+            )
+
+
+def main(name: str, home: str) -> None:
+    if name == "bare":
+        bare(Path(home))
+    else:
+        print(json.dumps(timed(name, Path(home))))
+
+
+def run() -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        homes = {name: Path(folder) / name.replace(" ", "-") for name in ("run", "empty flow", "empty run")}
+        homes |= {"job": homes["run"], "help": homes["run"], "rerun": homes["run"]}
+        for home in homes.values():
+            home.mkdir(exist_ok=True)
+        contenders = {name: Contender(name, OURS, "bench.startup", (name, str(home))) for name, home in homes.items()}
+        first = {name: take(contenders[name])["seconds"] for name in ("run", "empty flow", "empty run")}
+        again = take(contenders["rerun"])  # raises unless all bits are the same
+        results = in_turns([contenders[name] for name in ("run", "job", "empty flow", "empty run", "help")], ROUNDS)
+    seconds = {name: spread([result["seconds"] for result in rounds]) for name, rounds in results.items()}
+    ours = seconds["run"].median - seconds["job"].median
+    empty = seconds["empty flow"].median + seconds["empty run"].median
+    rows = [
+        Row.at_most("minigpt run without its job over an empty flow and an empty MLflow run", ours / empty, 1.2),
+        Row.at_most("minigpt --help, seconds", seconds["help"], HELP_SECONDS),
+        Row.at_most("reruns that differ in a bit", 0.0, 0.0),
+    ]
+    names = {"run": "minigpt run smoke", "job": "of it the job, by minigpt alone", "empty run": "an empty MLflow run"}
+    names |= {"empty flow": "an empty Prefect flow", "help": "minigpt --help"}
+    table = [
+        {
+            "what": names[name],
+            "seconds": str(seconds[name]),
+            EMPTY: f"{first[name]:.1f}" if name in first else "",
+        }
+        for name in seconds
+    ]
+    for place, (what, _) in enumerate(results["run"][0]["parts"]):
+        each = [result["parts"][place][1] for result in results["run"]]
+        table.append({"what": f"minigpt run: {what}", "seconds": str(spread(each)), EMPTY: ""})
+    return Outcome(rows, table, {"warm": results, "first": first, "rerun": again})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,78 @@
+"""Products by oneDNN against torch's own: the same values and gradients, and the same bits each time."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from minigpt import environment, products
+from minigpt.environment import EnvironmentConfig, best_products
+from minigpt.initialisation import build
+from minigpt.model import ModelConfig
+
+SHAPES = [(1, 8, 16), (2, 3, 1), (3, 33, 7), (2, 64, 129)]
+
+
+@pytest.fixture(autouse=True)
+def torchs_own_again() -> Iterator[None]:
+    yield
+    products.use("torch")
+
+
+def random(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("batch", "length", "outputs"), SHAPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_and_gradients_are_those_of_torch(batch: int, length: int, outputs: int, bias: bool) -> None:
+    layer = nn.Linear(48, outputs, bias=bias)
+    found = {}
+    for library in ("torch", "onednn"):
+        products.use(library)  # type: ignore[arg-type]
+        x = random(batch, length, 48).requires_grad_()
+        layer.zero_grad()
+        y = products.linear(layer, x)
+        (y * random(*y.shape, seed=2)).sum().backward()
+        found[library] = [y.detach(), x.grad, *(weight.grad.clone() for weight in layer.parameters())]
+    for ours, theirs in zip(found["onednn"], found["torch"], strict=True):
+        assert ours.shape == theirs.shape
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_transposed_views_are_multiplied_as_they_are(turned: tuple[bool, bool]) -> None:
+    products.use("onednn")
+    a = random(32, 24).mT if turned[0] else random(24, 32)
+    b = random(32, 40).mT if turned[1] else random(40, 32)
+    torch.testing.assert_close(products.times_transposed(a, b), a @ b.mT, atol=1e-5, rtol=1e-5)
+
+
+def test_a_models_gradient_is_the_same_to_the_bit_each_time() -> None:
+    products.use("onednn")
+    digests = set()
+    for _ in range(3):
+        model = build(ModelConfig(context_length=32, width=64, heads=2, layers=2), 300, seed=1)
+        tokens = torch.randint(300, (4, 33), generator=torch.Generator().manual_seed(1))
+        model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
+        digests.add(tuple(weight.grad.double().sum().item().hex() for weight in model.parameters()))
+    assert len(digests) == 1
+
+
+def test_the_config_records_which_library_it_was() -> None:
+    assert EnvironmentConfig().resolved().products == best_products()
+    assert EnvironmentConfig(products="torch").resolved().products == "torch"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "library"),
+    [
+        ("AuthenticAMD 26 2 avx2 fma avx512f avx512_bf16", "onednn"),
+        ("AuthenticAMD 25 33 avx2 fma", "torch"),
+        ("GenuineIntel 6 143 avx2 fma avx512f amx_bf16", "torch"),
+    ],
+)
+def test_the_cpu_decides_and_no_timing(cpu: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "cpu_class", lambda: cpu)
+    assert best_products() == library
