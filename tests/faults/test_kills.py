@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
-from tests.faults.victim import POINTS, Kill
+from tests.faults.victim import POINTS, Signal
 
 KILLED = -9
 
@@ -18,8 +18,8 @@ def test_named_points(
     point: str, side: str, trial: int, run: TinyRun, template: Template, source: random.Random
 ) -> None:
     """SIGKILL before and after each named point, at a random passing"""
-    kill = Kill(point, side, source.randint(1, template.passings[point]))
-    assert run.live(kill=kill) == KILLED
+    at = Signal(point, side, source.randint(1, template.passings[point]))
+    assert run.live(at=at) == KILLED
     run.finish()
     assert checks.outcome(run) == template.outcome
 
