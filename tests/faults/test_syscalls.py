@@ -1,4 +1,7 @@
-"""The Nth call of one system call kills the process or fails, for N = 1, 2, 3, ... until none does (SQLite's loop)."""
+"""The Nth call of one system call kills the process or fails, for N = 1, 2, 3, ... until none does (SQLite's loop).
+
+strace counts the calls of each thread by itself; test_kills counts those of all.
+"""
 
 import itertools
 import os
