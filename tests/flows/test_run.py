@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from minigpt import checkpoint, journal
 
+ROOT = Path(__file__).parents[2]
 KEYS = {
     "run_id", "flow_run_id", "status", "steps", "training_seconds", "tokens_per_second", "train_loss", "val_loss",
     "perplexity", "bits_per_byte", "best_step", "best_val_loss", "overfitting_since_step", "parameters",
@@ -69,6 +72,26 @@ def test_a_rerun_with_another_seed_says_where_it_differs(smoke: dict[str, Any], 
     compared = workplace.run("compare", smoke["run_id"], "latest")
     assert "seed" in compared.stdout
     assert "learning_rate" not in compared.stdout
+
+
+def test_a_rerun_names_every_fact_that_is_not_the_same(smoke: dict[str, Any], workplace: Any, tmp_path: Path) -> None:
+    """An edited minigpt, another lock, other threads; whether the bits are the same is another question."""
+    for package in ("minigpt", "tasks", "flows"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    with (tmp_path / "minigpt" / "model.py").open("a") as edited:
+        edited.write("# edited\n")
+    (tmp_path / "requirements.lock").write_text("# another lock\n")
+    done = subprocess.run(
+        workplace.command("rerun", smoke["run_id"], "--set", "environment.threads=2"),
+        cwd=workplace.folder,
+        env={**workplace.environment(), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    for fact in ("code_and_data.code_sha256", "code_and_data.lock_sha256", "config.environment.threads: was 1, is 2"):
+        assert fact in done.stdout
 
 
 def test_evaluating_and_sampling_more_often_change_no_weight(smoke: dict[str, Any], workplace: Any) -> None:
