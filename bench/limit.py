@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ REPEATS = 20
 # Operands rotate over more memory than a cache holds, as a step's own do.
 ROTATED_BYTES = 256 << 20
 READ_BYTES = 512 << 20
+DRAWN_NUMBERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def product_seconds(product: Product, precision: str) -> dict[str, float]:
     copies = max(2, -(-ROTATED_BYTES // (numbers * dtype.itemsize)))
     if product.batch == 1:
         shapes = {name: shape[1:] for name, shape in shapes.items()}
-    sets = [{name: torch.randn(shape, dtype=dtype) for name, shape in shapes.items()} for _ in range(copies)]
+    sets = [{name: numbers_of(shape).to(dtype) for name, shape in shapes.items()} for _ in range(copies)]
 
     # Each pass as (left, right, where the result goes): left @ right.mT, which is how nn.Linear multiplies.
     passes = {
@@ -92,6 +94,14 @@ def product_seconds(product: Product, precision: str) -> dict[str, float]:
         name: factor * min(best_seconds(lambda n, o=operands, way=way: way(*o[n % copies])) for way in ways)
         for name, operands in passes.items()
     }
+
+
+def numbers_of(shape: tuple[int, ...]) -> Any:
+    """Normal numbers, repeated after a while, for drawing them takes longer than multiplying."""
+    import torch
+
+    count = math.prod(shape)
+    return torch.randn(DRAWN_NUMBERS).repeat(-(-count // DRAWN_NUMBERS))[:count].view(shape)
 
 
 def multiply(left: Any, right: Any, result: Any) -> None:
@@ -125,7 +135,7 @@ def reading_bytes_per_second() -> float:
     """The fastest of three ways to read memory once."""
     import torch
 
-    matrix = torch.randn(READ_BYTES // 4 // 4096, 4096)
+    matrix = numbers_of((READ_BYTES // 4 // 4096, 4096))
     vector = torch.randn(4096)
     ways = (lambda _: matrix.sum(), lambda _: matrix.amax(), lambda _: torch.mv(matrix, vector))
     return READ_BYTES / min(best_seconds(way) for way in ways)

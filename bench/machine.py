@@ -21,7 +21,8 @@ def facts() -> dict[str, str]:
 
 def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    pairs = (line.partition(":") for line in lines)
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
     flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in fields["flags"].split()]
     names = f"{fields['model name']} family {fields['cpu family']} model {fields['model']}"
     return f"{THREADS} cores of {names} ({' '.join(flags)})"

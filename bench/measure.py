@@ -57,7 +57,7 @@ class Others:
 
     def __exit__(self, *_: object) -> None:
         busy, children, wall = (now - before for now, before in zip(self._now(), self._before, strict=True))
-        self.share = max(0.0, (busy - children) / wall / os.cpu_count())
+        self.share = max(0.0, (busy - children) / wall / (os.cpu_count() or 1))
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
