@@ -11,6 +11,7 @@ import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,12 @@ def start(place: Any, *arguments: str) -> subprocess.Popen[str]:
 
 def kill(process: subprocess.Popen[str]) -> None:
     """The command and its training process, at once; what is left of a shared server is not its own."""
-    family = [process, *psutil.Process(process.pid).children()] if process.poll() is None else []
-    for member in family:
-        if not any("prefect_server" in word for word in psutil.Process(member.pid).cmdline()):
-            member.kill()
+    if process.poll() is None:
+        command = psutil.Process(process.pid)
+        for member in (*command.children(), command):
+            with suppress(psutil.NoSuchProcess):  # it ended by itself just now
+                if not any("prefect_server" in word for word in member.cmdline()):
+                    member.kill()
     process.communicate()
 
 

@@ -31,6 +31,7 @@ def test_named_points(
     assert checks.outcome(run) == template.outcome
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("side", ["before", "after"])
 @pytest.mark.parametrize("point", ["fsync", "rename"])
 def test_each_in_turn(

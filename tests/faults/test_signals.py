@@ -41,7 +41,7 @@ def test_sigterm(trial: int, run: TinyRun, template: Template, source: random.Ra
     assert checks.without_checkpoints(found) == checks.without_checkpoints(template.outcome)
 
 
-@pytest.mark.trials(default=1, whole=3)
+@pytest.mark.trials(default=1, whole=1)
 def test_sigstop(trial: int, run: TinyRun, template: Template, source: random.Random) -> None:
     """SIGSTOP for a while: nobody else may write the run meanwhile, and then it goes on"""
     process = run.start(at=Signal("step", "after", source.randint(1, 12), signal.SIGSTOP))

@@ -18,6 +18,8 @@ import pytest
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
 
+pytestmark = pytest.mark.timeout(1800)
+
 WHOLE = os.environ.get("MINIGPT_FAULTS") == "whole"
 # Without that not every call in turn, but so many of them.
 SAMPLES = 2
