@@ -79,4 +79,4 @@ bench-lock: install
 		--no-header --no-annotate --quiet --output-file bench/requirements.txt
 
 clean:
-	rm -rf .venv .venv-parity .venv-bench .minigpt build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-parity .venv-bench .minigpt build *.egg-info .mypy_cache .faults .pytest_cache .ruff_cache .hypothesis

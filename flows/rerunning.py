@@ -46,9 +46,10 @@ class Comparison:
     @property
     def sentence(self) -> str:
         if self.identical:
+            also = f"; although these differ: {'; '.join(self.differing_facts)}" if self.differing_facts else ""
             return (
                 f"identical to {self.of_run}, {self.steps} steps, sha256 {self.curve_sha256} (curve), "
-                f"{self.weights_sha256} (weights)"
+                f"{self.weights_sha256} (weights){also}"
             )
         where = f"from step {self.first_differing_step}" if self.first_differing_step else "in the weights alone"
         facts = "; ".join(self.differing_facts) or "none of the recorded facts"
@@ -92,7 +93,7 @@ class RecordedRun:
             steps=result.steps,
             identical=same,
             first_differing_step=step,
-            differing_facts=[] if same else differences(before, now),
+            differing_facts=differences(before, now),
             another_class=before["process"]["cpu_class"] != now["process"]["cpu_class"],
             val_loss_difference=abs(self.result["val_loss"] - result.val_loss),
             curve_sha256=result.curve_sha256,

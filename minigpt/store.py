@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,11 @@ def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dic
     try:
         facts = fill(temporary)
         files = sorted(path for path in temporary.iterdir() if path.is_file())
-        manifest = {**facts, "files": {path.name: sha256_of_file(path) for path in files}}
+        with ThreadPoolExecutor(max_workers=1) as disk:  # writes while the digests are reckoned
+            synced = disk.map(sync, files)
+            manifest = {**facts, "files": {path.name: sha256_of_file(path) for path in files}}
+            list(synced)  # raises what a sync raised
         manifest["sha256"] = sha256_of_value(manifest)
-        for path in files:
-            sync(path)
         write_whole(temporary / MANIFEST, _rendered(manifest))
         temporary.rename(folder)
     finally:

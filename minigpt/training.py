@@ -45,7 +45,7 @@ class TrainingConfig(Part):
     final_learning_rate_fraction: float = Field(0.1, ge=0.0, le=1.0)
     """The last step's learning rate, as a share of learning_rate."""
     weight_decay: float = Field(0.1, ge=0.0, le=10.0)
-    """AdamW's decay, on every weight."""
+    """Share of each weight that a step of learning rate 1 would take away, with either optimizer."""
     beta1: float = Field(0.9, ge=0.0, lt=1.0)
     """AdamW's memory of the gradient."""
     beta2: float = Field(0.999, ge=0.0, lt=1.0)

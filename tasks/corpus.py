@@ -2,9 +2,11 @@
 
 import logging
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
@@ -37,18 +39,25 @@ async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
 def download_corpus(config: CorpusConfig) -> Corpus:
     """Bring the text here; a text with the pinned digest that is in the cache is not fetched again."""
     cache = cache_folder()
-    if config.sha256 and (entry := find(cache, "corpus", {"corpus": config.sha256})):
-        log.info("corpus %s: reused from the cache", entry.digest[:12])
-        return _corpus(entry, config)
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".corpus.") as folder:
+    # Of several runs that want one text, one fetches it; of which text it will be only a pinned digest tells.
+    with FileLock(cache / f".corpus.{config.sha256}.lock") if config.sha256 else nullcontext():
+        if config.sha256 and (entry := find(cache, "corpus", {"corpus": config.sha256})):
+            log.info("corpus %s: reused from the cache", entry.digest[:12])
+            return _corpus(entry, config)
+        return _corpus(_arrived(config), config)
+
+
+def _arrived(config: CorpusConfig) -> Entry:
+    """The text, fetched, checked, and put into the cache."""
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".corpus.") as folder:
         arrived = Path(folder) / TEXT
         digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
         with arrived.open("rb") as text:
             corpora.check_text(text, public_address(config.source))
         entry = store(arrived, digest)
     log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
-    return _corpus(entry, config)
+    return entry
 
 
 def store(text: Path, sha256: str) -> Entry:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+
+from minigpt.journal import curve, read
 
 SHARED = os.environ.get("MINIGPT_SHARED")
 if SHARED:
@@ -74,6 +78,41 @@ class Workplace:
             except psutil.Error:
                 continue
         return found
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The command in the background; what it says goes to ARGUMENT.log."""
+        with self.log(arguments[0]).open("wb") as log:
+            return subprocess.Popen(
+                self.command(*arguments), cwd=self.folder, env=self.environment(), stdout=log, stderr=log
+            )
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def start_run(self, *arguments: str, step: int) -> subprocess.Popen[bytes]:
+        """`minigpt run` in the background, when it has come at least to this step."""
+        process = self.start("run", *arguments)
+        deadline = time.monotonic() + 120
+        while not any(len(curve(read(path))) >= step for path in self.home.glob("runs/*/journal.jsonl")):
+            assert process.poll() is None, self.log("run").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return process
+
+    @contextmanager
+    def serving(self, *arguments: str, pattern: str) -> Iterator[list[str]]:
+        """A command that runs until Ctrl-C; the value is what the pattern finds in what it says."""
+        process = self.start(*arguments)
+        try:
+            deadline = time.monotonic() + 120
+            while not (found := re.findall(pattern, self.log(arguments[0]).read_text())):
+                assert process.poll() is None, self.log(arguments[0]).read_text()
+                assert time.monotonic() < deadline, self.log(arguments[0]).read_text()
+                time.sleep(0.3)
+            yield found
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
 
     @contextmanager
     def prefect_server(self) -> Iterator[None]:

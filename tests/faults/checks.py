@@ -1,6 +1,7 @@
 """What must hold after every fault: the same bits as an undisturbed run, nothing lost, nothing twice, nothing left."""
 
 import math
+import re
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -12,7 +13,10 @@ from minigpt import checkpoint, journal
 from minigpt.journal import Record
 from minigpt.worker import JOURNAL
 
-MEASURED = ("throughput/tokens_per_second", "quote/")
+# Numbers that two runs do not share, for they are seconds or what follows from them.
+MEASURED = ("throughput/tokens_per_second", "quote/", "bill/")
+# Numbers that are of no step's record.
+SINGLE = ("quote/", "bill/", "final/", "checkpoint/")
 STEP_FIELDS = {
     "loss/train_step": "loss",
     "optimizer/learning_rate": "learning_rate",
@@ -20,6 +24,9 @@ STEP_FIELDS = {
     "throughput/tokens_seen": "tokens_seen",
     "throughput/tokens_per_second": "tokens_per_second",
 }
+
+# What the log of a process says that a failing disk ended.
+NAMED = re.compile(r"Input/output error|No space left on device|I/O error|database or disk is full")
 
 Point = tuple[str, int, float, int]
 
@@ -123,7 +130,7 @@ def compare_with_journal(stored: list[Point], expected: set[Point]) -> None:
         raise LostError(missing)
     if twice := {place for place, count in Counter((key, step) for key, step, _, _ in stored).items() if count > 1}:
         raise DoubledError(twice)
-    if more := {point for point in stored if not point[0].startswith("quote/")} - expected:
+    if more := {point for point in stored if not point[0].startswith(SINGLE)} - expected:
         raise DoubledError(more)
 
 

@@ -27,9 +27,14 @@ HERE = "tests/faults/"
 COLUMNS = ("trials", "held", "lost", "doubled", "seconds")
 
 
+def times(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("trials")
+    return int(mark.kwargs["whole" if WHOLE else "default"]) if mark else 1
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if mark := metafunc.definition.get_closest_marker("trials"):
-        count = mark.kwargs["whole" if WHOLE else "default"]
+    if metafunc.definition.get_closest_marker("trials"):
+        count = times(metafunc.definition)
         metafunc.parametrize("trial", range(count), ids=[f"seed{SEED}-{number}" for number in range(count)])
 
 
@@ -96,10 +101,10 @@ LEDGER = Ledger()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    done = [item for item in items if LEDGER.has_held(item.nodeid)]
-    if done:
-        config.hook.pytest_deselected(items=done)
-        items[:] = [item for item in items if item not in done]
+    left_out = [item for item in items if LEDGER.has_held(item.nodeid) or not times(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

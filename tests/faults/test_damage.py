@@ -11,7 +11,7 @@ from minigpt import checkpoint, journal
 from minigpt.worker import JOURNAL
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
-from tests.faults.victim import Kill
+from tests.faults.victim import Signal
 
 FLIPS = 100
 
@@ -20,7 +20,7 @@ FLIPS = 100
 def stopped(template: Template, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """The tiny run, killed at step 11: it has full checkpoints of step 6 and 9."""
     run = template.copy(tmp_path_factory.mktemp("stopped") / "home")
-    run.live(kill=Kill("step", "before", 11))
+    run.live(at=Signal("step", "before", 11))
     assert [path.name for path in checkpoint.written(run.checkpoints, "last")] == ["last-0000006", "last-0000009"]
     return run
 

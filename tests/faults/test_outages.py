@@ -3,19 +3,16 @@
 A proxy stands between the run and a real MLflow server; it is told when to fail and how.
 """
 
-import os
 import random
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from minigpt import journal
@@ -75,37 +72,13 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A real tracking server: its address and its database."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", str(folder / "files")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}", folder / "store.db"
-    finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        process.kill()
-        process.wait()
+def server(new_mlflow_server: Callable[[], Any]) -> Any:
+    return new_mlflow_server()
 
 
 @pytest.fixture(scope="module")
-def proxy(server: tuple[str, Path]) -> Iterator[tuple[str, type[Proxy]]]:
-    handler = type("Told", (Proxy,), {"upstream": server[0]})
+def proxy(server: Any) -> Iterator[tuple[str, type[Proxy]]]:
+    handler = type("Told", (Proxy,), {"upstream": server.url})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         http.daemon_threads = True
         threading.Thread(target=http.serve_forever, daemon=True).start()
@@ -133,7 +106,7 @@ FAULTS = ("gone", "slow", "500", "garbage", "answer lost")
 def test_outage(
     fault: str,
     trial: int,
-    server: tuple[str, Path],
+    server: Any,
     proxy: tuple[str, type[Proxy]],
     template: Template,
     tmp_path: Path,
@@ -159,6 +132,6 @@ def test_outage(
     assert records[-1]["kind"] == "end", run.log
     assert records[-1]["weights_sha256"] == template.outcome.weights_sha256
     run.finish()
-    stored = checks.stored_points(server[1], run.run.run_id)
+    stored = checks.stored_points(server.folder / "store.db", run.run.run_id)
     checks.compare_with_journal(stored, checks.points_of(records))
     assert checks.deterministic(stored) == template.outcome.points

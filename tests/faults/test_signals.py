@@ -6,7 +6,6 @@ import re
 import resource
 import signal
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +14,7 @@ from minigpt import journal
 from minigpt.worker import JOURNAL
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun, wait_until_stopped
+from tests.faults.victim import POINTS, Signal
 
 WHOLE = os.environ.get("MINIGPT_FAULTS") == "whole"
 STOPPED_SECONDS = 60 if WHOLE else 2
@@ -22,37 +22,29 @@ TAKEN_OVER_SECONDS = 5
 OUT_OF_MEMORY = re.compile(r"MemoryError|not enough memory|[Cc]annot allocate|can't allocate|bad_alloc|out of memory")
 
 
-def wait_for_steps(run: TinyRun, steps: int) -> None:
-    deadline = time.monotonic() + 30
-    while len(journal.curve(journal.read(run.folder / JOURNAL))) < steps:
-        assert time.monotonic() < deadline, run.log
-        time.sleep(0.002)
+def anywhere(source: random.Random, template: Template, number: int) -> Signal:
+    """At a random passing of a random point."""
+    point = source.choice(list(POINTS))
+    return Signal(point, source.choice(["before", "after"]), source.randint(1, template.passings[point]), number)
 
 
-@pytest.mark.trials(default=3, whole=20)
+@pytest.mark.trials(default=4, whole=40)
 def test_sigterm(trial: int, run: TinyRun, template: Template, source: random.Random) -> None:
-    """SIGTERM at a random step: a checkpoint, the status told, and the run goes on later"""
-    process = run.start()
-    step = source.randint(1, 9)
-    wait_for_steps(run, step)
-    process.terminate()
-    process.join(60)
-    assert process.exitcode == 0, run.log
+    """SIGTERM at a random passing of a named point: a checkpoint, the status told, and the run goes on later"""
+    assert run.live(at=anywhere(source, template, signal.SIGTERM)) == 0, run.log
     end = journal.read(run.folder / JOURNAL)[-1]
-    if end["status"] == "interrupted":
-        assert (run.checkpoints / f"last-{end['step']:07d}").exists()
-        assert checks.store_status(run.home / "mlflow.db") == "KILLED"
+    assert (run.checkpoints / f"last-{end['step']:07d}").exists()
+    told = {"interrupted": "KILLED", "completed": "FINISHED"}
+    assert checks.store_status(run.home / "mlflow.db") == told[end["status"]]
     run.finish()
     found = checks.outcome(run)
     assert checks.without_checkpoints(found) == checks.without_checkpoints(template.outcome)
 
 
-@pytest.mark.trials(default=1, whole=3)
+@pytest.mark.trials(default=1, whole=1)
 def test_sigstop(trial: int, run: TinyRun, template: Template, source: random.Random) -> None:
     """SIGSTOP for a while: nobody else may write the run meanwhile, and then it goes on"""
-    process = run.start()
-    wait_for_steps(run, source.randint(1, 9))
-    os.kill(int(process.pid or 0), signal.SIGSTOP)
+    process = run.start(at=Signal("step", "after", source.randint(1, 12), signal.SIGSTOP))
     wait_until_stopped(process)
     before = (run.folder / JOURNAL).read_bytes()
     assert run.live(lock_seconds=0.5) == 1
@@ -68,9 +60,7 @@ def test_sigstop(trial: int, run: TinyRun, template: Template, source: random.Ra
 @pytest.mark.trials(default=2, whole=20)
 def test_lock_holder_killed(trial: int, run: TinyRun, template: Template, source: random.Random) -> None:
     """The process that holds a run's lock is killed: the one that waits goes on within five seconds"""
-    holder = run.start()
-    wait_for_steps(run, source.randint(1, 9))
-    os.kill(int(holder.pid or 0), signal.SIGSTOP)
+    holder = run.start(at=Signal("step", "after", source.randint(1, 12), signal.SIGSTOP))
     wait_until_stopped(holder)
     waiting = run.start(lock_seconds=60)
     time.sleep(0.5)
@@ -100,8 +90,8 @@ def test_memory_short(trial: int, run: TinyRun, template: Template, source: rand
     assert checks.outcome(run) == template.outcome
 
 
-def test_the_lock_is_no_file_that_stays(run: TinyRun, template: Template, tmp_path: Path) -> None:
-    """A lock file that a killed process left"""
+def test_lock_file_left(run: TinyRun, template: Template) -> None:
+    """A lock file that a killed process left: no lock"""
     (run.folder / ".worker.lock").write_bytes(b"")
     run.finish()
     assert checks.outcome(run) == template.outcome

@@ -47,18 +47,19 @@ POINTS: dict[str, tuple[Any, str]] = {
 
 
 @dataclass(frozen=True)
-class Kill:
-    """SIGKILL `before` or `after` the call number `passing` (from 1) of a point."""
+class Signal:
+    """What the run does to itself `before` or `after` the call number `passing` (from 1) of a point."""
 
     point: str
     side: str
     passing: int
+    number: int = signal.SIGKILL
 
 
 def live(
     run: Run,
     home: Path,
-    kill: Kill | None = None,
+    at: Signal | None = None,
     stop_first: bool = False,
     lock_seconds: float = 5,
     patience_seconds: int = 20,
@@ -75,26 +76,26 @@ def live(
     worker.LOCK_SECONDS = lock_seconds  # type: ignore[assignment]
     passings: Counter[str] = Counter()
     for point, (owner, name) in POINTS.items():
-        setattr(owner, name, _deadly(getattr(owner, name), point, kill, passings))
+        setattr(owner, name, _watched(getattr(owner, name), point, at, passings))
     if stop_first:
         os.kill(os.getpid(), signal.SIGSTOP)
     _run(run)
     (home / "passings.json").write_text(json.dumps(passings))
 
 
-def _deadly(call: Callable[..., Any], point: str, kill: Kill | None, passings: Counter[str]) -> Callable[..., Any]:
+def _watched(call: Callable[..., Any], point: str, at: Signal | None, passings: Counter[str]) -> Callable[..., Any]:
     @functools.wraps(call)
-    def deadly(*arguments: Any, **named: Any) -> Any:
+    def watched(*arguments: Any, **named: Any) -> Any:
         passings[point] += 1
-        here = kill and kill.point == point and kill.passing == passings[point]
-        if here and kill.side == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+        here = (at.side, at.number) if at and (at.point, at.passing) == (point, passings[point]) else None
+        if here and here[0] == "before":
+            os.kill(os.getpid(), here[1])
         result = call(*arguments, **named)
-        if here:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if here and here[0] == "after":
+            os.kill(os.getpid(), here[1])
         return result
 
-    return deadly
+    return watched
 
 
 def _run(run: Run) -> None:

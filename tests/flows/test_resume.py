@@ -1,15 +1,12 @@
 """A run that is killed, and one whose tracking server goes away: the same bits, and every point once."""
 
 import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-
-from minigpt import journal
 
 LONG = ("--set", "training.max_steps=400", "--set", "training.checkpoint_every_steps=50")
 
@@ -21,39 +18,29 @@ def undisturbed(workplace: Any) -> dict[str, Any]:
     return result
 
 
-def start_and_wait(place: Any, *arguments: str, step: int) -> subprocess.Popen[bytes]:
-    """A command whose run has come at least to this step."""
-    with (place.folder / "command.log").open("wb") as log:
-        process = subprocess.Popen(
-            place.command(*arguments), cwd=place.folder, env=place.environment(), stdout=log, stderr=log
-        )
-    deadline = time.monotonic() + 120
-    while not any(len(journal.curve(journal.read(path))) >= step for path in place.home.glob("runs/*/journal.jsonl")):
-        assert process.poll() is None, (place.folder / "command.log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
-
-
 def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
     keys = ("weights_sha256", "curve_sha256", "val_loss", "train_loss", "best_step", "steps", "samples")
     return all(one[key] == other[key] for key in keys)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGKILL, "dead"), (signal.SIGTERM, "interrupted"), (signal.SIGINT, "interrupted")]
+)
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
-    how: signal.Signals, undisturbed: dict[str, Any], new_workplace: Callable[[], Any]
+    how: signal.Signals, status: str, undisturbed: dict[str, Any], new_workplace: Callable[[], Any]
 ) -> None:
     place = new_workplace()
-    process = start_and_wait(place, "run", "smoke", *LONG, step=130)
+    process = place.start_run("smoke", *LONG, step=130)
     process.send_signal(how)
-    process.wait(60)
-    (folder,) = place.home.glob("runs/*")
+    assert process.wait(60) == (-how if how == signal.SIGKILL else 1)
+    _, alive = psutil.wait_procs(place.processes(), timeout=30)
+    assert alive == []
+    (run,) = place.json("runs")
+    assert run["status"] == status
     resumed = place.json("resume")
-    assert resumed["run_id"] == folder.name
+    assert resumed["run_id"] == run["run_id"]
     assert same_bits(resumed, undisturbed)
-    checked = place.run("verify", folder.name)
-    assert checked.returncode == 0, checked.stdout
+    assert [check for check in place.json("verify", run["run_id"]) if not check["holds"]] == []
     again = place.run("resume")
     assert again.returncode == 2
     assert "no run that did not end" in again.stderr
@@ -64,7 +51,7 @@ def test_a_worker_that_is_killed_fails_the_run_which_goes_on(
     undisturbed: dict[str, Any], new_workplace: Callable[[], Any]
 ) -> None:
     place = new_workplace()
-    process = start_and_wait(place, "run", "smoke", *LONG, step=130)
+    process = place.start_run("smoke", *LONG, step=130)
     (worker,) = [found for found in place.processes() if "minigpt.worker" in found.cmdline()]
     worker.kill()
     assert process.wait(60) == 1
@@ -89,11 +76,11 @@ def test_a_server_that_goes_away_costs_no_point(
     undisturbed: dict[str, Any], new_workplace: Callable[[], Any], new_mlflow_server: Callable[..., Any]
 ) -> None:
     place, server = new_workplace(), new_mlflow_server()
-    process = start_and_wait(place, "run", "smoke", *LONG, "--tracking-uri", server.url, step=200)
+    process = place.start_run("smoke", *LONG, "--tracking-uri", server.url, step=200)
     server.stop()
-    assert process.wait(200) == 0, (place.folder / "command.log").read_text()
+    assert process.wait(200) == 0, place.log("run").read_text()
     (folder,) = place.home.glob("runs/*")
-    assert f"minigpt sync {folder.name[:12]}" in (place.folder / "command.log").read_text()
+    assert f"minigpt sync {folder.name[:12]}" in place.log("run").read_text()
     server.start()
     lacking = [check["name"] for check in place.json("verify", folder.name, code=1) if not check["holds"]]
     assert lacking == ["MLflow"]

@@ -3,9 +3,6 @@
 import ast
 import json
 import pickle
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,21 +60,10 @@ def served(new_workplace: Callable[[], Any]) -> Iterator[tuple[Any, str, str]]:
     """A workplace with both UIs up, and their addresses."""
     place = new_workplace()
     (place.folder / "mlflow.yaml").write_text("ui: {port: 5077}\n")
-    log = place.folder / "ui.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            place.command("ui"), cwd=place.folder, env=place.environment(), stdout=output, stderr=output
-        )
-    deadline = time.monotonic() + 120
-    while "Ctrl-C ends both" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    words = log.read_text().split()
-    mlflow, prefect = (next(w for w in words[words.index(name) :] if "://" in w) for name in ("MLflow", "Prefect"))
-    yield place, mlflow.split("/#")[0], prefect.removesuffix("/runs")
-    process.send_signal(signal.SIGINT)
-    process.wait(60)
+    with place.serving("ui", pattern="Ctrl-C ends both"):
+        words = place.log("ui").read_text().split()
+        mlflow, prefect = (next(w for w in words[words.index(name) :] if "://" in w) for name in ("MLflow", "Prefect"))
+        yield place, mlflow.split("/#")[0], prefect.removesuffix("/runs")
     assert place.processes() == []
 
 

@@ -2,12 +2,10 @@
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +50,6 @@ def shoot(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-@contextmanager
-def serving(place: Any, *arguments: str, pattern: str) -> Iterator[list[str]]:
-    """A command that runs until Ctrl-C; the value is what the pattern finds in what it says."""
-    log = place.folder / f"{arguments[0]}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            place.command(*arguments), cwd=place.folder, env=place.environment(), stdout=output, stderr=output
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not (found := re.findall(pattern, log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.3)
-        yield found
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-
-
 @pytest.fixture(scope="module")
 def place(new_workplace: Callable[[], Any]) -> Any:
     place = new_workplace()
@@ -89,11 +67,19 @@ def results(place: Any) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def uis(place: Any, results: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def resumed(place: Any) -> dict[str, Any]:
+    """A run that was killed and went on."""
+    place.start_run("smoke", "--set", "training.max_steps=300", step=130).kill()
+    result: dict[str, Any] = place.json("resume")
+    return result
+
+
+@pytest.fixture(scope="module")
+def uis(place: Any, results: list[dict[str, Any]], resumed: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The addresses of MLflow's and Prefect's UI."""
-    with serving(place, "ui", pattern=r"(http://127\.0\.0\.1:\d+)") as addresses:
+    with place.serving("ui", pattern=r"(http://127\.0\.0\.1:\d+)") as addresses:
         time.sleep(1)
-        addresses = re.findall(r"(http://127\.0\.0\.1:\d+)", (place.folder / "ui.log").read_text())
+        addresses = re.findall(r"(http://127\.0\.0\.1:\d+)", place.log("ui").read_text())
         yield addresses[0], addresses[1]
 
 
@@ -114,6 +100,18 @@ def test_mlflow_shows_a_run(page: Page, uis: tuple[str, str], results: list[dict
     for section in (r"loss\s*\(3\)", r"perplexity\s*\(2\)", r"quote\s*\(7\)"):  # train, train_step and val side by side
         expect(page.locator("body")).to_contain_text(re.compile(section))
     shoot(page, "mlflow-curves")
+
+
+def test_mlflow_shows_a_resumed_run_as_one_curve(
+    page: Page, uis: tuple[str, str], resumed: dict[str, Any], experiment: str, place: Any
+) -> None:
+    history = MlflowClient(f"sqlite:///{place.home}/mlflow.db").get_metric_history(resumed["run_id"], "loss/train_step")
+    assert [metric.step for metric in history] == list(range(1, 301))
+    page.goto(
+        f"{uis[0]}/#/experiments/{experiment}/runs/{resumed['run_id']}/model-metrics?workflowType=machine_learning"
+    )
+    expect(page.locator("body")).to_contain_text(re.compile(r"loss\s*\(3\)"))
+    shoot(page, "mlflow-resumed")
 
 
 def test_mlflow_compares_two_runs(
@@ -142,7 +140,7 @@ def test_prefect_shows_the_flow_run_with_its_tasks(
 
 
 def test_prefect_shows_the_config_as_a_form(page: Page, uis: tuple[str, str], place: Any) -> None:
-    with serving(place, "schedule", "smoke", "--cron", "0 3 * * *", pattern=r"(http://127\.0\.0\.1:\d+)/deploy"):
+    with place.serving("schedule", "smoke", "--cron", "0 3 * * *", pattern=r"(http://127\.0\.0\.1:\d+)/deploy"):
         deadline = time.monotonic() + 60
         while not (found := httpx.post(f"{uis[1]}/api/deployments/filter", json={}).json()):
             assert time.monotonic() < deadline
@@ -157,7 +155,7 @@ def test_ctrl_c_ends_both_uis(new_workplace: Callable[[], Any]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         (place.folder / "mlflow.yaml").write_text(f"ui:\n  port: {probe.getsockname()[1]}\n")
-    with serving(place, "ui", pattern=r"Ctrl-C ends both"):
+    with place.serving("ui", pattern=r"Ctrl-C ends both"):
         assert place.processes()
     assert place.processes() == []
 

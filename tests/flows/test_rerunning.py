@@ -1,0 +1,53 @@
+"""What a rerun says."""
+
+from dataclasses import replace
+
+import pytest
+
+from flows.rerunning import CLASS_TOLERANCE, Comparison, first_difference
+
+SAME = Comparison(
+    of_run="a" * 32,
+    steps=60,
+    identical=True,
+    first_differing_step=None,
+    differing_facts=[],
+    another_class=False,
+    val_loss_difference=0.0,
+    curve_sha256="c" * 64,
+    weights_sha256="d" * 64,
+)
+OTHER_SEED = replace(SAME, identical=False, first_differing_step=1, differing_facts=["config.seed: was 123, is 7"])
+OTHER_CLASS = replace(OTHER_SEED, another_class=True, differing_facts=["process.cpu_class: was A, is B"])
+
+
+@pytest.mark.parametrize(
+    ("comparison", "words"),
+    [
+        (SAME, f"identical to {'a' * 32}, 60 steps, sha256 {'c' * 64}"),
+        (replace(SAME, differing_facts=["x: was 1, is 2"]), "although these differ: x: was 1, is 2"),
+        (OTHER_SEED, "from step 1; what differs: config.seed: was 123, is 7"),
+        (replace(OTHER_SEED, first_differing_step=None), "in the weights alone"),
+        (replace(OTHER_SEED, differing_facts=[]), "none of the recorded facts"),
+        (OTHER_CLASS, f"another machine class, which need not give the same bits: agrees with {'a' * 32}"),
+        (replace(OTHER_CLASS, val_loss_difference=2 * CLASS_TOLERANCE), "differs from"),
+    ],
+)
+def test_a_rerun_says_in_one_sentence_how_it_went(comparison: Comparison, words: str) -> None:
+    assert words in comparison.sentence
+    assert "\n" not in comparison.sentence
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "step"),
+    [
+        ([(1, 0.5), (2, 0.25)], [(1, 0.5), (2, 0.25)], None),
+        ([(1, 0.5), (2, 0.25)], [(1, 0.5), (2, 0.25 + 2**-54)], 2),
+        ([(1, 0.5), (2, 0.25)], [(1, 0.5)], 2),
+        ([], [(1, 0.5)], 1),
+    ],
+)
+def test_the_first_step_that_differs_in_a_bit(
+    before: list[tuple[int, float]], now: list[tuple[int, float]], step: int | None
+) -> None:
+    assert first_difference(before, now) == step
