@@ -20,8 +20,8 @@ from bench.results import Outcome, Row
 from bench.texts import write_english
 
 VALIDATION_FRACTION = 0.1
-# Training steps from one point of the curve to the next.
-MEASURE_EVERY = 25
+# Training steps from one point of the curve to the next; of the baseline the end counts.
+MEASURE_EVERY, MEASURE_BASELINE_EVERY = 25, 200
 ENGLISH_TARGET_SECONDS = 120
 
 CONTEXT, BATCH, WIDTH, LAYERS, HEADS = 64, 12, 128, 4, 4
@@ -30,14 +30,14 @@ LEARNING_RATE, LEAST_LEARNING_RATE = 1e-3, 1e-4
 WEIGHT_DECAY, BETAS, CLIP_NORM = 0.1, (0.9, 0.99), 1.0
 
 
-def curve(steps: Iterator[Any], measure: Callable[[], float], last: int) -> list[tuple[int, float, float]]:
+def curve(steps: Iterator[Any], measure: Callable[[], float], last: int, every: int) -> list[tuple[int, float, float]]:
     """(step, seconds of training so far, bits per byte of the validation text), every few steps and at the end."""
     points, seconds = [], 0.0
     for step in range(1, last + 1):
         started = time.perf_counter()
         next(steps)
         seconds += time.perf_counter() - started
-        if step % MEASURE_EVERY == 0 or step == last:
+        if step % every == 0 or step == last:
             points.append((step, seconds, measure()))
     return points
 
@@ -74,7 +74,7 @@ def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], obje
     def measure() -> float:
         return evaluate(model, sides["val"].in_order(config.evaluation.batch_size), token_bytes).bits_per_byte
 
-    points = curve(steps, measure, config.training.max_steps)
+    points = curve(steps, measure, config.training.max_steps, MEASURE_EVERY)
     return {"points": points, "parameters": parameter_count(model), "threads": torch.get_num_threads()}
 
 
@@ -125,7 +125,7 @@ def baseline(text: Path) -> dict[str, Any]:
         losses = [loss_of(part).item() * len(part) for part in windows.split(256)]
         return sum(losses) / len(windows) / math.log(2)
 
-    points = curve(steps(), measure, STEPS)
+    points = curve(steps(), measure, STEPS, MEASURE_BASELINE_EVERY)
     return {"points": points, "parameters": sum(weight.numel() for weight in model.parameters())}
 
 
