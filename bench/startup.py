@@ -66,7 +66,8 @@ def timed(name: str, home: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     if done.returncode not in ((0, RERUN_DIFFERS) if name == "rerun" else (0,)):
         raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return {"seconds": seconds, "code": done.returncode, "parts": parts(home, began, time.time()) if name == "run" else []}
+    found = parts(home, began, time.time()) if name == "run" else []
+    return {"seconds": seconds, "code": done.returncode, "parts": found}
 
 
 def parts(home: Path, began: float, ended: float) -> list[tuple[str, float]]:
