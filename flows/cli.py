@@ -40,7 +40,8 @@ RunArgument = Annotated[
 
 def main() -> None:
     """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         app()
     except InputError as error:

@@ -139,6 +139,7 @@ def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
 def _problem(detail: Any) -> str:
     field = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
+        field = field if field.isprintable() else repr(field)
         return f"there is no field {field}; see `minigpt config` for those that there are"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in ("value_error", "missing"):

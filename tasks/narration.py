@@ -29,6 +29,8 @@ class Narrator:
             if record["kind"] == "start":
                 self._start = record
                 log.info("training %s parameters in a process of its own", f"{record['parameters']:,}")
+            elif record["kind"] == "resume":
+                _tell_resume(record)
             elif record["kind"] == "probe":
                 self._tell_quote(record)
             elif record["kind"] == "step":
@@ -69,6 +71,12 @@ class Narrator:
             duration(left) if step or self.quote else "?",
             cost.bill(self._training_seconds, self._job.cost).usd,
         )
+
+
+def _tell_resume(record: Record) -> None:
+    log.info("going on behind step %d", record["after_step"])
+    if record["damaged"]:
+        log.warning("not whole, and so not used: %s", ", ".join(record["damaged"]))
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import mlflow.entities
 import mlflow.exceptions
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
@@ -28,11 +29,8 @@ from tasks.runs import Run
 from tasks.tracking_settings import Tracking, public
 
 # Limits of one call.
-METRICS_PER_BATCH = 1000
-PARAMS_PER_BATCH = 100
-DIGEST_CHARACTERS = 36
-TAG_CHARACTERS = 5000
-
+METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
+DIGEST_CHARACTERS, TAG_CHARACTERS = 36, 5000
 # The tag of a run that was started offline: the id that it has here.
 OUR_ID = "minigpt.run_id"
 STATUS = "minigpt.status"
@@ -59,11 +57,24 @@ def client_of(tracking: Tracking) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    if tracking.is_local:
-        Path((tracking.tracking_uri or "").removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    if tracking.is_local:
+        _make_store(Path((tracking.tracking_uri or "").removeprefix("sqlite:///")))
     return MlflowClient(tracking.tracking_uri)
+
+
+def _make_store(path: Path) -> None:
+    """MLflow's database, whole or not there: its tables come in many steps, which a kill or a second process breaks."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if not path.exists():
+            unfinished = path.with_name(f".{path.name}.tmp")
+            unfinished.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{unfinished}")
+            unfinished.rename(path)
 
 
 def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
@@ -85,8 +96,8 @@ def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: M
     texts = {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in params.items()}
     run = Run(uuid.uuid4().hex, name, tracking, time.time_ns() // 1_000_000, texts, dict(tags))
     if not tracking.offline:
-        run = _create(run, {})
-        run = replace(run, run_id=str(run.mlflow_id))
+        created = _create(run, {})
+        run = replace(created, run_id=str(created.mlflow_id))
     run.folder.mkdir(parents=True, exist_ok=True)
     own(run.folder)
     run.save()
@@ -114,20 +125,15 @@ def _create(run: Run, tags: Mapping[str, str]) -> Run:
             start_time=run.start_time_ms,
             tags={**run.tags, **tags, "mlflow.runName": run.name, OWNER: json.dumps(me())},
         )
-        created = _with_entity(run, entity)
-        _log_params(created)
-    return created
+        entries = [Param(key, value) for key, value in run.params.items()]
+        for start in range(0, len(entries), PARAMS_PER_BATCH):
+            client.log_batch(entity.info.run_id, params=entries[start : start + PARAMS_PER_BATCH])
+    return _with_entity(run, entity)
 
 
 def _with_entity(run: Run, entity: mlflow.entities.Run) -> Run:
     info = entity.info
     return replace(run, mlflow_id=info.run_id, experiment_id=info.experiment_id, artifact_uri=info.artifact_uri)
-
-
-def _log_params(run: Run) -> None:
-    entries = [Param(key, value) for key, value in run.params.items()]
-    for start in range(0, len(entries), PARAMS_PER_BATCH):
-        client_of(run.tracking).log_batch(run.mlflow_id, params=entries[start : start + PARAMS_PER_BATCH])
 
 
 def log_dataset(run: Run, source: Mapping[str, Any], profile: Mapping[str, Any]) -> None:
@@ -139,9 +145,9 @@ def log_dataset(run: Run, source: Mapping[str, Any], profile: Mapping[str, Any])
         source=json.dumps(source),
         profile=json.dumps(profile),
     )
-    tags = [InputTag("mlflow.data.context", "train and validation")]
+    used = DatasetInput(dataset, [InputTag("mlflow.data.context", "train and validation")])
     with store_errors(run.tracking):
-        client_of(run.tracking).log_inputs(run.mlflow_id, [DatasetInput(dataset, tags)])
+        client_of(run.tracking).log_inputs(run.mlflow_id, [used])
 
 
 def send(run: Run, points: Sequence[Point]) -> None:
@@ -161,8 +167,8 @@ def stored_points(run: Run, keys: Iterable[str]) -> list[Point]:
 
 
 def set_tags(run: Run, tags: Mapping[str, str]) -> None:
-    entries = [RunTag(key, value[:TAG_CHARACTERS]) for key, value in tags.items()]
     with store_errors(run.tracking):
+        entries = [RunTag(key, value[:TAG_CHARACTERS]) for key, value in tags.items()]
         client_of(run.tracking).log_batch(run.mlflow_id, tags=entries)
 
 
@@ -184,9 +190,8 @@ def keep_file(run: Run, path: Path, folder: str = "") -> None:
 
 def local_artifacts(run: Run) -> Path | None:
     """The run's artifact folder, if it lies on this machine."""
-    prefix = "file://"
     uri = run.artifact_uri
-    return Path(uri.removeprefix(prefix)) if uri.startswith((prefix, "/")) else None
+    return Path(uri.removeprefix("file://")) if uri.startswith(("file://", "/")) else None
 
 
 def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, float]) -> None:
@@ -264,22 +269,20 @@ def tracked_runs(tracking: Tracking) -> list[Tracked]:
             entities = client.search_runs([experiment_id_of(client, tracking)], max_results=10_000)
     except StoreError as error:
         raise InputError(f"{error}; see that it runs, or give another address with --tracking-uri") from error
-    return [_tracked(entity) for entity in entities]
-
-
-def _tracked(entity: mlflow.entities.Run) -> Tracked:
-    info, data = entity.info, entity.data
-    return Tracked(
-        mlflow_id=info.run_id,
-        name=info.run_name,
-        start_time_ms=info.start_time,
-        mlflow_status=info.status.lower(),
-        params=data.params,
-        metrics=data.metrics,
-        tags=data.tags,
-        experiment_id=info.experiment_id,
-        artifact_uri=info.artifact_uri,
-    )
+    return [
+        Tracked(
+            mlflow_id=entity.info.run_id,
+            name=entity.info.run_name,
+            start_time_ms=entity.info.start_time,
+            mlflow_status=entity.info.status.lower(),
+            params=entity.data.params,
+            metrics=entity.data.metrics,
+            tags=entity.data.tags,
+            experiment_id=entity.info.experiment_id,
+            artifact_uri=entity.info.artifact_uri,
+        )
+        for entity in entities
+    ]
 
 
 def artifact(run: Run, name: str) -> Path:

@@ -29,6 +29,8 @@ from tasks.runs import Run
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.3
+# Small batches would take a core from the training more often: one of 25 points costs as much as one of 200.
+SENDING_SECONDS = 5.0
 # A checkpoint of a large model takes a while; after this the process is killed.
 STOP_SECONDS = 120
 LOG = "training.log"
@@ -61,10 +63,16 @@ def train(run: Run, job: TrainingJob) -> Trained:
     narrator.tell(record for record in records if record["kind"] in ("start", "probe"))
     if not ended(records):
         with stop_signals() as stop, training_process(run.folder, job) as process:
+            waiting: list[Record] = []
+            next_sending = 0.0
             for new in follow(process, reader, stop):
                 narrator.tell(new)
-                follower.send(new)
                 records += new
+                waiting += new
+                if time.monotonic() >= next_sending:
+                    follower.send(waiting)
+                    waiting, next_sending = [], time.monotonic() + SENDING_SECONDS
+            follower.send(waiting)
         if process.returncode != 0 or not records or records[-1]["kind"] != "end":
             raise _failure(run, process.returncode)
     end = records[-1]

@@ -24,7 +24,12 @@ def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("how", "status"), [(signal.SIGKILL, "dead"), (signal.SIGTERM, "interrupted"), (signal.SIGINT, "interrupted")]
+    ("how", "status"),
+    [
+        (signal.SIGKILL, "dead"),
+        (signal.SIGINT, "interrupted"),
+        pytest.param(signal.SIGTERM, "interrupted", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     how: signal.Signals, status: str, undisturbed: dict[str, Any], new_workplace: Callable[[], Any]
@@ -47,6 +52,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     assert place.processes() == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_fails_the_run_which_goes_on(
     undisturbed: dict[str, Any], new_workplace: Callable[[], Any]
 ) -> None:
@@ -72,6 +78,7 @@ def test_a_run_without_mlflow_is_sent_later(undisturbed: dict[str, Any], workpla
     assert after == before | {offline["run_id"]: "completed"}
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_costs_no_point(
     undisturbed: dict[str, Any], new_workplace: Callable[[], Any], new_mlflow_server: Callable[..., Any]
 ) -> None:
@@ -91,6 +98,7 @@ def test_a_server_that_goes_away_costs_no_point(
     assert (run["run_id"], run["status"]) == (folder.name, "completed")
 
 
+@pytest.mark.slow
 def test_a_broken_checkpoint_is_found(workplace: Any) -> None:
     result = workplace.json("run", "smoke")
     (weights,) = Path(result["run_dir"]).glob("checkpoints/last-0000060/weights.safetensors")

@@ -107,6 +107,7 @@ def test_secrets_of_an_address_are_told_nowhere(new_workplace: Callable[[], Any]
     ):
         done = place.run(*arguments)
         assert done.returncode == 2
+        assert "http://127.0.0.1:9" in done.stderr
         assert "hunter2" not in done.stdout + done.stderr
     told = [path for path in place.home.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     assert told == []
