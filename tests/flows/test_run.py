@@ -136,7 +136,7 @@ def place_without_runs(new_workplace: Callable[[], Any]) -> Iterator[Any]:
         (["run", "smoke", "--set", "corpus.source=latin1.txt"], "not UTF-8 from byte 3 on"),
         (["run", "smoke", "--set", "corpus.source=short.txt"], "leaves one side of 99 characters empty"),
         (["run", "smoke", "--set", "corpus.source=same.txt"], "vocabulary_size asks for 300"),
-        (["run", "smoke", "--set", "corpus.source=spaces.txt"], "white space characters in a row from byte 2"),
+        (["run", "smoke", "--set", "corpus.source=spaces.txt"], "white space characters in a row from byte 1"),
         (["run", "verdict", "--set", "corpus.source=short.txt"], "corpus.sha256=null"),
         (["run", "smoke", "--set", "model.context_length=7000"], "context_length 7000 exceeds"),
         (["run", "smoke", "--set", "sampling.prompt=" + "word " * 99], "the context holds 1 to 32"),
