@@ -18,6 +18,9 @@ from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows
 from minigpt.model import GPT, ModelConfig
 from minigpt.training import TrainingConfig, make_optimizers, train
 
+# Two models of 162M parameters take 20 steps each: two minutes alone, more beside other work.
+pytestmark = pytest.mark.timeout(1200)
+
 STEPS = 20
 TOLERANCE = 1e-4
 MODEL = ModelConfig(context_length=256, width=768, heads=12, layers=12, dropout=0.0, initialisation="pytorch")
