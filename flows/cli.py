@@ -138,13 +138,13 @@ def resume(
     offline: Offline = False,
 ) -> None:
     """Go on with a run that was stopped or killed, to the same bits as if it had not been."""
+    prepare()
     from flows.resuming import recorded_config, unfinished_run
     from tasks.tracking_settings import check_reachable
 
     found = unfinished_run(run).tracked(offline=offline)
     check_reachable(found.tracking)
     config = recorded_config(found)
-    prepare()
     from flows.running import run_flow
     from tasks.report import summary_lines
 
