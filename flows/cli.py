@@ -11,6 +11,7 @@ import typer
 from minigpt.errors import FailedError, InputError
 
 if TYPE_CHECKING:
+    from tasks.report import Result
     from tasks.tracking_settings import Tracking
 
 INPUT_IS_WRONG = 2
@@ -80,6 +81,14 @@ def tracking_of(
     return tracking
 
 
+def tell_result(result: "Result", as_json: bool) -> NoReturn:
+    """The end of a command that trained."""
+    from tasks.report import summary_lines
+
+    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
+    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
+
+
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]", help="A preset, or a YAML file.")] = "quickstart",
@@ -97,11 +106,9 @@ def run(
     tracking = tracking_of(uri, experiment, run_name, offline)
     prepare()
     from flows.running import run_flow
-    from tasks.report import summary_lines
 
     result = run_flow(config, tracking, quiet=as_json)
-    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
-    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
+    tell_result(result, as_json)
 
 
 @app.command()
@@ -146,11 +153,9 @@ def resume(
     check_reachable(found.tracking)
     config = recorded_config(found)
     from flows.running import run_flow
-    from tasks.report import summary_lines
 
     result = run_flow(config, found.tracking, quiet=as_json, resumed=found.run_id)
-    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
-    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
+    tell_result(result, as_json)
 
 
 @app.command()

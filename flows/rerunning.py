@@ -23,8 +23,8 @@ from tasks.tracking_settings import Tracking
 # Facts of the training process, from the first record of its journal; the rest of that record is not about bits.
 NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters")
 # Nats per token between one config's last validation losses on two machine classes. Measured: 600 steps of smoke with
-# AVX2 kernels and MKL, and with AVX-512 and oneDNN, end 2e-8 apart. Longer trainings carry rounding further: seeds
-# apart differ by more than this, classes should not.
+# AVX2 kernels and MKL, and with AVX-512 and oneDNN, end 2e-8 apart. The margin for longer trainings, which carry
+# rounding further, is assumed and not measured.
 CLASS_TOLERANCE = 0.05
 
 
