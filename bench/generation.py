@@ -43,10 +43,10 @@ def writer(name: str) -> Any:
     import torch
 
     if name == "ours":
-        from minigpt.generation import generate
+        from minigpt.generation import Draw, generate
 
         model = our_model()
-        return lambda start, count: list(generate(model, start, count))
+        return lambda start, count: [token for [token] in generate(model, [start], [Draw()], count)]
     from bench import peers
 
     torch.manual_seed(123)
@@ -86,13 +86,13 @@ def equality() -> dict[str, Any]:
     """
     import torch
 
-    from minigpt.generation import generate
+    from minigpt.generation import Draw, generate
 
     model = our_model()
     gaps = []
     for number in range(EQUAL_PROMPTS):
         start = prompt(4 + 3 * number, number)
-        new = list(generate(model, start, EQUAL_NEW_TOKENS))
+        new = [token for [token] in generate(model, [start], [Draw()], EQUAL_NEW_TOKENS)]
         with torch.inference_mode():
             logits = model(torch.tensor([start + new[:-1]]))[0, len(start) - 1 :]
         differs = (logits.argmax(-1) != torch.tensor(new)).nonzero()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minigpt.environment import EnvironmentConfig
+
 ROOT = Path(__file__).parents[1]
 OURS = ROOT / ".venv" / "bin" / "python"
 PEERS = ROOT / ".venv-bench" / "bin" / "python"
@@ -30,20 +32,22 @@ class Contender:
     arguments: tuple[str, ...]
 
 
-def environment() -> dict[str, str]:
-    """The caller's, with threads set and without what would turn a run elsewhere."""
+def environment(python: Path | None = None) -> dict[str, str]:
+    """The caller's, with threads set and without what would turn a run elsewhere; ours as the pipeline starts it."""
     ours = ("PREFECT_", "MLFLOW_", "MINIGPT_HOME")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     threads = str(THREADS)
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**kept, **quiet, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+    started = EnvironmentConfig().variables(os.environ) if python == OURS else {}
+    counts = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+    return {**kept, **quiet, **started, **counts}
 
 
 def take(contender: Contender) -> dict[str, Any]:
     """What the process printed, and the share of all cores that others used meanwhile."""
     command = [str(contender.python), "-m", contender.module, *contender.arguments]
     with Others() as others:
-        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment(contender.python), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

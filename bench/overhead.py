@@ -100,7 +100,7 @@ class Bare:
         self.process = subprocess.Popen(
             [str(OURS), "-m", "bench.overhead", *arguments],
             cwd=ROOT,
-            env=environment(),
+            env=environment(OURS),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -97,7 +97,7 @@ def bare(home: Path) -> None:
     from minigpt import checkpoint
     from minigpt.dataset import cut_windows, open_tokens
     from minigpt.evaluation import evaluate
-    from minigpt.generation import complete
+    from minigpt.generation import Draw, complete
     from minigpt.randomness import stream
     from minigpt.worker import CHECKPOINTS, JOB, Worker
 
@@ -116,19 +116,13 @@ def bare(home: Path) -> None:
         windows = cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
         evaluate(model, windows.in_order(job.evaluation.batch_size), token_bytes)
     wanted = job.sampling
-    complete(model, tokenizer, wanted.prompt, wanted.last_new_tokens)
-    for temperature in wanted.temperatures:
-        for top_k in wanted.top_ks:
-            generator = stream(job.seed, "sampling", 0)
-            complete(
-                model,
-                tokenizer,
-                wanted.prompt,
-                wanted.max_new_tokens,
-                temperature=temperature,
-                top_k=top_k,
-                generator=generator,
-            )
+    complete(model, tokenizer, wanted.prompt, [Draw()], wanted.last_new_tokens)
+    draws = [
+        Draw(temperature, top_k, generator=stream(job.seed, "sampling", 0))
+        for temperature in wanted.temperatures
+        for top_k in wanted.top_ks
+    ]
+    complete(model, tokenizer, wanted.prompt, draws, wanted.max_new_tokens)
 
 
 def main(name: str, home: str) -> None:

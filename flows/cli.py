@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, tracking_of
 from minigpt.errors import FailedError, InputError
 
 if TYPE_CHECKING:
     from tasks.report import Result
-    from tasks.tracking_settings import Tracking
 
 INPUT_IS_WRONG = 2
 RERUN_DIFFERS = 3
@@ -27,16 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
-Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
-Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends the run.")]
-RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")
-]
 
 
 def main() -> None:
@@ -69,16 +59,6 @@ def prepare() -> None:
     from tasks.servers import prepare
 
     prepare()
-
-
-def tracking_of(
-    uri: str | None, experiment: str | None, run_name: str | None = None, offline: bool = False
-) -> "Tracking":
-    from tasks.tracking_settings import Tracking, check_reachable
-
-    tracking = Tracking(tracking_uri=uri, experiment=experiment, run_name=run_name, offline=offline).resolved()
-    check_reachable(tracking)
-    return tracking
 
 
 def tell_result(result: "Result", as_json: bool) -> NoReturn:
@@ -220,9 +200,14 @@ def compare(
 def sample(
     run: RunArgument,
     prompt: Annotated[str, typer.Option(help="Text to go on from.")],
+    samples: Annotated[int, typer.Option(min=1, max=1000, help="Texts, written at once.")] = 1,
     temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 is greedy.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw from so many likeliest tokens only.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Draw from the fewest likeliest that have this probability.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    stop: Annotated[str | None, typer.Option(help="Text before which a sample ends.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 123,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     uri: Uri = None,
@@ -234,11 +219,25 @@ def sample(
     if checkpoint not in ("best", "last"):
         raise InputError(f"--checkpoint {checkpoint!r} is neither best nor last")
     pieces = writing.write(
-        tracking_of(uri, experiment), run, checkpoint, prompt, max_new_tokens, temperature, top_k, seed
+        tracking_of(uri, experiment),
+        run,
+        checkpoint,
+        prompt,
+        samples,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        stop=stop,
+        seed=seed,
     )
-    for piece in pieces:
-        typer.echo(piece, nl=False)
-    typer.echo()
+    if samples == 1:
+        for [piece] in pieces:
+            typer.echo(piece, nl=False)
+        typer.echo()
+        return
+    for number, text in enumerate(zip(*pieces, strict=True), 1):
+        typer.echo(f"--- {number} of {samples}\n{''.join(text)}")
 
 
 @app.command()

@@ -1,6 +1,8 @@
-"""Text from a model: temperature, top-k, and a cache of keys and values."""
+"""Text from a model: temperature, top-k, top-p, stop text, batches, and a cache of keys and values."""
 
-from collections.abc import Iterator
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from pydantic import Field
@@ -30,62 +32,114 @@ class SamplingConfig(Part):
     """Columns of the last table: how many of the likeliest tokens may be drawn; null for all."""
 
 
-def probabilities(logits: Tensor, temperature: float, top_k: int | None) -> Tensor:
-    """Softmax of logits (..., V) / temperature, all but the top_k likeliest set to 0."""
-    if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k).values[..., -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    return (logits / temperature).softmax(-1)
+@dataclass(frozen=True)
+class Draw:
+    """How the next token is chosen."""
 
+    temperature: float = 0.0
+    """Logits are divided by it; 0 takes the likeliest token."""
+    top_k: int | None = None
+    """Draw from so many likeliest tokens alone."""
+    top_p: float | None = None
+    """Draw from the fewest likeliest tokens that together have this probability (Holtzman et al. 2020)."""
+    generator: torch.Generator | None = None
+    """Where the randomness comes from; null for torch's global one."""
 
-def choose(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """One token (..., 1) for each row of logits (..., V); the likeliest if the temperature is 0."""
-    if temperature == 0:
-        return logits.argmax(-1, keepdim=True)
-    return torch.multinomial(probabilities(logits, temperature, top_k), 1, generator=generator)
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax of logits (V,) / temperature, 0 for what may not be drawn."""
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            least = logits.topk(self.top_k).values[..., -1:]
+            logits = logits.masked_fill(logits < least, -torch.inf)
+        shares = (logits / self.temperature).softmax(-1)
+        if self.top_p is None:
+            return shares
+        ordered, order = shares.sort(descending=True, stable=True)
+        spare = ordered.cumsum(-1) - ordered >= self.top_p  # the likelier ones are enough without it
+        spare[0] = False
+        shares = shares.scatter(-1, order, ordered.masked_fill(spare, 0.0))
+        return shares / shares.sum(-1, keepdim=True)
+
+    def choose(self, logits: Tensor) -> int:
+        """One token by logits (V,)."""
+        if self.temperature == 0:
+            return int(logits.argmax())
+        return int(torch.multinomial(self.probabilities(logits), 1, generator=self.generator))
 
 
 @torch.inference_mode()
 def generate(
-    model: GPT,
-    prompt: list[int],
-    max_new_tokens: int,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    generator: torch.Generator | None = None,
-) -> Iterator[int]:
-    """The tokens that follow the prompt, one by one.
+    model: GPT, prompts: Sequence[Sequence[int]], draws: Sequence[Draw], max_new_tokens: int
+) -> Iterator[list[int]]:
+    """The next token of each prompt, again and again; the prompts are of one length, each with a draw of its own.
 
     Past the context's end the model sees the last context_length tokens, each at a new position, so that nothing
     cached holds and every token costs a pass over all of them.
     """
     context_length = model.config.context_length
-    tokens = list(prompt)
-    cache = Cache(model.config, batch_size=1)
+    tokens = torch.tensor(prompts)  # (B, T)
+    cache = Cache(model.config, batch_size=len(tokens))
     for _ in range(max_new_tokens):
-        if len(tokens) > context_length:
+        if tokens.shape[1] > context_length:
             cache.length = 0
-        unseen = torch.tensor([tokens[-context_length:][cache.length :]])
-        logits = linear(model.head, model.hidden(unseen, cache=cache)[:, -1])  # (1, V)
-        tokens.append(int(choose(logits, temperature, top_k, generator)))
-        yield tokens[-1]
+        unseen = tokens[:, -context_length:][:, cache.length :]
+        logits = linear(model.head, model.hidden(unseen, cache=cache)[:, -1])  # (B, V)
+        new = [draw.choose(row) for draw, row in zip(draws, logits, strict=True)]
+        yield new
+        tokens = torch.cat([tokens, torch.tensor(new)[:, None]], dim=1)
 
 
-def complete(
+class Continuation:
+    """A text that grows by tokens and ends before its stop text; what is given out is never taken back."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: str | None) -> None:
+        self.tokenizer, self.stop = tokenizer, stop
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.held = ""
+        """Decoded and not given out: it may be the beginning of the stop text."""
+        self.stopped = False
+
+    def add(self, token: int) -> str:
+        """What the token lets be seen: a character whose bytes are not all there waits."""
+        if self.stopped:
+            return ""
+        self.held += self.decoder.decode(self.tokenizer.encoding.decode_single_token_bytes(token))
+        shown, found, _ = self.held.partition(self.stop) if self.stop else (self.held, "", "")
+        self.stopped = bool(found)
+        if self.stop and not found:
+            begun = next(n for n in range(len(self.stop) - 1, -1, -1) if shown.endswith(self.stop[:n]))
+            shown = shown[: len(shown) - begun]
+        self.held = self.held[len(shown) :]
+        return shown
+
+    def end(self) -> str:
+        """What was still held back when there are no more tokens."""
+        return "" if self.stopped else self.held + self.decoder.decode(b"", final=True)
+
+
+def write(
     model: GPT,
     tokenizer: Tokenizer,
     prompt: str,
+    draws: Sequence[Draw],
     max_new_tokens: int,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    generator: torch.Generator | None = None,
-) -> str:
-    """The prompt and the text that the model adds."""
+    stop: str | None = None,
+) -> Iterator[list[str]]:
+    """What goes on from the prompt, one text for each draw and a piece of each at a time, until all have stopped."""
     start = encode_prompt(tokenizer, prompt, model.config.context_length)
-    new = generate(model, start, max_new_tokens, temperature=temperature, top_k=top_k, generator=generator)
-    return tokenizer.decode(start + list(new))
+    texts = [Continuation(tokenizer, stop) for _ in draws]
+    for new in generate(model, [start] * len(draws), draws, max_new_tokens):
+        yield [text.add(token) for text, token in zip(texts, new, strict=True)]
+        if all(text.stopped for text in texts):
+            return
+    yield [text.end() for text in texts]
+
+
+def complete(
+    model: GPT, tokenizer: Tokenizer, prompt: str, draws: Sequence[Draw], max_new_tokens: int, stop: str | None = None
+) -> list[str]:
+    """The prompt with what the model adds, once for each draw."""
+    pieces = list(write(model, tokenizer, prompt, draws, max_new_tokens, stop))
+    return [prompt + "".join(text) for text in zip(*pieces, strict=True)]
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, context_length: int) -> list[int]:

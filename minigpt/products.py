@@ -25,6 +25,9 @@ def use(library: Library) -> None:
 def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a (..., K) times b (N, K) transposed, plus the bias (N,), to (..., N); both may be transposed views."""
     if _library == "torch" or a.dtype != torch.float32:
+        if a.numel() == a.shape[-1] and not torch.is_grad_enabled():  # read by MKL a tenth faster than as a matrix
+            row = torch.mv(b, a.flatten()) if bias is None else torch.addmv(bias, b, a.flatten())
+            return row.view(*a.shape[:-1], -1)
         return F.linear(a, b, bias)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
     return product
@@ -49,9 +52,11 @@ class _Linear(torch.autograd.Function):
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """The layer of x (..., K) to (..., N)."""
-    if _library == "torch" or torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu"):
         return F.linear(x, layer.weight, layer.bias)
     if not torch.is_grad_enabled():
         return times_transposed(x, layer.weight, layer.bias)
+    if _library == "torch":
+        return F.linear(x, layer.weight, layer.bias)
     result: Tensor = _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
     return result

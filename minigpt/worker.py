@@ -26,7 +26,7 @@ from minigpt.dataset import SplitConfig, cut_windows, open_tokens
 from minigpt.environment import EnvironmentConfig
 from minigpt.errors import InputError
 from minigpt.evaluation import EvaluationConfig, evaluate
-from minigpt.generation import SamplingConfig, complete
+from minigpt.generation import Draw, SamplingConfig, complete
 from minigpt.initialisation import build, initialise
 from minigpt.journal import Journal, of_kind, read
 from minigpt.model import ModelConfig, multiplied_parameter_count, parameter_count
@@ -237,7 +237,7 @@ class Worker:
 
     def _sample(self, step: int) -> None:
         config = self.job.sampling
-        text = complete(self.model, self.tokenizer, config.prompt, config.max_new_tokens)
+        [text] = complete(self.model, self.tokenizer, config.prompt, [Draw()], config.max_new_tokens)
         self._record("sample", step, text=text)
 
     def _facts(self, step: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from minigpt import checkpoint, environment
 from minigpt.dataset import open_tokens
 from minigpt.diagnosis import longest_copy
-from minigpt.generation import complete
+from minigpt.generation import Draw, complete
 from minigpt.randomness import stream
 from minigpt.worker import TrainingJob
 from tasks.runs import Run
@@ -34,23 +34,16 @@ def generate_samples(run: Run, job: TrainingJob) -> Samples:
     environment.apply(job.environment)
     model, tokenizer = checkpoint.load(last_checkpoint(run))
     config = job.sampling
-    greedy = complete(model, tokenizer, config.prompt, config.last_new_tokens)
-    table = [
-        {
-            "temperature": temperature,
-            "top_k": top_k,
-            "text": complete(
-                model,
-                tokenizer,
-                config.prompt,
-                config.max_new_tokens,
-                temperature=temperature,
-                top_k=top_k,
-                generator=stream(job.seed, f"sampling {temperature} {top_k}"),
-            ),
-        }
+    [greedy] = complete(model, tokenizer, config.prompt, [Draw()], config.last_new_tokens)
+    draws = [
+        Draw(temperature, top_k, generator=stream(job.seed, f"sampling {temperature} {top_k}"))
         for temperature in config.temperatures
         for top_k in config.top_ks
+    ]
+    texts = complete(model, tokenizer, config.prompt, draws, config.max_new_tokens) if draws else []
+    table = [
+        {"temperature": draw.temperature, "top_k": draw.top_k, "text": text}
+        for draw, text in zip(draws, texts, strict=True)
     ]
     training_tokens = open_tokens(job.tokens_folder / "train.bin")
     copied = None

@@ -132,7 +132,7 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
     with (folder / LOG).open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "minigpt.worker", str(folder)],
-            env={**os.environ, **job.environment.variables()},
+            env={**os.environ, **job.environment.variables(os.environ)},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

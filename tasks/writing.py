@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from minigpt import checkpoint, environment
+from minigpt import checkpoint, environment, generation
 from minigpt.environment import EnvironmentConfig
-from minigpt.generation import encode_prompt, generate
+from minigpt.generation import Draw
 from minigpt.randomness import stream
 from tasks import tracking
 from tasks.lookup import find_run
@@ -16,23 +16,22 @@ def write(
     run: str,
     role: str,
     prompt: str,
-    max_new_tokens: int,
+    samples: int,
+    *,
     temperature: float,
     top_k: int | None,
+    top_p: float | None,
+    max_new_tokens: int,
+    stop: str | None,
     seed: int,
-) -> Iterator[str]:
-    """The prompt, then what the model adds, piece by piece; a character whose bytes are not all there yet waits."""
+) -> Iterator[list[str]]:
+    """The prompt, then what the model adds, piece by piece, as many texts at once as there are samples."""
     environment.apply(EnvironmentConfig().resolved())
     folder = tracking.artifact(find_run(settings, run), f"checkpoints/{role}")
     model, tokenizer = checkpoint.load(folder)
-    tokens = encode_prompt(tokenizer, prompt, model.config.context_length)
-    shown = tokenizer.decode(tokens)
-    yield shown
-    generator = stream(seed, "sample")
-    for token in generate(model, tokens, max_new_tokens, temperature=temperature, top_k=top_k, generator=generator):
-        tokens = [*tokens, token]
-        text = tokenizer.decode(tokens)
-        if not text.endswith("\ufffd"):
-            yield text[len(shown) :]
-            shown = text
-    yield tokenizer.decode(tokens)[len(shown) :]
+    draws = [Draw(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]
+    pieces = generation.write(model, tokenizer, prompt, draws, max_new_tokens, stop)
+    first = next(pieces)  # a prompt that cannot be is refused before anything is shown
+    yield [prompt] * samples
+    yield first
+    yield from pieces

@@ -27,7 +27,7 @@ def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
     ("how", "status"),
     [
         (signal.SIGKILL, "dead"),
-        (signal.SIGINT, "interrupted"),
+        pytest.param(signal.SIGINT, "interrupted", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "interrupted", marks=pytest.mark.slow),
     ],
 )

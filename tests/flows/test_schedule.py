@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_cron_of_every_minute_fires(new_workplace: Callable[[], Any]) -> None:
     place = new_workplace()

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from minigpt import checkpoint, journal
-from minigpt.generation import complete
+from minigpt.generation import Draw, complete
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def test_files_are_there_and_the_best_checkpoint_writes(
     assert names >= {"report.md", "result.json", "checkpoints"}
     folder = Path(client.download_artifacts(result["run_id"], "checkpoints/best", str(tmp_path)))
     model, tokenizer = checkpoint.load(folder)
-    assert complete(model, tokenizer, "The ", 5).startswith("The ")
+    [text] = complete(model, tokenizer, "The ", [Draw()], 5)
+    assert text.startswith("The ")
 
 
 def test_each_checkpoint_is_a_logged_model_with_its_metrics(client: MlflowClient, result: dict[str, Any]) -> None:

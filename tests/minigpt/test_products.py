@@ -41,6 +41,15 @@ def test_values_and_gradients_are_those_of_torch(batch: int, length: int, output
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("library", ["torch", "onednn"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_single_row_is_multiplied_as_one_of_many(library: products.Library, bias: bool) -> None:
+    layer, rows = nn.Linear(48, 33, bias=bias), random(2, 1, 48)
+    products.use(library)
+    torch.testing.assert_close(products.linear(layer, rows[:1]), layer(rows)[:1], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
 def test_transposed_views_are_multiplied_as_they_are(turned: tuple[bool, bool]) -> None:
     products.use("onednn")

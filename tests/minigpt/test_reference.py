@@ -11,7 +11,7 @@ import torch
 from minigpt import corpus, dataset, initialisation, model, tokenizer
 from minigpt.dataset import SplitConfig, cut_windows
 from minigpt.evaluation import evaluate
-from minigpt.generation import choose, probabilities
+from minigpt.generation import Draw
 from minigpt.model import ModelConfig
 
 CORPUS_SHA256 = "b41e41a68f0398a3154ae69e2e4c0e2694e17fe0d66730536837f1b01935b31f"
@@ -93,11 +93,11 @@ CLOSER, FORWARD, INCHES, TOWARD = 0, 3, 4, 7
 )
 def test_a_thousand_draws_fall_as_in_the_book(temperature: float, counts: dict[int, int]) -> None:
     generator = torch.Generator().manual_seed(123)
-    drawn = Counter(int(choose(LOGITS, temperature, None, generator)) for _ in range(1000))
+    drawn = Counter(Draw(temperature, generator=generator).choose(LOGITS) for _ in range(1000))
     assert drawn == counts
 
 
 def test_top_k_leaves_three_words() -> None:
-    left = probabilities(LOGITS, 1.0, 3)
+    left = Draw(1.0, top_k=3).probabilities(LOGITS)
     assert left[[CLOSER, FORWARD, TOWARD]].tolist() == pytest.approx([0.0615, 0.5775, 0.3610], abs=5e-5)
     assert left.count_nonzero() == 3

@@ -1,0 +1,93 @@
+"""Text: the same with and without the cache, alone and in a batch; draws that keep to their limits; stop text."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigpt import tokenizer
+from minigpt.errors import InputError
+from minigpt.generation import Continuation, Draw, complete, generate, write
+from minigpt.initialisation import build
+from minigpt.model import GPT, ModelConfig
+from minigpt.randomness import stream
+from minigpt.tokenizer import Tokenizer
+
+CONFIG = ModelConfig(context_length=16, width=24, heads=3, layers=2)
+TEXT = "A text with some words, signs (é, ü, \u0301), \U0001f642 and numbers. " * 20
+
+
+@pytest.fixture(scope="module")
+def trained() -> Tokenizer:
+    return tokenizer.train([TEXT], 300)
+
+
+@pytest.fixture(params=["gpt2", "modern"])
+def model(request: pytest.FixtureRequest, trained: Tokenizer) -> GPT:
+    gpt = build(CONFIG.model_copy(update={"architecture": request.param}), trained.vocabulary_size, seed=1)
+    with torch.no_grad():
+        for weight in gpt.parameters():
+            weight.add_(torch.randn(weight.shape, generator=stream(1, "noise")) * 0.3)
+    return gpt
+
+
+@torch.no_grad()
+def test_the_cache_changes_no_token_within_or_past_the_context(model: GPT) -> None:
+    prompts = [[3, 1, 4], [1, 5, 9]]
+    for prompt, *cached in zip(prompts, *generate(model, prompts, [Draw(), Draw()], 40), strict=True):
+        tokens = list(prompt)
+        for _ in range(40):
+            tokens.append(int(model(torch.tensor([tokens[-16:]]))[0, -1].argmax()))
+        assert cached == tokens[3:]
+
+
+def test_each_text_of_a_batch_is_the_one_that_is_written_alone(model: GPT, trained: Tokenizer) -> None:
+    def draws() -> list[Draw]:
+        return [Draw(), *(Draw(1.0, top_k, generator=stream(1, "sample", top_k)) for top_k in (2, 5))]
+
+    together = complete(model, trained, "A text", draws(), 30)
+    assert together == [complete(model, trained, "A text", [draw], 30)[0] for draw in draws()]
+    assert len(set(together)) == 3
+
+
+def test_top_p_keeps_the_fewest_tokens_that_are_enough() -> None:
+    logits = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15]).log()
+    kept = [Draw(1.0, top_p=p).probabilities(logits).count_nonzero().item() for p in (0.0, 0.39, 0.41, 0.75, 0.9, 1.0)]
+    assert kept == [1, 1, 2, 3, 4, 5]
+    shares = Draw(1.0, top_p=0.6).probabilities(logits)
+    torch.testing.assert_close(shares, torch.tensor([0.0, 0.4, 0.0, 0.3, 0.0]) / 0.7)
+
+
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=20), st.integers(1, 20), st.floats(0.01, 1.0))
+def test_what_is_drawn_keeps_to_both_limits(logits: list[float], top_k: int, top_p: float) -> None:
+    row = torch.tensor(logits)
+    shares = Draw(0.8, top_k, top_p).probabilities(row)
+    assert shares.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert shares[row.argmax()] > 0
+    assert not (shares > 0)[row < row.topk(min(top_k, len(row))).values[-1]].any()
+
+
+@given(st.text(max_size=60), st.one_of(st.none(), st.text(min_size=1, max_size=4)))
+def test_pieces_are_the_text_up_to_its_stop_text(text: str, stop: str | None) -> None:
+    """Byte by byte, so that most characters come in parts."""
+    continuation = Continuation(tokenizer.train(["a"], 256), stop)
+    token_of = continuation.tokenizer.encoding.encode_single_token
+    shown = ""
+    for number in text.encode():
+        shown += continuation.add(token_of(bytes([number])))
+        assert text.startswith(shown)
+    assert shown + continuation.end() == (text.partition(stop)[0] if stop else text)
+
+
+def test_writing_ends_when_every_text_has_stopped(model: GPT, trained: Tokenizer) -> None:
+    [whole] = complete(model, trained, "A text", [Draw()], 12)
+    stop = whole[len("A text") + 4 :][:2]
+    pieces = list(write(model, trained, "A text", [Draw()], 10_000, stop))
+    assert "A text" + "".join(piece for [piece] in pieces) == "A text" + whole[len("A text") :].partition(stop)[0]
+    assert len(pieces) <= 13
+
+
+@pytest.mark.parametrize("prompt", ["", "A text " * 100])
+def test_a_prompt_that_the_context_cannot_hold_is_refused(model: GPT, trained: Tokenizer, prompt: str) -> None:
+    with pytest.raises(InputError, match="the context holds 1 to 16"):
+        complete(model, trained, prompt, [Draw()], 5)
