@@ -142,7 +142,7 @@ def quote(
     """
     ordered = sorted(step_seconds)
     quarter = max(1, len(ordered) // 4)
-    seconds = statistics.median(ordered) * steps + other_seconds
+    seconds = statistics.fmean(ordered) * steps + other_seconds  # of a sum the mean tells, slow steps included
     low = statistics.fmean(ordered[:quarter]) * steps + other_seconds
     high = statistics.fmean(ordered[-quarter:]) * steps + other_seconds
     tokens = steps * tokens_per_step
