@@ -16,6 +16,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from minigpt.errors import FailedError
+
 MANIFEST = "manifest.json"
 
 
@@ -112,7 +114,12 @@ class Entry:
 
 
 def _folder(cache: Path, kind: str, made_from: Mapping[str, Any]) -> Path:
-    return cache / kind / sha256_of_value(made_from)[:32]
+    folder = cache / kind / sha256_of_value(made_from)[:32]
+    if not folder.resolve().is_relative_to(cache.resolve()):
+        raise FailedError(
+            f"{folder} leads out of the cache to {folder.resolve()}; remove that link, or make the whole cache one"
+        )
+    return folder
 
 
 def find(cache: Path, kind: str, made_from: Mapping[str, Any]) -> Entry | None:

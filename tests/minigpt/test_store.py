@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigpt import store
+from minigpt.errors import FailedError
 
 MADE_FROM = {"text": "abc", "size": 3}
 
@@ -105,6 +106,28 @@ def test_a_filling_that_fails_leaves_nothing_and_holds_no_lock(tmp_path: Path) -
     assert store.find(tmp_path, "kind", MADE_FROM) is None
     assert not hidden(tmp_path)
     assert not store.produce(tmp_path, "kind", MADE_FROM, Filler()).reused
+
+
+@pytest.mark.parametrize("linked", ["entry", "kind"])
+def test_a_link_out_of_the_cache_is_not_followed(tmp_path: Path, linked: str) -> None:
+    elsewhere, cache = tmp_path / "elsewhere", tmp_path / "cache"
+    elsewhere.mkdir()
+    kept = elsewhere / "kept"
+    kept.write_text("mine")
+    folder = store.produce(cache, "tokens", MADE_FROM, Filler()).folder
+    link = folder if linked == "entry" else folder.parent
+    link.rename(tmp_path / "aside")
+    link.symlink_to(elsewhere)
+    filler = Filler()
+    with pytest.raises(FailedError, match=f"leads out of the cache to {elsewhere}"):
+        store.produce(cache, "tokens", MADE_FROM, filler)
+    assert (filler.times, list(elsewhere.iterdir()), kept.read_text()) == (0, [kept], "mine")
+
+
+def test_a_cache_may_be_a_link_itself(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "disk")
+    assert store.produce(tmp_path / "cache", "tokens", MADE_FROM, Filler()).facts["count"] == 5
 
 
 def test_who_is_killed_while_filling_stops_nobody(tmp_path: Path) -> None:
