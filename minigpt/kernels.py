@@ -15,8 +15,9 @@ from minigpt.products import times_transposed
 # Queries that attend in one piece: what comes after a piece's last query is never computed, and a piece of every head
 # of a batch fits into the cache.
 QUERIES = 64
-# Rows of logits that are turned into gradients while they are in the cache.
-ROWS = 16
+# Logits that are turned into gradients while they are in the cache, in whole rows: many of a small vocabulary at a time,
+# for each of the steps costs some microseconds however few they are.
+LOGITS = 2**19
 
 
 class Dropout:
@@ -103,14 +104,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             logits = times_transposed(hidden, weight)  # (N, V)
         losses = torch.empty(len(targets))
-        for start in range(0, len(targets), ROWS):
-            rows, wanted = logits[start : start + ROWS].float(), targets[start : start + ROWS, None]
+        count = max(16, LOGITS // len(weight))
+        for start in range(0, len(targets), count):
+            rows, wanted = logits[start : start + count].float(), targets[start : start + count, None]
             total = rows.logsumexp(1, keepdim=True)
-            losses[start : start + ROWS] = (total - rows.gather(1, wanted)).squeeze(1)
+            losses[start : start + count] = (total - rows.gather(1, wanted)).squeeze(1)
             rows.sub_(total).exp_()
             rows.scatter_add_(1, wanted, torch.full_like(total, -1.0))
             torch.mul(rows, 1 / len(targets), out=rows)
-            logits[start : start + ROWS] = rows
+            logits[start : start + count] = rows
         ctx.save_for_backward(hidden, weight, logits)
         return losses.mean()
 
