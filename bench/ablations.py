@@ -1,7 +1,8 @@
 """Whether each choice of the modern architecture pays: the quickstart preset with one of them switched off at a time.
 
-Every variant trains for the same time on quickstart's corpus, with as many steps as it can take in it. Not a part of
-`make bench` unless it is named. `python -m bench.ablations CHOICE TEXT` trains in a process of its own.
+Every variant trains for the same time on quickstart's corpus, with as many steps as it can take in it, from each of two
+seeds. Not a part of `make bench` unless it is named. `python -m bench.ablations CHOICE SEED TEXT` trains in a process
+of its own.
 """
 
 import json
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from minigpt import model as models
 
 SECONDS = 30.0
 PROBE_STEPS = 50
+SEEDS = (123, 124)
 
 
 class LearntPositions(nn.Module):
@@ -55,6 +58,21 @@ def no_qk_norm(_: models.GPT) -> None:
     """Queries and keys come in five dimensions, what else is normalised in three."""
     norm = models.rms_norm
     setattr(models, "rms_norm", lambda x: x if x.dim() == 5 else norm(x))  # noqa: B010
+
+
+def unsmeared(model: models.GPT) -> None:
+    model.smear.requires_grad_(False)
+
+
+class DroppingPass(models.Pass):
+    """A forward pass with dropout of attention weights as well."""
+
+    def __post_init__(self) -> None:
+        self.attention_dropout = self.dropout
+
+
+def attention_dropout(_: models.GPT) -> None:
+    setattr(models, "Pass", DroppingPass)  # noqa: B010
 
 
 def gelu(model: models.GPT) -> None:
@@ -90,6 +108,8 @@ CHOICES = {
     "RMSNorm without weights (LayerNorm)": Choice(change=layer_norm),
     "QK norm": Choice(change=no_qk_norm),
     "squared ReLU (GELU)": Choice(change=gelu),
+    "smeared embeddings": Choice(change=unsmeared),
+    "attention without dropout": Choice(change=attention_dropout),
     "zero-initialised projections (GPT-2's)": Choice(change=gpt2_projections),
     "untied head (tied)": Choice(change=tied_head),
     "Muon (AdamW)": Choice(overrides=("training.optimizer=adamw",)),
@@ -97,13 +117,13 @@ CHOICES = {
 }
 
 
-def main(name: str, text: str) -> None:
+def main(name: str, seed: str, text: str) -> None:
     choice = CHOICES[name]
     norm, turns = models.rms_norm, models.rotations
 
     def train(*overrides: str) -> dict[str, Any]:
         models.rms_norm, models.rotations = norm, turns
-        modern = ("model.architecture=modern", "training.optimizer=muon")
+        modern = ("model.architecture=modern", "training.optimizer=muon", f"seed={seed}")
         return quality.ours(Path(text), (*modern, *choice.overrides, *overrides), choice.change)
 
     with tempfile.TemporaryDirectory() as home:
@@ -120,24 +140,31 @@ def run() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "quickstart.txt"
         text.write_bytes(python_topics())
-        contenders = [Contender(name, OURS, "bench.ablations", (name, str(text))) for name in CHOICES]
-        results = {name: rounds[0] for name, rounds in in_turns(contenders, rounds=1).items()}
-    ends = {name: result["points"][-1][2] for name, result in results.items()}
+        contenders = [
+            Contender(f"{name}, seed {seed}", OURS, "bench.ablations", (name, str(seed), str(text)))
+            for seed in SEEDS
+            for name in CHOICES
+        ]
+        taken = iter(in_turns(contenders, rounds=1).values())
+    results = {(name, seed): next(taken)[0] for seed in SEEDS for name in CHOICES}
+    ends = {key: result["points"][-1][2] for key, result in results.items()}
+    losses = {name: [ends[name, seed] - ends["nothing", seed] for seed in SEEDS] for name in CHOICES}
     rows = [
-        Row.at_least(f"bits per byte lost without {name}", bits - ends["nothing"], 0.0)
-        for name, bits in ends.items()
+        Row.at_least(f"bits per byte lost without {name}", fmean(lost), 0.0, f"by seed: {lost[0]:+.3f}, {lost[1]:+.3f}")
+        for name, lost in losses.items()
         if name != "nothing"
     ]
     table = [
         {
             "switched off": name,
-            "bits per byte": f"{ends[name]:.3f}",
+            "seed": seed,
+            "bits per byte": f"{ends[name, seed]:.3f}",
             "steps": result["steps"],
             "seconds of training": f"{result['points'][-1][1]:.0f}",
         }
-        for name, result in results.items()
+        for (name, seed), result in results.items()
     ]
-    return Outcome(rows, table, {"ends": ends})
+    return Outcome(rows, table, {f"{name}, seed {seed}": bits for (name, seed), bits in ends.items()})
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], obje
 
     fixed = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
     config = configs.load("quickstart", [*fixed, *overrides])
+    training = config.training.resolved()
     environment.apply(config.environment)
     tokens = tokenize.fn(download_corpus.fn(config.corpus), config.split, config.tokenizer)
     sides = {
@@ -68,14 +69,19 @@ def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], obje
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     model = initialisation.build(config.model, tokenizer.vocabulary_size, config.seed)
     change(model)
-    optimizers = make_optimizers(model, config.training)
-    steps = train(model, optimizers, sides["train"], config.training, config.seed)
+    optimizers = make_optimizers(model, training)
+    steps = train(model, optimizers, sides["train"], training, config.seed)
 
     def measure() -> float:
         return evaluate(model, sides["val"].in_order(config.evaluation.batch_size), token_bytes).bits_per_byte
 
-    points = curve(steps, measure, config.training.max_steps, MEASURE_EVERY)
-    return {"points": points, "parameters": parameter_count(model), "threads": torch.get_num_threads()}
+    points = curve(steps, measure, training.max_steps, MEASURE_EVERY)
+    return {
+        "points": points,
+        "parameters": parameter_count(model),
+        "threads": torch.get_num_threads(),
+        "precision": training.precision,
+    }
 
 
 def baseline(text: Path) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class RunConfig(Part):
     def resolved(self, corpus_sha256: str) -> Self:
         """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
         corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
-        return self.model_copy(update={"corpus": corpus, "environment": self.environment.resolved()})
+        decided = {"training": self.training.resolved(), "environment": self.environment.resolved()}
+        return self.model_copy(update={"corpus": corpus, **decided})
 
     def without_secrets(self) -> Self:
         """The same, with what is secret in the corpus's address left in this process's environment."""

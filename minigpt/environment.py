@@ -14,6 +14,8 @@ from minigpt import products
 from minigpt.config import Part
 from minigpt.products import Library
 
+Precision = Literal["fp32", "bf16"]
+
 # mallopt's parameters (glibc's malloc.h).
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
@@ -63,6 +65,11 @@ def best_products() -> Library:
     """MKL uses AVX-512 on Intel's CPUs alone."""
     cpu = cpu_class()
     return "onednn" if "avx512f" in cpu and "GenuineIntel" not in cpu else "torch"
+
+
+def best_precision() -> Precision:
+    """bf16 is multiplied faster than fp32 where the CPU has instructions for it, and imitated elsewhere."""
+    return "bf16" if {"amx_bf16", "avx512_bf16"} & set(cpu_class().split()) else "fp32"
 
 
 def apply(config: EnvironmentConfig) -> None:

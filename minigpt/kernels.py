@@ -15,8 +15,8 @@ from minigpt.products import times_transposed
 # Queries that attend in one piece: what comes after a piece's last query is never computed, and a piece of every head
 # of a batch fits into the cache.
 QUERIES = 64
-# Logits that are turned into gradients while they are in the cache, in whole rows: many of a small vocabulary at a time,
-# for each of the steps costs some microseconds however few they are.
+# Logits that are turned into gradients while they are in the cache: of a small vocabulary many rows at a time, for each
+# operation costs some microseconds however short it is.
 LOGITS = 2**19
 
 

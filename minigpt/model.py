@@ -1,8 +1,8 @@
 """GPT-2 as the book builds it, and a modern variant of it, read top to bottom.
 
 The modern one has rotary positions (Su et al. 2021), RMSNorm without weights, also on queries and keys (Henry et al.
-2020), a squared ReLU (So et al. 2021), no biases, and output projections that start at zero: the choices of
-modded-nanogpt, each of which has to pay in bench/.
+2020), a squared ReLU (So et al. 2021), no biases, output projections that start at zero, and embeddings into which the
+one of the token before is smeared: choices of modded-nanogpt, each of which has to pay in bench/.
 
 Shapes: B sequences in a batch, T tokens in a sequence, C the width, H heads of D = C / H, V the vocabulary.
 """
@@ -26,7 +26,7 @@ class ModelConfig(Part):
     """The shape of the network."""
 
     architecture: Literal["gpt2", "modern"] = "gpt2"
-    """gpt2: the book's; modern: rotary positions, RMSNorm, QK norm, squared ReLU, zero-initialised projections."""
+    """gpt2: the book's; modern: rotary positions, RMSNorm, QK norm, squared ReLU, smeared embeddings, no biases."""
     context_length: int = Field(128, ge=1, le=8192)
     """Tokens that the model sees at once."""
     width: int = Field(128, ge=1, le=8192)
@@ -36,7 +36,7 @@ class ModelConfig(Part):
     layers: int = Field(4, ge=1, le=128)
     """Transformer blocks."""
     dropout: float = Field(0.0, ge=0.0, le=0.9)
-    """Share of the activations set to zero in training, after embeddings, attention weights and both branches."""
+    """Share of the activations set to zero in training: embeddings, both branches and, of gpt2, attention weights."""
     qkv_bias: bool = False
     """Whether queries, keys and values have a bias."""
     tied_head: bool = False
@@ -70,6 +70,8 @@ class Cache:
         self.keys = [torch.empty(shape) for _ in range(config.layers)]
         self.values = [torch.empty(shape) for _ in range(config.layers)]
         self.length = 0
+        self.last = torch.zeros(batch_size, 1, dtype=torch.int64)
+        """The last token seen, if any was."""
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store (B, H, T, D) behind what is there; the result is all of it, (B, H, length + T, D)."""
@@ -84,6 +86,7 @@ class Pass:
     """What a forward pass carries besides the activations."""
 
     dropout: Dropout | None = None
+    attention_dropout: Dropout | None = None
     cache: Cache | None = None
     rotation: Tensor | None = None
     """A complex number of modulus 1 for each position and pair of a head, (T, 1, 1, D / 2)."""
@@ -130,7 +133,7 @@ class Attention(nn.Module):
         if carried.cache is not None and length == 1:  # it may see every key
             y = F.scaled_dot_product_attention(query, key, value)
         else:  # from the first token on, for a cache is filled in one pass
-            y = causal_attention(query, key, value, carried.dropout)
+            y = causal_attention(query, key, value, carried.attention_dropout)
         return linear(self.project, y.transpose(1, 2).reshape(batch, length, width))
 
 
@@ -168,6 +171,8 @@ class GPT(nn.Module):
         self.token_embedding = nn.Embedding(vocabulary_size, config.width)
         if config.architecture == "gpt2":
             self.position_embedding = nn.Embedding(config.context_length, config.width)
+        else:
+            self.smear = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.final_norm = make_norm(config)
         self.head = nn.Linear(config.width, vocabulary_size, bias=False)
@@ -177,18 +182,23 @@ class GPT(nn.Module):
     def hidden(self, tokens: Tensor, dropout: Dropout | None = None, cache: Cache | None = None) -> Tensor:
         """What the head reads, (B, T, C), of tokens (B, T) that follow what the cache holds."""
         start, length = 0 if cache is None else cache.length, tokens.shape[1]
-        carried = Pass(dropout, cache)
+        carried = Pass(dropout, cache=cache)
         x = self.token_embedding(tokens)
         if self.config.architecture == "modern":
             carried.rotation = rotations(start, length, self.config.width // self.config.heads)
-            x = rms_norm(x)
+            before = F.pad(x[:, :-1], (0, 0, 1, 0))  # the first token has none before it
+            if cache is not None and start:
+                before[:, :1] = self.token_embedding(cache.last)
+            x = rms_norm(x + self.smear * before)
         else:
+            carried.attention_dropout = dropout
             x = x + self.position_embedding(torch.arange(start, start + length))
         x = drop(x, dropout)
         for block in self.blocks:
             x = block(x, carried)
         if cache is not None:
             cache.length += length
+            cache.last = tokens[:, -1:]
         normed: Tensor = self.final_norm(x)
         return normed
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from minigpt.config import Part
 from minigpt.dataset import Windows, batch_indices
+from minigpt.environment import Precision, best_precision
 from minigpt.errors import InputError
 from minigpt.kernels import Dropout
 from minigpt.model import GPT
@@ -30,8 +31,8 @@ class TrainingConfig(Part):
     """Forward passes whose mean gradient makes one step."""
     max_steps: int = Field(1000, ge=1, le=1_000_000_000)
     """Optimizer steps after which the run ends."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the matrix products; bf16 gains on CPUs with AMX or AVX512-BF16. Weights are always fp32."""
+    precision: Precision | None = "fp32"
+    """Arithmetic of the matrix products; null: bf16 on CPUs with AMX or AVX512-BF16. Weights are always fp32."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """adamw for all weights, or muon for the matrices of the blocks and adamw for the rest."""
     muon_learning_rate: float = Field(0.02, gt=0.0, le=10.0)
@@ -68,6 +69,10 @@ class TrainingConfig(Part):
                 f"warmup_steps {self.warmup_steps} leaves none of the {self.max_steps} max_steps; make it shorter"
             )
         return self
+
+    def resolved(self) -> "TrainingConfig":
+        """The same with what this machine decides filled in, from facts and never from a timing."""
+        return self.model_copy(update={"precision": self.precision or best_precision()})
 
     @property
     def full_checkpoints(self) -> int:

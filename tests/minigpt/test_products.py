@@ -75,13 +75,14 @@ def test_the_config_records_which_library_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "library"),
+    ("cpu", "library", "precision"),
     [
-        ("AuthenticAMD 26 2 avx2 fma avx512f avx512_bf16", "onednn"),
-        ("AuthenticAMD 25 33 avx2 fma", "torch"),
-        ("GenuineIntel 6 143 avx2 fma avx512f amx_bf16", "torch"),
+        ("AuthenticAMD 26 2 avx2 fma avx512f avx512_bf16", "onednn", "bf16"),
+        ("AuthenticAMD 25 33 avx2 fma", "torch", "fp32"),
+        ("GenuineIntel 6 143 avx2 fma avx512f amx_bf16", "torch", "bf16"),
+        ("GenuineIntel 6 85 avx2 fma avx512f", "torch", "fp32"),
     ],
 )
-def test_the_cpu_decides_and_no_timing(cpu: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_decides_and_no_timing(cpu: str, library: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "cpu_class", lambda: cpu)
-    assert best_products() == library
+    assert (best_products(), environment.best_precision()) == (library, precision)
