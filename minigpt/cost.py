@@ -40,13 +40,16 @@ HARDWARE = {
     "cpu-2core": Hardware(
         0.10, 20.0, 2.0e11, "assumed: two cloud vCPU at $0.05 an hour and 10 W each; peak of AVX-512"
     ),
-    "v100": Hardware(3.06, 300.0, 1.25e14, "AWS p3.2xlarge on demand; NVIDIA V100 SXM2 data sheet (fp16)"),
+    "v100": Hardware(3.06, 300.0, 1.25e14, "AWS p3.2xlarge on demand, not checked; NVIDIA V100 SXM2 data sheet (fp16)"),
     "a100": Hardware(3.75, 400.0, 3.12e14, "$30 an hour for 8, as the book has it; NVIDIA A100 SXM data sheet"),
-    "l4": Hardware(0.71, 72.0, 1.21e14, "GCP g2-standard-4 on demand; NVIDIA L4 data sheet (dense)"),
+    "l4": Hardware(0.71, 72.0, 1.21e14, "GCP g2-standard-4 on demand, not checked; NVIDIA L4 data sheet (dense)"),
     "h100": Hardware(
-        6.88, 700.0, 9.89e14, "AWS p5.48xlarge / 8, on demand since June 2025; NVIDIA H100 SXM data sheet"
+        6.88,
+        700.0,
+        9.89e14,
+        "AWS p5.48xlarge / 8 after its cut of June 2025 (98.32 less 44 %); NVIDIA H100 SXM data sheet",
     ),
-    "tpu-v4": Hardware(3.22, 192.0, 2.75e14, "GCP on demand, us-central2; Cloud TPU v4 docs (maximum power)"),
+    "tpu-v4": Hardware(3.22, 192.0, 2.75e14, "GCP's list of August 2022; Cloud TPU v4 docs (maximum power)"),
 }
 
 
