@@ -98,8 +98,9 @@ def bare(home: Path) -> None:
     from minigpt.dataset import cut_windows, open_tokens
     from minigpt.evaluation import evaluate
     from minigpt.generation import Draw, complete
+    from minigpt.job import CHECKPOINTS, JOB
     from minigpt.randomness import stream
-    from minigpt.worker import CHECKPOINTS, JOB, Worker
+    from minigpt.worker import Worker
 
     recorded = next(home.glob(f"runs/*/{JOB}"))
     folder = home / "bare"

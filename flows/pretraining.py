@@ -7,7 +7,7 @@ from prefect.states import Cancelled
 
 from flows.config import RunConfig
 from flows.superseding import newer_due_run
-from minigpt.worker import TrainingJob
+from minigpt.job import TrainingJob
 from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
 from tasks.opening import open_run

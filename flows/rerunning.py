@@ -10,8 +10,8 @@ from flows import config as configs
 from flows.config import RunConfig
 from minigpt import journal
 from minigpt.errors import InputError
+from minigpt.job import JOURNAL
 from minigpt.journal import Record
-from minigpt.worker import JOURNAL
 from tasks import tracking
 from tasks.corpus import store
 from tasks.facts import differences
@@ -22,7 +22,7 @@ from tasks.tracking_settings import Tracking
 
 # Facts of the training process, from the first record of its journal; the rest of that record is not about bits.
 NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters")
-# Nats per token between one config's last validation losses on two machine classes. Measured on one machine, one thread:
+# Nats per token between one config's last validation losses on two machine classes. Measured on one machine and thread:
 # 1,200 steps of quickstart with AVX2 kernels alone end 0.010 from those with AVX-512, and are at most 0.027 apart on
 # the way; 600 steps of smoke 2e-8. The limit is five times the first.
 CLASS_TOLERANCE = 0.05

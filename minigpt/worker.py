@@ -20,30 +20,22 @@ import torch
 from filelock import FileLock, Timeout
 
 from minigpt import checkpoint, environment
-from minigpt.config import Part
-from minigpt.cost import CostConfig
-from minigpt.dataset import SplitConfig, cut_windows, open_tokens
-from minigpt.environment import EnvironmentConfig
+from minigpt.dataset import cut_windows, open_tokens
 from minigpt.errors import InputError
-from minigpt.evaluation import EvaluationConfig, evaluate
-from minigpt.generation import Draw, SamplingConfig, complete
+from minigpt.evaluation import evaluate
+from minigpt.generation import Draw, complete
 from minigpt.initialisation import build, initialise
+from minigpt.job import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
 from minigpt.journal import Journal, of_kind, read
-from minigpt.model import ModelConfig, multiplied_parameter_count, parameter_count
+from minigpt.model import multiplied_parameter_count, parameter_count
 from minigpt.probing import probe
 from minigpt.store import sweep
 from minigpt.tokenizer import TOKENIZER, load
-from minigpt.training import DivergedError, StepMetrics, TrainingConfig, make_optimizers, train
+from minigpt.training import DivergedError, StepMetrics, make_optimizers, train
 
-JOB = "job.json"
-JOURNAL = "journal.jsonl"
-CHECKPOINTS = "checkpoints"
 LOCK = ".worker.lock"
 # The worker of a command that was killed saves and ends; two never write one run.
 LOCK_SECONDS = 120
-
-# Exit code of a process that cannot begin; its last line says why.
-INPUT_IS_WRONG = 2
 
 # Fields of a record that are measured and not computed.
 MEASURED = ("tokens_per_second", "training_seconds")
@@ -51,21 +43,6 @@ MEASURED = ("tokens_per_second", "training_seconds")
 
 class ContinuationError(Exception):
     """A step that was done again came out otherwise than the journal has it."""
-
-
-class TrainingJob(Part):
-    """All that the training process has to know; paths instead of data."""
-
-    seed: int
-    model: ModelConfig
-    training: TrainingConfig
-    split: SplitConfig
-    evaluation: EvaluationConfig
-    sampling: SamplingConfig
-    environment: EnvironmentConfig
-    cost: CostConfig
-    tokens_folder: Path
-    """Holds train.bin, val.bin and the tokenizer."""
 
 
 class Worker:

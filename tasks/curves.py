@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigpt.evaluation import perplexity
+from minigpt.job import TrainingJob
 from minigpt.journal import Record
-from minigpt.worker import TrainingJob
 from tasks.pricing import quote_for
 
 # More points make MLflow's pages slow.

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from minigpt import checkpoint, environment
 from minigpt.dataset import cut_windows, open_tokens
 from minigpt.evaluation import Evaluation, evaluate
-from minigpt.worker import TrainingJob
+from minigpt.job import TrainingJob
 from tasks.runs import Run
 from tasks.training import last_checkpoint
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from minigpt import cost
 from minigpt.cost import Quote
 from minigpt.evaluation import perplexity
+from minigpt.job import TrainingJob
 from minigpt.journal import Record
-from minigpt.worker import TrainingJob
 from tasks.pricing import quote_for
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from prefect.cache_policies import NO_CACHE
 from minigpt.corpus import Corpus
 from minigpt.errors import InputError
 from minigpt.generation import encode_prompt
+from minigpt.job import TrainingJob
 from minigpt.store import link_or_copy, write_whole
 from minigpt.tokenizer import TOKENIZER, load
-from minigpt.worker import TrainingJob
 from tasks import tracking
 from tasks.facts import MAIN_PACKAGES, code_diff, code_facts, differences
 from tasks.home import runs_folder

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from minigpt import cost
 from minigpt.cost import CostConfig, Quote
+from minigpt.job import TrainingJob
 from minigpt.journal import Record
-from minigpt.worker import TrainingJob
 
 
 def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:

@@ -12,9 +12,9 @@ from typing import Any
 
 from minigpt import checkpoint, journal
 from minigpt.evaluation import perplexity
+from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from minigpt.journal import Record
 from minigpt.store import write_whole
-from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from tasks import tracking
 from tasks.curves import Curves, Point, final_points
 from tasks.ownership import disown

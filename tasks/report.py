@@ -17,9 +17,9 @@ from minigpt import diagnosis, journal
 from minigpt.corpus import Corpus
 from minigpt.cost import CostConfig
 from minigpt.evaluation import perplexity
+from minigpt.job import JOURNAL
 from minigpt.journal import Record
 from minigpt.store import write_whole
-from minigpt.worker import JOURNAL
 from tasks.evaluation import Evaluated
 from tasks.narration import duration
 from tasks.ownership import disown

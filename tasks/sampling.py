@@ -10,8 +10,8 @@ from minigpt import checkpoint, environment
 from minigpt.dataset import open_tokens
 from minigpt.diagnosis import longest_copy
 from minigpt.generation import Draw, complete
+from minigpt.job import TrainingJob
 from minigpt.randomness import stream
-from minigpt.worker import TrainingJob
 from tasks.runs import Run
 from tasks.training import last_checkpoint
 

@@ -19,9 +19,9 @@ from prefect.cache_policies import NO_CACHE
 from minigpt import checkpoint
 from minigpt.cost import Quote
 from minigpt.errors import FailedError, InputError
+from minigpt.job import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
 from minigpt.journal import Reader, Record, ended
 from minigpt.store import write_whole
-from minigpt.worker import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
 from tasks.narration import Narrator
 from tasks.publishing import Follower
 from tasks.runs import Run

@@ -13,11 +13,11 @@ from minigpt import checkpoint, dataset, environment, journal
 from minigpt.dataset import Windows, cut_windows
 from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
+from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from minigpt.journal import Record
 from minigpt.store import read_folder, sha256_of_file
 from minigpt.text import blocks, size_bytes
 from minigpt.tokenizer import Tokenizer
-from minigpt.worker import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from tasks import tracking
 from tasks.curves import Curves
 from tasks.ownership import is_owned

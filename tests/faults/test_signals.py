@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from minigpt import journal
-from minigpt.worker import JOURNAL
+from minigpt.job import JOURNAL
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun, wait_until_stopped
 from tests.faults.victim import POINTS, Signal

@@ -21,11 +21,11 @@ from minigpt.dataset import SplitConfig
 from minigpt.environment import EnvironmentConfig
 from minigpt.evaluation import EvaluationConfig
 from minigpt.generation import SamplingConfig
+from minigpt.job import JOB, TrainingJob
 from minigpt.model import ModelConfig
 from minigpt.store import write_whole
 from minigpt.tokenizer import TOKENIZER, Tokenizer
 from minigpt.training import TrainingConfig
-from minigpt.worker import JOB, TrainingJob
 from tasks import tracking
 from tasks.runs import FACTS, Run
 from tasks.tracking_settings import Tracking

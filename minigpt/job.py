@@ -1,0 +1,34 @@
+"""What the process that orders a training and the one that does it both know of a run's folder."""
+
+from pathlib import Path
+
+from minigpt.config import Part
+from minigpt.cost import CostConfig
+from minigpt.dataset import SplitConfig
+from minigpt.environment import EnvironmentConfig
+from minigpt.evaluation import EvaluationConfig
+from minigpt.generation import SamplingConfig
+from minigpt.model import ModelConfig
+from minigpt.training import TrainingConfig
+
+JOB = "job.json"
+JOURNAL = "journal.jsonl"
+CHECKPOINTS = "checkpoints"
+
+# Exit code of a training that cannot begin; its last line says why.
+INPUT_IS_WRONG = 2
+
+
+class TrainingJob(Part):
+    """All that the training process has to know; paths instead of data."""
+
+    seed: int
+    model: ModelConfig
+    training: TrainingConfig
+    split: SplitConfig
+    evaluation: EvaluationConfig
+    sampling: SamplingConfig
+    environment: EnvironmentConfig
+    cost: CostConfig
+    tokens_folder: Path
+    """Holds train.bin, val.bin and the tokenizer."""
