@@ -107,12 +107,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         count = max(16, LOGITS // len(weight))
         for start in range(0, len(targets), count):
             rows, wanted = logits[start : start + count].float(), targets[start : start + count, None]
-            total = rows.logsumexp(1, keepdim=True)
-            losses[start : start + count] = (total - rows.gather(1, wanted)).squeeze(1)
-            rows.sub_(total).exp_()
-            rows.scatter_add_(1, wanted, torch.full_like(total, -1.0))
-            torch.mul(rows, 1 / len(targets), out=rows)
-            logits[start : start + count] = rows
+            greatest, picked = rows.amax(1, keepdim=True), rows.gather(1, wanted)
+            total = rows.sub_(greatest).exp_().sum(1, keepdim=True)
+            losses[start : start + count] = (total.log() + greatest - picked).squeeze(1)
+            rows.mul_(1 / (total * len(targets)))
+            rows.scatter_add_(1, wanted, torch.full_like(total, -1 / len(targets)))
+            if logits.dtype != torch.float32:  # or the rows are the logits themselves
+                logits[start : start + count] = rows
         ctx.save_for_backward(hidden, weight, logits)
         return losses.mean()
 
