@@ -75,10 +75,11 @@ def report(
     records = journal.read(run.folder / JOURNAL)
     evaluations = list(journal.of_kind(records, "evaluation"))
     result = _result(run, corpus, windows, trained, evaluated, samples, prices, flow_run_id, records)
-    write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
     write_whole(run.folder / REPORT, _markdown(result).encode())
     _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
+    # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
+    write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
     publish_if_possible(run, curve=not trained.curve_sent)
     disown(run.folder)
     if flow_run_id:

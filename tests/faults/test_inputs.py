@@ -150,7 +150,9 @@ def check_config(tmp_path: Path, overrides: dict[str, Any]) -> None:
         *sections, name = field.split(".")
         inner = values
         for section in sections:
-            inner = inner.setdefault(section, {})
+            if not isinstance(inner.get(section), dict):  # an unknown field's name may be the beginning of another's
+                inner[section] = {}
+            inner = inner[section]
         inner[name] = value
     try:
         config = configs.validated(values, (), "test")
