@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.environment import TUNABLES, EnvironmentConfig
+from minigpt.environment import SPINS, TUNABLES, EnvironmentConfig
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -16,6 +16,7 @@ def test_what_the_user_tunes_is_kept() -> None:
     inherited = {TUNABLES: "glibc.malloc.hugetlb=2:glibc.malloc.perturb=7"}
     assert EnvironmentConfig().variables(inherited)[TUNABLES] == "glibc.malloc.perturb=7:glibc.malloc.hugetlb=1"
     assert TUNABLES not in EnvironmentConfig(keep_memory=False).variables({})
+    assert EnvironmentConfig().variables({SPINS: "7"})[SPINS] == "7"
 
 
 @pytest.mark.skipif(
