@@ -140,17 +140,22 @@ def run() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "quickstart.txt"
         text.write_bytes(python_topics())
-        contenders = [
-            Contender(f"{name}, seed {seed}", OURS, "bench.ablations", (name, str(seed), str(text)))
+        contenders = {
+            (name, seed): Contender(f"{name}, seed {seed}", OURS, "bench.ablations", (name, str(seed), str(text)))
             for seed in SEEDS
             for name in CHOICES
-        ]
-        taken = iter(in_turns(contenders, rounds=1).values())
-    results = {(name, seed): next(taken)[0] for seed in SEEDS for name in CHOICES}
+        }
+        taken = in_turns(list(contenders.values()), rounds=1)
+    results = {key: taken[contender.name][0] for key, contender in contenders.items()}
     ends = {key: result["points"][-1][2] for key, result in results.items()}
     losses = {name: [ends[name, seed] - ends["nothing", seed] for seed in SEEDS] for name in CHOICES}
     rows = [
-        Row.at_least(f"bits per byte lost without {name}", fmean(lost), 0.0, f"by seed: {lost[0]:+.3f}, {lost[1]:+.3f}")
+        Row.at_least(
+            f"bits per byte lost without {name}",
+            fmean(lost),
+            0.0,
+            "by seed: " + ", ".join(f"{bits:+.3f}" for bits in lost),
+        )
         for name, lost in losses.items()
         if name != "nothing"
     ]
@@ -164,7 +169,7 @@ def run() -> Outcome:
         }
         for (name, seed), result in results.items()
     ]
-    return Outcome(rows, table, {f"{name}, seed {seed}": bits for (name, seed), bits in ends.items()})
+    return Outcome(rows, table, {contenders[key].name: bits for key, bits in ends.items()})
 
 
 if __name__ == "__main__":

@@ -38,15 +38,20 @@ def our_model() -> Any:
     return initialisation.build(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
 
 
+def greedy(model: Any, start: list[int], count: int) -> list[int]:
+    """What ours writes by its cache."""
+    from minigpt.generation import Draw, generate
+
+    return [token for [token] in generate(model, [start], [Draw()], count)]
+
+
 def writer(name: str) -> Any:
     """A function of the prompt and the number of new tokens, that gives these."""
     import torch
 
     if name == "ours":
-        from minigpt.generation import Draw, generate
-
         model = our_model()
-        return lambda start, count: [token for [token] in generate(model, [start], [Draw()], count)]
+        return lambda start, count: greedy(model, start, count)
     from bench import peers
 
     torch.manual_seed(123)
@@ -86,13 +91,11 @@ def equality() -> dict[str, Any]:
     """
     import torch
 
-    from minigpt.generation import Draw, generate
-
     model = our_model()
     gaps = []
     for number in range(EQUAL_PROMPTS):
         start = prompt(4 + 3 * number, number)
-        new = [token for [token] in generate(model, [start], [Draw()], EQUAL_NEW_TOKENS)]
+        new = greedy(model, start, EQUAL_NEW_TOKENS)
         with torch.inference_mode():
             logits = model(torch.tensor([start + new[:-1]]))[0, len(start) - 1 :]
         differs = (logits.argmax(-1) != torch.tensor(new)).nonzero()

@@ -99,7 +99,6 @@ def bare(home: Path) -> None:
     from minigpt.evaluation import evaluate
     from minigpt.generation import Draw, complete
     from minigpt.job import CHECKPOINTS, JOB
-    from minigpt.randomness import stream
     from minigpt.worker import Worker
 
     recorded = next(home.glob(f"runs/*/{JOB}"))
@@ -118,12 +117,7 @@ def bare(home: Path) -> None:
         evaluate(model, windows.in_order(job.evaluation.batch_size), token_bytes)
     wanted = job.sampling
     complete(model, tokenizer, wanted.prompt, [Draw()], wanted.last_new_tokens)
-    draws = [
-        Draw(temperature, top_k, generator=stream(job.seed, "sampling", 0))
-        for temperature in wanted.temperatures
-        for top_k in wanted.top_ks
-    ]
-    complete(model, tokenizer, wanted.prompt, draws, wanted.max_new_tokens)
+    complete(model, tokenizer, wanted.prompt, wanted.draws(job.seed), wanted.max_new_tokens)
 
 
 def main(name: str, home: str) -> None:

@@ -12,6 +12,7 @@ from minigpt.config import Part
 from minigpt.errors import InputError
 from minigpt.model import GPT, Cache
 from minigpt.products import linear
+from minigpt.randomness import stream
 from minigpt.tokenizer import Tokenizer
 
 
@@ -30,6 +31,14 @@ class SamplingConfig(Part):
     """Rows of the last table; 0 is greedy. Each between 0 and 100."""
     top_ks: tuple[int | None, ...] = Field((None, 5, 40), max_length=8)
     """Columns of the last table: how many of the likeliest tokens may be drawn; null for all."""
+
+    def draws(self, seed: int) -> list["Draw"]:
+        """The cells of the last table, row by row, each with a stream of randomness of its own."""
+        return [
+            Draw(temperature, top_k, generator=stream(seed, f"sampling {temperature} {top_k}"))
+            for temperature in self.temperatures
+            for top_k in self.top_ks
+        ]
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,11 @@ class Draw:
         shares = (logits / self.temperature).softmax(-1)
         if self.top_p is None:
             return shares
-        ordered, order = shares.sort(descending=True, stable=True)
+        order = logits.argsort(descending=True, stable=True)  # logits tell apart what rounds to equal shares
+        ordered = shares[order]
         spare = ordered.cumsum(-1) - ordered >= self.top_p  # the likelier ones are enough without it
         spare[0] = False
-        shares = shares.scatter(-1, order, ordered.masked_fill(spare, 0.0))
+        shares[order[spare]] = 0.0
         return shares / shares.sum(-1, keepdim=True)
 
     def choose(self, logits: Tensor) -> int:

@@ -52,11 +52,10 @@ class _Linear(torch.autograd.Function):
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """The layer of x (..., K) to (..., N)."""
-    if torch.is_autocast_enabled("cpu"):
+    differentiated = torch.is_grad_enabled()
+    if torch.is_autocast_enabled("cpu") or (_library == "torch" and differentiated):
         return F.linear(x, layer.weight, layer.bias)
-    if not torch.is_grad_enabled():
+    if not differentiated:
         return times_transposed(x, layer.weight, layer.bias)
-    if _library == "torch":
-        return F.linear(x, layer.weight, layer.bias)
     result: Tensor = _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
     return result

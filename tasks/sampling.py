@@ -11,7 +11,6 @@ from minigpt.dataset import open_tokens
 from minigpt.diagnosis import longest_copy
 from minigpt.generation import Draw, complete
 from minigpt.job import TrainingJob
-from minigpt.randomness import stream
 from tasks.runs import Run
 from tasks.training import last_checkpoint
 
@@ -35,11 +34,7 @@ def generate_samples(run: Run, job: TrainingJob) -> Samples:
     model, tokenizer = checkpoint.load(last_checkpoint(run))
     config = job.sampling
     [greedy] = complete(model, tokenizer, config.prompt, [Draw()], config.last_new_tokens)
-    draws = [
-        Draw(temperature, top_k, generator=stream(job.seed, f"sampling {temperature} {top_k}"))
-        for temperature in config.temperatures
-        for top_k in config.top_ks
-    ]
+    draws = config.draws(job.seed)
     texts = complete(model, tokenizer, config.prompt, draws, config.max_new_tokens) if draws else []
     table = [
         {"temperature": draw.temperature, "top_k": draw.top_k, "text": text}
