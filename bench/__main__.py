@@ -14,6 +14,7 @@ from bench import (
     machine,
     overhead,
     picture,
+    proof,
     quality,
     results,
     startup,
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[], Outcome]] = {
     "overhead": overhead.run,
     "startup": startup.run,
     "checkpoint": checkpoint.run,
+    "proof": proof.run,
     "ablations": ablations.run,
 }
 ON_DEMAND = {"ablations"}

@@ -24,7 +24,7 @@ def main(folder: str) -> None:
     """Seconds of each write of a checkpoint, of `dd` with fsync, and of sha256 on one core, over the same bytes."""
     import torch
 
-    from minigpt import checkpoint, environment, initialisation
+    from minigpt import checkpoint, environment, initialisation, store
     from minigpt.training import TrainingConfig, make_optimizers
 
     environment.apply(environment.EnvironmentConfig())
@@ -41,7 +41,7 @@ def main(folder: str) -> None:
     before, writes = resident_bytes(), []
     for _ in range(WRITES):
         started = time.perf_counter()
-        checkpoint.save(place / "last", model, vocabulary, {}, optimizers)
+        store.finish_folder(checkpoint.begin(place / "last", model, vocabulary, {}, optimizers))
         writes.append(time.perf_counter() - started)
     memory = peak_bytes() - before
     files = sorted(path for path in (place / "last").iterdir() if path.suffix == ".safetensors")

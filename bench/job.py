@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import shape
-from bench.measure import OURS, PEERS, ROOT, Contender, environment, peak_bytes, say, take
+from bench.measure import OURS, PEERS, ROOT, Contender, environment, overriding, peak_bytes, say, take
 from bench.results import Outcome, Row
 from bench.texts import the_verdict
 
@@ -118,41 +118,64 @@ def main(name: str, text: str) -> None:
         book(Path(text))
 
 
+def verdict(text: Path, precision: str) -> dict[str, Any]:
+    """`minigpt run verdict` with as many evaluated batches as the book's script has, and all that it has not."""
+    say(f"ours: minigpt run verdict in {precision}")
+    fields = {
+        "corpus.source": text,
+        "evaluation.train_batches": EVALUATED_BATCHES,
+        "evaluation.validation_batches": EVALUATED_BATCHES,
+        "training.precision": precision,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        return our_job("verdict", *overriding(fields), folder=Path(folder))
+
+
+def described(job: dict[str, Any]) -> dict[str, str]:
+    """A run of ours as a row of the table."""
+    result = job["result"]
+    return {
+        "wall": f"{job['wall_seconds']:.0f} s",
+        "training": f"{result['training_seconds']:.0f} s",
+        "peak memory": ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sorted(job["peaks"].items())),
+        "losses": f"{result['train_loss']:.3f}, {result['val_loss']:.3f}",
+    }
+
+
 def run() -> Outcome:
     text = the_verdict()
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(text.parents[1] / "tiktoken-cache"))
-    say("ours: minigpt run verdict")
-    with tempfile.TemporaryDirectory() as folder:
-        ours = our_job("verdict", "--set", f"corpus.source={text}", folder=Path(folder))
+    ours = {precision: verdict(text, precision) for precision in ("fp32", "bf16")}
     say("the book's gpt_train.py")
     started = time.perf_counter()
     theirs = take(Contender("book", PEERS, "bench.job", ("book", str(text))))
     theirs["wall_seconds"] = time.perf_counter() - started
-    result, peak = ours["result"], ours["peaks"]["minigpt.worker"]
+    result, peak = ours["fp32"]["result"], ours["fp32"]["peaks"]["minigpt.worker"]
+    wall = {precision: job["wall_seconds"] / theirs["wall_seconds"] for precision, job in ours.items()}
     rows = [
-        Row.at_most("wall time of the verdict job over the book's", ours["wall_seconds"] / theirs["wall_seconds"], 0.6),
+        Row.at_most("wall time of the verdict job over the book's", wall["fp32"], 0.6),
         Row.at_most("peak memory of its training process over the book's", peak / theirs["peak_bytes"], 0.8),
         Row.at_most("train loss at the end, nats per token", result["train_loss"], TRAIN_LOSS_LIMIT),
         Row.at_most("validation loss at the end, nats per token", result["val_loss"], VAL_LOSS_LIMIT),
+        Row.at_most("wall time of the verdict job in bf16 over the book's", wall["bf16"], None),
     ]
-    table = [
+    table = [{"job": f"minigpt run verdict, {precision}", **described(job)} for precision, job in ours.items()]
+    table.append(
         {
-            "job": "minigpt run verdict",
-            "wall": f"{ours['wall_seconds']:.0f} s",
-            "training": f"{result['training_seconds']:.0f} s",
-            "peak memory": ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sorted(ours["peaks"].items())),
-            "losses": f"{result['train_loss']:.3f}, {result['val_loss']:.3f}",
-        },
-        {
-            "job": "gpt_train.py of the book",
+            "job": "gpt_train.py of the book, fp32",
             "wall": f"{theirs['wall_seconds']:.0f} s",
             "training": "",
             "peak memory": f"{theirs['peak_bytes'] / 1e9:.2f} GB",
             "losses": f"{theirs['train_loss']:.3f}, {theirs['val_loss']:.3f}",
-        },
-    ]
-    kept = {name: result[name] for name in ("training_seconds", "best_step", "best_val_loss", "train_loss", "val_loss")}
-    return Outcome(rows, table, {"ours": {**ours, "result": kept}, "book": theirs})
+        }
+    )
+    return Outcome(rows, table, {"ours": {precision: kept(job) for precision, job in ours.items()}, "book": theirs})
+
+
+def kept(job: dict[str, Any]) -> dict[str, Any]:
+    """The same with the numbers of the result alone."""
+    names = ("training_seconds", "best_step", "best_val_loss", "train_loss", "val_loss")
+    return {**job, "result": {name: job["result"][name] for name in names}}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ def environment(python: Path | None = None) -> dict[str, str]:
     started = EnvironmentConfig().variables(os.environ) if python == OURS else {}
     counts = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
     return {**kept, **quiet, **started, **counts}
+
+
+def overriding(fields: Mapping[str, object]) -> list[str]:
+    """The options of `minigpt run` that give these fields of the config other values."""
+    return [part for name, value in fields.items() for part in ("--set", f"{name}={value}")]
 
 
 def take(contender: Contender) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.measure import OURS, ROOT, Spread, environment, say, spread
+from bench.measure import OURS, ROOT, Spread, environment, overriding, say, spread
 from bench.results import Outcome, Row
 from bench.texts import the_verdict
 
@@ -41,7 +41,7 @@ def preset_arguments(preset: str, text: Path | None) -> list[str]:
     }
     if text is not None:
         overrides["corpus.source"] = text
-    return [preset, *(part for name, value in overrides.items() for part in ("--set", f"{name}={value}"))]
+    return [preset, *overriding(overrides)]
 
 
 class Tracked:

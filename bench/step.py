@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from bench import shape
 from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, peak_memory, ratio, spread
@@ -29,8 +30,8 @@ PEER_NAMES = ("book", "transformers", "litgpt")
 SLOW_PEER = 2.4
 
 
-def our_steps(name: str) -> Iterator[float]:
-    """The loss of each step of the training loop that a run has."""
+def our_training(name: str) -> tuple[Any, Iterator[Any]]:
+    """A model, and the training loop that a run has."""
     import numpy as np
 
     from minigpt import environment, initialisation
@@ -51,8 +52,7 @@ def our_steps(name: str) -> Iterator[float]:
     model = initialisation.build(shape.verdict_model_config(dropout), shape.VOCABULARY_SIZE, seed=123)
     tokens = np.random.default_rng(1).integers(0, shape.VOCABULARY_SIZE, 20 * shape.CONTEXT_LENGTH + 1)
     windows = Windows(tokens.astype(np.uint16), shape.CONTEXT_LENGTH, shape.CONTEXT_LENGTH)
-    for metrics in train(model, make_optimizers(model, config), windows, config, seed=123):
-        yield metrics.loss
+    return model, train(model, make_optimizers(model, config), windows, config, seed=123)
 
 
 def peer_steps(name: str) -> Iterator[float]:
@@ -74,7 +74,7 @@ def peer_steps(name: str) -> Iterator[float]:
 
 
 def main(name: str) -> None:
-    steps = our_steps(name) if name in VARIANTS else peer_steps(name)
+    steps = (metrics.loss for metrics in our_training(name)[1]) if name in VARIANTS else peer_steps(name)
     losses = list(islice(steps, WARM_UP_STEPS))
     seconds = []
     for _ in range(STEPS):

@@ -21,7 +21,7 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
     except ValueError as error:
         raise InputError(f"--cron {cron!r} is no cron expression; give five fields, such as '0 3 * * *'") from error
     settings = tracking.model_copy(update={"offline_if_unreachable": True})
-    with prefect() as server:
+    with prefect(settings) as server:
         from flows.pretraining import pretrain
 
         log.warning("%s runs at %r until Ctrl-C; Prefect shows it at %s/deployments", config.name, cron, server.url)

@@ -46,6 +46,6 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
     run = open_run(config, job, tracking or Tracking(), corpus, tokens, windows, flow_run.id, resumed)
     with closing(run):
         trained = train(run, job)
-        evaluated = evaluate_model(run, job)
-        samples = generate_samples(run, job)
+        evaluated = evaluate_model(trained, job)
+        samples = generate_samples(trained, job)
         return report(run, corpus, windows, trained, evaluated, samples, config.cost, flow_run.id)

@@ -5,11 +5,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from flows.config import RunConfig
-from tasks.report import Result
 from tasks.servers import Server, prefect_server
-from tasks.tracking_settings import Tracking
+
+if TYPE_CHECKING:  # imported for real while the server starts
+    from flows.config import RunConfig
+    from tasks.report import Result
+    from tasks.tracking_settings import Tracking
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +30,16 @@ def tell(quiet: bool) -> None:
 
 
 @contextmanager
-def prefect() -> Iterator[Server]:
+def prefect(tracking: "Tracking") -> Iterator[Server]:
     """A server that answers, and Prefect told to use it; all that is said has reached it when the block is left."""
     with prefect_server() as server:
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         from flows.settling import drain
+        from tasks.tracking_store import prepare_store
 
+        import_module("flows.pretraining")  # seconds of imports, while the server has its own
+        prepare_store(tracking)
         server.wait()
         with temporary_settings(updates={PREFECT_API_URL: server.api_url}):
             try:
@@ -41,13 +48,14 @@ def prefect() -> Iterator[Server]:
                 drain()
 
 
-def run_flow(config: RunConfig, tracking: Tracking, quiet: bool, resumed: str | None = None) -> Result:
+def run_flow(config: "RunConfig", tracking: "Tracking", quiet: bool, resumed: str | None = None) -> "Result":
     """The result of one run; what went wrong in a task is raised here."""
     tell(quiet)
     # Standard output is the result's alone, whatever a library may say.
-    with redirect_stdout(sys.stderr), prefect() as server:
+    with redirect_stdout(sys.stderr), prefect(tracking) as server:
         from flows.pretraining import TASK_RUNS, pretrain
         from flows.settling import drain, wait_for_final_states
+        from tasks.report import Result
 
         log.info("Prefect shows the run at %s", server.url)
         state = pretrain(config, tracking, resumed, return_state=True)

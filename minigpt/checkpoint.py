@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from minigpt import tokenizer as tokenizer_module
 from minigpt.errors import InputError
 from minigpt.model import GPT, ModelConfig, empty
-from minigpt.store import link_or_copy, read_folder, write_folder
+from minigpt.store import Filled, fill_folder, link_or_copy, read_folder
 from minigpt.tokenizer import TOKENIZER, Tokenizer
 
 WEIGHTS = "weights.safetensors"
@@ -38,14 +38,17 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save(
+def begin(
     folder: Path,
     model: GPT,
     tokenizer: Path,
     facts: Mapping[str, Any],
     optimizers: Sequence[torch.optim.Optimizer] = (),
-) -> None:
-    """Write weights, shape and vocabulary: all that sampling needs; with optimizers, all that continuing needs."""
+) -> Filled:
+    """Write weights, shape and vocabulary: all that sampling needs; with optimizers, all that continuing needs.
+
+    What is left to `store.finish_folder` reads the model no more, which may go on learning.
+    """
 
     def fill(place: Path) -> Mapping[str, Any]:
         save_file(weights_of(model), place / WEIGHTS)
@@ -55,7 +58,7 @@ def save(
         return {MODEL: model.config.model_dump(mode="json"), STATE: dict(facts)}
 
     shutil.rmtree(folder, ignore_errors=True)
-    write_folder(folder, fill)
+    return fill_folder(folder, fill)
 
 
 def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -148,18 +151,17 @@ def to_continue(checkpoints: Path, saved: Iterable[str]) -> tuple[Path | None, l
     return folder, damaged
 
 
-def prune(folder: Path, prefix: str, kept: int, keep_every_steps: int | None = None) -> None:
-    """Delete checkpoints older than `folder`, but for the newest, so that `kept` are left, and for round steps.
+def superseded(folder: Path, prefix: str, kept: int, keep_every_steps: int | None = None) -> list[Path]:
+    """Checkpoints older than `folder` that may go: all but the newest, so that `kept` are left, and round steps.
 
-    Nothing is deleted before `folder` was read back whole: OSError if it was not.
+    None may before `folder` was read back whole: OSError if it was not.
     """
     older = [path for path in written(folder.parent, prefix) if step_of(path) < step_of(folder)]
     surplus = older[: max(0, len(older) - (kept - 1))]
     surplus = [path for path in surplus if keep_every_steps is None or step_of(path) % keep_every_steps]
     if surplus and not is_whole(folder):
         raise OSError(f"the checkpoint {folder} does not read back as it was written; check the disk")
-    for path in surplus:
-        shutil.rmtree(path)
+    return surplus
 
 
 def check_room(checkpoints: Path, model: GPT, full_checkpoints: int) -> None:

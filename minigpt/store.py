@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,25 +51,46 @@ def write_whole(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
-def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
-    """Make `folder` with what `fill` writes into it, and a manifest of the facts that `fill` returns."""
+@dataclass(frozen=True)
+class Filled:
+    """A folder under a temporary name, with all its files and not yet flushed to the disk."""
+
+    folder: Path
+    temporary: Path
+    facts: Mapping[str, Any]
+
+
+def fill_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> Filled:
+    """Let `fill` write files for `folder`, which is not there before `finish_folder`."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        facts = fill(temporary)
-        files = sorted(path for path in temporary.iterdir() if path.is_file())
-        with ThreadPoolExecutor(max_workers=1) as disk:  # writes while the digests are reckoned
-            synced = disk.map(sync, files)
-            manifest = {**facts, "files": {path.name: sha256_of_file(path) for path in files}}
-            list(synced)  # raises what a sync raised
-        manifest["sha256"] = sha256_of_value(manifest)
-        write_whole(temporary / MANIFEST, _rendered(manifest))
-        temporary.rename(folder)
-    finally:
+        return Filled(folder, temporary, fill(temporary))
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-    sync(folder.parent)
+        raise
+
+
+def finish_folder(filled: Filled) -> dict[str, Any]:
+    """Flush the files, add the manifest with their digests and the facts that `fill` returned, and put it in place."""
+    try:
+        files = sorted(path for path in filled.temporary.iterdir() if path.is_file())
+        for path in files:
+            sync(path)
+        manifest = {**filled.facts, "files": {path.name: sha256_of_file(path) for path in files}}
+        manifest["sha256"] = sha256_of_value(manifest)
+        write_whole(filled.temporary / MANIFEST, _rendered(manifest))
+        filled.temporary.rename(filled.folder)
+    finally:
+        shutil.rmtree(filled.temporary, ignore_errors=True)
+    sync(filled.folder.parent)
     return manifest
+
+
+def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """Make `folder` with what `fill` writes into it, and a manifest of the facts that `fill` returns."""
+    return finish_folder(fill_folder(folder, fill))
 
 
 def _rendered(manifest: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,9 @@ from minigpt.job import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
 from minigpt.journal import Journal, of_kind, read
 from minigpt.model import multiplied_parameter_count, parameter_count
 from minigpt.probing import probe
+from minigpt.saving import Saver
 from minigpt.store import sweep
+from minigpt.threads import bounded_start
 from minigpt.tokenizer import TOKENIZER, load
 from minigpt.training import DivergedError, StepMetrics, make_optimizers, train
 
@@ -65,6 +66,7 @@ class Worker:
         records = read(run_folder / JOURNAL)
         self.known = {(record["kind"], record.get("step")): record for record in records}
         self.saved = {record["name"] for record in of_kind(records, "checkpoint")}
+        self.saver = Saver(self.checkpoints, job.tokens_folder / TOKENIZER, self.journal, self.saved, job.training)
         environment.apply(job.environment)
         self.windows = {
             side: cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
@@ -104,6 +106,7 @@ class Worker:
             status, error = "differs", str(differs)
         if status not in ("diverged", "differs"):
             self._save_last(step)
+        self.saver.finish()
         self.journal.append(
             "end",
             status=status,
@@ -177,6 +180,7 @@ class Worker:
 
     def _after_step(self, metrics: StepMetrics) -> None:
         step, config = metrics.step, self.job
+        self.saver.note()
         self._record("step", **asdict(metrics), training_seconds=self.training_seconds)
         measured = config.evaluation.due(step) or step == config.training.max_steps
         if measured and self._evaluate(step):
@@ -226,22 +230,10 @@ class Worker:
         }
 
     def _save_best(self, step: int) -> None:
-        folder = self._save("best", step, [])
-        checkpoint.prune(folder, "best", kept=1)
+        self.saver.save("best", self.model, self._facts(step))
 
     def _save_last(self, step: int) -> None:
-        config = self.job.training
-        folder = self._save("last", step, self.optimizers)
-        checkpoint.prune(folder, "last", config.kept_checkpoints, config.keep_every_steps)
-
-    def _save(self, prefix: str, step: int, optimizers: Sequence[torch.optim.Optimizer]) -> Path:
-        folder = checkpoint.named(self.checkpoints, prefix, step)
-        self.journal.sync()
-        if not checkpoint.is_whole(folder):  # it is where a run was stopped behind it
-            checkpoint.save(folder, self.model, self.job.tokens_folder / TOKENIZER, self._facts(step), optimizers)
-        if folder.name not in self.saved:
-            self.journal.append("checkpoint", step=step, name=folder.name)
-        return folder
+        self.saver.save("last", self.model, self._facts(step), self.optimizers)
 
 
 def main(run_folder: Path) -> None:
@@ -254,7 +246,8 @@ def main(run_folder: Path) -> None:
             pass
         worker.stop.set()
 
-    threading.Thread(target=stop_when_input_closes, daemon=True).start()
+    with bounded_start():
+        threading.Thread(target=stop_when_input_closes, daemon=True).start()
     worker.run()
 
 

@@ -11,8 +11,7 @@ from minigpt import checkpoint, environment
 from minigpt.dataset import cut_windows, open_tokens
 from minigpt.evaluation import Evaluation, evaluate
 from minigpt.job import TrainingJob
-from tasks.runs import Run
-from tasks.training import last_checkpoint
+from tasks.training import Trained
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +25,10 @@ class Evaluated:
 
 
 @task(name="evaluation", cache_policy=NO_CACHE)
-def evaluate_model(run: Run, job: TrainingJob) -> Evaluated:
+def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     """Token-weighted loss, perplexity and bits per byte, in evaluation mode."""
     environment.apply(job.environment)
-    model, tokenizer = checkpoint.load(last_checkpoint(run))
+    model, tokenizer = checkpoint.load(trained.checkpoint)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     measured = {}
     for side in ("train", "val"):

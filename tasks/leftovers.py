@@ -11,8 +11,8 @@ from prefect.states import Crashed
 from tasks.ownership import OWNER, disown
 from tasks.publishing import publish, tell_status
 from tasks.runs import Run, left_behind
-from tasks.tracking import StoreError
 from tasks.tracking_settings import Tracking
+from tasks.tracking_store import StoreError
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from tasks.publishing import closing, publish_opening, tell_status
 from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, Run, saved
 from tasks.split import Windows
 from tasks.tokenization import Tokens
-from tasks.tracking import StoreError
 from tasks.tracking_settings import Tracking, check_reachable, public
+from tasks.tracking_store import StoreError
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from tasks import tracking
 from tasks.curves import Curves, Point, final_points
 from tasks.ownership import disown
 from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, PLOTS, PUBLISHED, REPORT, RESULT, Run
-from tasks.tracking import StoreError
+from tasks.tracking_store import StoreError
 
 log = logging.getLogger(__name__)
 

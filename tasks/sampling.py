@@ -11,8 +11,7 @@ from minigpt.dataset import open_tokens
 from minigpt.diagnosis import longest_copy
 from minigpt.generation import Draw, complete
 from minigpt.job import TrainingJob
-from tasks.runs import Run
-from tasks.training import last_checkpoint
+from tasks.training import Trained
 
 # Looking for copies holds the training text in memory and reads it for each token.
 COPY_SEARCH_MAX_TOKENS = 20_000_000
@@ -28,10 +27,10 @@ class Samples:
 
 
 @task(name="sample generation", cache_policy=NO_CACHE)
-def generate_samples(run: Run, job: TrainingJob) -> Samples:
+def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
     """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
     environment.apply(job.environment)
-    model, tokenizer = checkpoint.load(last_checkpoint(run))
+    model, tokenizer = checkpoint.load(trained.checkpoint)
     config = job.sampling
     [greedy] = complete(model, tokenizer, config.prompt, [Draw()], config.last_new_tokens)
     draws = config.draws(job.seed)

@@ -6,8 +6,8 @@ from minigpt.errors import InputError
 from tasks.ownership import is_owned
 from tasks.publishing import publish
 from tasks.runs import Run, left_behind, named
-from tasks.tracking import StoreError
 from tasks.tracking_settings import check_reachable, public
+from tasks.tracking_store import StoreError
 
 
 def sync(text: str | None) -> Iterator[str]:

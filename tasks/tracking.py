@@ -1,32 +1,27 @@
-"""All of MLflow: how a run, its curves, its files and its checkpoints are written there, and how they are read back.
+"""What MLflow gets: how a run, its curves, files and checkpoints are written there, and how they are read back.
 
 Every call names its run; nothing here is global, and doing anything twice leaves what doing it once leaves.
 """
 
-import contextlib
 import json
-import logging
-import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow.entities
 import mlflow.exceptions
-from filelock import FileLock
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
-from minigpt.errors import FailedError, InputError
+from minigpt.errors import InputError
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.curves import Point
-from tasks.home import runs_folder
 from tasks.ownership import me, own
 from tasks.runs import Run
-from tasks.tracking_settings import Tracking, public
+from tasks.tracking_settings import Tracking
+from tasks.tracking_store import StoreError, client_of, experiment_id_of, store_errors
 
 # Limits of one call.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
@@ -36,59 +31,6 @@ OUR_ID = "minigpt.run_id"
 STATUS = "minigpt.status"
 # The process that writes the run.
 OWNER = "minigpt.owner"
-
-
-class StoreError(FailedError):
-    """The tracking store did not take or give what it was asked; the run's folder still has it."""
-
-
-@contextlib.contextmanager
-def store_errors(tracking: Tracking) -> Iterator[None]:
-    """Whatever MLflow or the network raises, as a StoreError."""
-    try:
-        yield
-    except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
-        reason = " ".join(str(error).split())[:200]
-        raise StoreError(f"the tracking store at {public(tracking.tracking_uri or '')} failed ({reason})") from error
-
-
-def client_of(tracking: Tracking) -> MlflowClient:
-    """A client that gives up on a dead server within seconds instead of minutes, and prints nothing."""
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    if tracking.is_local:
-        _make_store(Path((tracking.tracking_uri or "").removeprefix("sqlite:///")))
-    return MlflowClient(tracking.tracking_uri)
-
-
-def _make_store(path: Path) -> None:
-    """MLflow's database, whole or not there: its tables come in many steps, which a kill or a second process breaks."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        if not path.exists():
-            unfinished = path.with_name(f".{path.name}.tmp")
-            unfinished.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{unfinished}")
-            unfinished.rename(path)
-
-
-def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
-    """The experiment by name, made if it is not there; a local one keeps its files in the runs' own folders."""
-    name = tracking.experiment or "minigpt"
-    if (experiment := client.get_experiment_by_name(name)) is None:
-        location = runs_folder().as_uri() if tracking.is_local else None
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except mlflow.exceptions.MlflowException:  # another run was faster
-            experiment = client.get_experiment_by_name(name)
-    if experiment is None or experiment.lifecycle_stage != "active":
-        raise InputError(f"the MLflow experiment {name!r} is deleted; restore it or choose another with --experiment")
-    return str(experiment.experiment_id)
 
 
 def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Run:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,12 @@ SENDING_SECONDS = 5.0
 STOP_SECONDS = 120
 LOG = "training.log"
 
+# What Python, torch, C++, Rust, the linker and OpenMP say when the system gives a process no more memory.
+OUT_OF_MEMORY = re.compile(
+    r"MemoryError|not enough memory|[Cc]annot allocate|can't allocate|bad_alloc|out of memory|"
+    r"memory allocation of \d+ bytes failed|failed to map segment|Thread creation failed"
+)
+
 
 class TrainingFailedError(FailedError):
     """The training process ended without saying how: a fault of ours or of the machine."""
@@ -48,6 +55,8 @@ class Trained:
     steps: int
     training_seconds: float
     weights_sha256: str
+    checkpoint: Path
+    """Of the last weights, or of the last good ones if the training diverged; it was whole when the training ended."""
     quote: Quote
     curve_sent: bool
     """Whether MLflow has every point of the curve."""
@@ -74,7 +83,7 @@ def train(run: Run, job: TrainingJob) -> Trained:
                     waiting, next_sending = [], time.monotonic() + SENDING_SECONDS
             follower.send(waiting)
         if process.returncode != 0 or not records or records[-1]["kind"] != "end":
-            raise _failure(run, process.returncode)
+            raise failure(run.run_id, process.returncode, (run.folder / LOG).read_text(errors="replace"))
     end = records[-1]
     if end["status"] == "interrupted":
         raise KeyboardInterrupt
@@ -85,19 +94,29 @@ def train(run: Run, job: TrainingJob) -> Trained:
         steps=end["step"],
         training_seconds=end["training_seconds"],
         weights_sha256=end["weights_sha256"],
+        checkpoint=_last_checkpoint(run),
         quote=narrator.quote,
         curve_sent=follower.sent_all,
     )
 
 
-def _failure(run: Run, exit_code: int) -> Exception:
-    """What the training process said before it ended without an end."""
-    lines = (run.folder / LOG).read_text(errors="replace").strip().splitlines() or ["nothing"]
+def failure(run_id: str, exit_code: int, said: str) -> FailedError | InputError:
+    """Why a training process ended without an end, by its exit code (negative for a signal) and what it said."""
+    lines = said.strip().splitlines() or ["nothing"]
+    resume = f"`minigpt resume {run_id[:12]}` goes on from its last checkpoint"
     if exit_code == INPUT_IS_WRONG:
         return InputError(lines[-1])
+    if refusal := next((line.strip() for line in lines if OUT_OF_MEMORY.search(line)), None):
+        return TrainingFailedError(
+            f"the training process got no more memory from the system ({refusal}); once some is free, {resume}; "
+            "a new run with a smaller training.batch_size or evaluation.batch_size needs less"
+        )
+    if exit_code == -signal.SIGKILL:
+        return TrainingFailedError(
+            f"the training process was killed (SIGKILL), by someone or by a system that had no memory left; {resume}"
+        )
     return TrainingFailedError(
-        f"the training process ended with exit code {exit_code}; `minigpt resume {run.run_id[:12]}` goes on from its "
-        "last checkpoint; it said:\n" + "\n".join(lines[-12:])
+        f"the training process ended with exit code {exit_code}; {resume}; it said:\n" + "\n".join(lines[-12:])
     )
 
 
@@ -129,7 +148,7 @@ def stop_signals() -> Iterator[threading.Event]:
 @contextmanager
 def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Popen[bytes]]:
     """The training process with the environment that the job records; it saves and ends when this block is left."""
-    with (folder / LOG).open("ab") as output:
+    with (folder / LOG).open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "minigpt.worker", str(folder)],
             env={**os.environ, **job.environment.variables(os.environ)},
@@ -169,8 +188,7 @@ def follow(process: subprocess.Popen[bytes], reader: Reader, stop: threading.Eve
             stop.wait(POLL_SECONDS) if not stop.is_set() else time.sleep(POLL_SECONDS)
 
 
-def last_checkpoint(run: Run) -> Path:
-    """The newest whole checkpoint: the last weights, or the last good ones of a training that diverged."""
+def _last_checkpoint(run: Run) -> Path:
     checkpoints = run.folder / CHECKPOINTS
     folder = checkpoint.newest(checkpoints, "last") or checkpoint.newest(checkpoints, "best")
     if folder is None:

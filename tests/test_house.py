@@ -15,7 +15,7 @@ ALLOWED = {
     "flows": {"prefect", "tasks", "minigpt", "flows", "typer", "yaml", "pydantic"},
 }
 ONLY_IN = {
-    "mlflow": {"tasks/tracking.py"},
+    "mlflow": {"tasks/tracking.py", "tasks/tracking_store.py"},
     "pandas": {"tasks/lookup.py", "tasks/comparison.py", "tasks/report.py"},
     "matplotlib": {"tasks/report.py"},
 }

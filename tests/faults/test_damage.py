@@ -18,9 +18,9 @@ FLIPS = 100
 
 @pytest.fixture(scope="module")
 def stopped(template: Template, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """The tiny run, killed at step 11: it has full checkpoints of step 6 and 9."""
+    """The tiny run, killed when it begins its last checkpoint: it has full ones of step 6 and 9."""
     run = template.copy(tmp_path_factory.mktemp("stopped") / "home")
-    run.live(at=Signal("step", "before", 11))
+    run.live(at=Signal("checkpoint begun", "before", template.passings["checkpoint begun"]))
     assert [path.name for path in checkpoint.written(run.checkpoints, "last")] == ["last-0000006", "last-0000009"]
     return run
 

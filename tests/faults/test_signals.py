@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import resource
 import signal
 import time
@@ -12,6 +11,7 @@ import pytest
 
 from minigpt import journal
 from minigpt.job import JOURNAL
+from tasks.training import OUT_OF_MEMORY
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun, wait_until_stopped
 from tests.faults.victim import POINTS, Signal
@@ -19,7 +19,6 @@ from tests.faults.victim import POINTS, Signal
 WHOLE = os.environ.get("MINIGPT_FAULTS") == "whole"
 STOPPED_SECONDS = 60 if WHOLE else 2
 TAKEN_OVER_SECONDS = 5
-OUT_OF_MEMORY = re.compile(r"MemoryError|not enough memory|[Cc]annot allocate|can't allocate|bad_alloc|out of memory")
 
 
 def anywhere(source: random.Random, template: Template, number: int) -> Signal:

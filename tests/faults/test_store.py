@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import tracking
+from tasks import tracking_store
 from tasks.tracking_settings import Tracking
 from tests.faults.tiny import FORKS
 
@@ -16,7 +16,7 @@ SECONDS = 3.0
 
 def use(place: Path) -> None:
     there = Tracking(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="Default")
-    tracking.experiment_id_of(tracking.client_of(there), there)
+    tracking_store.experiment_id_of(tracking_store.client_of(there), there)
 
 
 @pytest.mark.trials(default=2, whole=30)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,10 @@ from minigpt.training import TrainingConfig, make_optimizers
 MODEL = ModelConfig(context_length=4, width=8, heads=2, layers=1)
 
 
+def save(*parts: Any) -> None:
+    store.finish_folder(checkpoint.begin(*parts))
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     vocabulary = tmp_path / "vocabulary"
@@ -27,7 +32,7 @@ def saved(tmp_path: Path) -> Path:
     model = build(MODEL, 257, seed=1)
     for step in (1, 2):
         folder = checkpoint.named(tmp_path, "last", step)
-        checkpoint.save(folder, model, vocabulary, {"step": step}, make_optimizers(model, TrainingConfig()))
+        save(folder, model, vocabulary, {"step": step}, make_optimizers(model, TrainingConfig()))
     return checkpoint.named(tmp_path, "last", 2)
 
 
@@ -105,7 +110,7 @@ def test_swapped_files_are_found(saved: Path, pair: tuple[str, str]) -> None:
 
 def test_weights_of_another_step_are_found(saved: Path) -> None:
     other = build(MODEL, 257, seed=2)
-    checkpoint.save(checkpoint.named(saved.parent, "last", 3), other, saved / tokenizer.TOKENIZER, {"step": 3})
+    save(checkpoint.named(saved.parent, "last", 3), other, saved / tokenizer.TOKENIZER, {"step": 3})
     spoil(saved / checkpoint.WEIGHTS, (checkpoint.named(saved.parent, "last", 3) / checkpoint.WEIGHTS).read_bytes())
     with pytest.raises(InputError, match="missing or damaged"):
         checkpoint.load_weights(saved, other)
@@ -119,8 +124,8 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_newest_is_the_newest_whole_one(saved: Path) -> None:
     place, model = saved.parent, build(MODEL, 257, seed=1)
     for step in (3, 20):
-        checkpoint.save(checkpoint.named(place, "last", step), model, saved / tokenizer.TOKENIZER, {"step": step})
-    checkpoint.save(checkpoint.named(place, "best", 99), model, saved / tokenizer.TOKENIZER, {"step": 99})
+        save(checkpoint.named(place, "last", step), model, saved / tokenizer.TOKENIZER, {"step": step})
+    save(checkpoint.named(place, "best", 99), model, saved / tokenizer.TOKENIZER, {"step": 99})
     for step in (20, 3, 2, 1):
         folder = checkpoint.named(place, "last", step)
         assert checkpoint.newest(place, "last") == folder
@@ -133,14 +138,19 @@ def names(place: Path) -> list[str]:
     return sorted(path.name for path in place.glob("*-*"))
 
 
+def prune(folder: Path, kept: int, keep_every_steps: int | None = None) -> None:
+    for path in checkpoint.superseded(folder, "last", kept, keep_every_steps):
+        shutil.rmtree(path)
+
+
 def test_pruning_keeps_the_newer_ones_and_the_other_kind(saved: Path) -> None:
     place, model = saved.parent, build(MODEL, 257, seed=1)
-    checkpoint.save(checkpoint.named(place, "best", 1), model, saved / tokenizer.TOKENIZER, {})
-    checkpoint.prune(saved, "last", kept=2)
+    save(checkpoint.named(place, "best", 1), model, saved / tokenizer.TOKENIZER, {})
+    prune(saved, kept=2)
     assert names(place) == ["best-0000001", "last-0000001", "last-0000002"]
-    checkpoint.prune(checkpoint.named(place, "last", 1), "last", kept=1)
+    prune(checkpoint.named(place, "last", 1), kept=1)
     assert names(place) == ["best-0000001", "last-0000001", "last-0000002"]
-    checkpoint.prune(saved, "last", kept=1)
+    prune(saved, kept=1)
     assert names(place) == ["best-0000001", "last-0000002"]
 
 
@@ -148,15 +158,15 @@ def test_pruning_keeps_round_steps(saved: Path) -> None:
     place, model = saved.parent, build(MODEL, 257, seed=1)
     for step in range(3, 8):
         folder = checkpoint.named(place, "last", step)
-        checkpoint.save(folder, model, saved / tokenizer.TOKENIZER, {"step": step})
-    checkpoint.prune(folder, "last", kept=2, keep_every_steps=3)
+        save(folder, model, saved / tokenizer.TOKENIZER, {"step": step})
+    prune(folder, kept=2, keep_every_steps=3)
     assert names(place) == ["last-0000003", "last-0000006", "last-0000007"]
 
 
 def test_nothing_is_pruned_for_a_checkpoint_that_is_not_whole(saved: Path) -> None:
     spoil(saved / checkpoint.WEIGHTS, b"")
     with pytest.raises(OSError, match="does not read back as it was written"):
-        checkpoint.prune(saved, "last", kept=1)
+        prune(saved, kept=1)
     assert names(saved.parent) == ["last-0000001", "last-0000002"]
 
 
@@ -191,7 +201,7 @@ def test_the_order_of_checkpoints_is_that_of_their_steps(tmp_path: Path) -> None
 def test_saving_again_replaces_the_checkpoint(saved: Path) -> None:
     other = build(MODEL, 257, seed=2)
     vocabulary = shutil.copyfile(saved / tokenizer.TOKENIZER, saved.parent / "copy")
-    checkpoint.save(saved, other, vocabulary, {"step": 2})
+    save(saved, other, vocabulary, {"step": 2})
     assert not (saved / checkpoint.OPTIMIZER).exists()
     loaded, _ = checkpoint.load(saved)
     assert checkpoint.weights_sha256(checkpoint.weights_of(loaded)) == digest(other)
@@ -225,7 +235,7 @@ def test_a_tied_head_is_saved_once_and_comes_back_tied(tmp_path: Path, tied: boo
     tokenizer.train(["a b c " * 9], 257).save(tmp_path / "vocabulary")
     model = build(MODEL.model_copy(update={"tied_head": tied}), 257, seed=1)
     assert ("head.weight" in checkpoint.weights_of(model)) != tied
-    checkpoint.save(tmp_path / "last-1", model, tmp_path / "vocabulary", {})
+    save(tmp_path / "last-1", model, tmp_path / "vocabulary", {})
     loaded, _ = checkpoint.load(tmp_path / "last-1")
     assert (loaded.head.weight is loaded.token_embedding.weight) == tied
     assert digest(loaded) == digest(model)
@@ -237,7 +247,7 @@ def test_a_kill_while_saving_leaves_the_one_before_whole(saved: Path) -> None:
         "model, _ = checkpoint.load(Path(sys.argv[1]))\n"
         "checkpoint.link_or_copy = lambda *_: os.kill(os.getpid(), 9)  # when the weights are written\n"
         "place = Path(sys.argv[1]).parent\n"
-        "checkpoint.save(checkpoint.named(place, 'last', 3), model, place / 'vocabulary', {'step': 3})"
+        "checkpoint.begin(checkpoint.named(place, 'last', 3), model, place / 'vocabulary', {'step': 3})"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(saved)], env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -9

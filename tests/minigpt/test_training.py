@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from minigpt import checkpoint, tokenizer
+from minigpt import checkpoint, store, tokenizer
 from minigpt.dataset import TOKEN_DTYPE, Windows
 from minigpt.errors import InputError
 from minigpt.initialisation import build
@@ -73,7 +73,7 @@ def test_a_resumed_run_has_the_same_bits(recipe: str, stop: int, tmp_path: Path)
     tokenizer.train(["a b c " * 9], 257).save(vocabulary)
     first, optimizers = new(recipe)
     list(islice(train(first, optimizers, WINDOWS, config, seed=3), stop))
-    checkpoint.save(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizers)
+    store.finish_folder(checkpoint.begin(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizers))
     second, optimizers = new(recipe)
     with torch.no_grad():
         for weight in second.parameters():
