@@ -1,6 +1,6 @@
-"""Two pieces of the training step that torch's own operators take too much time or memory for, with exact gradients.
+"""Pieces of the training step that torch's own operators take too much time or memory for, with exact gradients.
 
-Both work in the dtype of what they are given, or in autocast's, and sum in float32.
+Attention, loss and squared ReLU work in the dtype of what they are given, or in autocast's; all sum in float32.
 """
 
 import math
@@ -42,11 +42,11 @@ class Dropout:
         return values * self.factors(values.shape)
 
 
-class _DropoutAttention(torch.autograd.Function):
-    """Softmax attention with dropout on its weights, piece by piece of the queries."""
+class _CausalAttention(torch.autograd.Function):
+    """Softmax attention, with dropout on its weights if there is one, piece by piece of the queries."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, dropout: Dropout) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None) -> Tensor:
         query = (query * query.shape[-1] ** -0.5).contiguous()
         key, value = key.contiguous(), value.contiguous()
         future = torch.full((QUERIES, QUERIES), -math.inf).triu_(1)
@@ -55,8 +55,8 @@ class _DropoutAttention(torch.autograd.Function):
             scores = (query[:, :, start:end] @ key[:, :, :end].mT).float()  # (B, H, end - start, end)
             scores[..., start:] += future[: end - start, : end - start]
             weights = scores.softmax(-1)
-            factors = dropout.factors(weights.shape)
-            kept = torch.mul(weights, factors, out=scores).to(value.dtype)
+            factors = None if dropout is None else dropout.factors(weights.shape)
+            kept = (weights if factors is None else torch.mul(weights, factors, out=scores)).to(value.dtype)
             output[:, :, start:end] = kept @ value[:, :, :end]
             saved += [weights, factors, kept]
         ctx.save_for_backward(query, key, value, *saved)
@@ -72,7 +72,9 @@ class _DropoutAttention(torch.autograd.Function):
             weights, factors, kept = saved[3 * piece : 3 * piece + 3]
             outer = gradient[:, :, start:end]
             value_gradient[:, :, :end] += kept.mT @ outer
-            inner = (outer @ value[:, :, :end].mT).float().mul_(factors)
+            inner = (outer @ value[:, :, :end].mT).float()
+            if factors is not None:
+                inner.mul_(factors)
             scores = torch._softmax_backward_data(inner, weights, -1, torch.float32).to(key.dtype)
             query_gradient[:, :, start:end] = scores @ key[:, :, :end]
             key_gradient[:, :, :end] += scores.mT @ query[:, :, start:end]
@@ -86,11 +88,12 @@ def _pieces(length: int) -> list[tuple[int, int]]:
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None) -> Tensor:
     """Attention of (B, H, T, D) to (B, H, T, D), each query to the keys up to its own.
 
-    torch leaves its fast path for dropout and draws a random number for every weight, also for those of the future.
+    torch leaves its fast path for dropout and draws a random number for every weight, also for those of the future;
+    without dropout its gradient multiplies much that is future as well.
     """
-    if dropout is None:
+    if dropout is None and not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    attended: Tensor = _DropoutAttention.apply(query, key, value, dropout)  # type: ignore[no-untyped-call]
+    attended: Tensor = _CausalAttention.apply(query, key, value, dropout)  # type: ignore[no-untyped-call]
     return attended
 
 
@@ -133,3 +136,50 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     """Mean loss in nats of targets (N,) under the logits of hidden (N, C) times weight (V, C)."""
     loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
     return loss
+
+
+class _RMSNorm(torch.autograd.Function):
+    """torch's own is made of seven operators here, and its gradient of twelve."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = norm.square_().div_(x.shape[-1]).add_(torch.finfo(x.dtype).eps).rsqrt_()
+        normed: Tensor = x * scale
+        ctx.save_for_backward(normed, scale)
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        normed, scale = ctx.saved_tensors
+        gradient: Tensor = gradients[0]
+        along = (gradient * normed).mean(-1, keepdim=True)
+        across: Tensor = gradient.addcmul(normed, along, value=-1)
+        return across.mul_(scale)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Vectors of the last dimension with a root mean square of 1, in float32."""
+    normed: Tensor = _RMSNorm.apply(x.float())  # type: ignore[no-untyped-call]
+    return normed
+
+
+class _SquaredReLU(torch.autograd.Function):
+    """One tensor is kept for the gradient instead of two, which is then a single product."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = x.clamp_min(0)
+        ctx.save_for_backward(positive)
+        return positive.square()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        gradient: Tensor = gradients[0]
+        return gradient.mul(positive).mul_(2)
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    activated: Tensor = _SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
+    return activated

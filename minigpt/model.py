@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from minigpt.config import Part
-from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy
+from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy, rms_norm, squared_relu
 from minigpt.products import linear
 
 ROTARY_BASE = 10_000.0
@@ -92,11 +92,6 @@ class Pass:
     """A complex number of modulus 1 for each position and pair of a head, (T, 1, 1, D / 2)."""
 
 
-def rms_norm(x: Tensor) -> Tensor:
-    """Vectors of the last dimension with a root mean square of 1."""
-    return F.rms_norm(x, x.shape[-1:])
-
-
 def rotations(start: int, length: int, head_width: int) -> Tensor:
     """The turns of positions start to start + length, the first pair of a head by 1 radian a token, the last least."""
     speeds = ROTARY_BASE ** -torch.arange(0, 1, 2 / head_width)
@@ -106,7 +101,7 @@ def rotations(start: int, length: int, head_width: int) -> Tensor:
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn neighbours of the last dimension of x (B, T, ..., D) as pairs."""
-    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
+    pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * rotation).flatten(-2)
 
 
@@ -137,10 +132,15 @@ class Attention(nn.Module):
         return linear(self.project, y.transpose(1, 2).reshape(batch, length, width))
 
 
+class RMSNorm(nn.Module):
+    """Without weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x)
+
+
 def make_norm(config: ModelConfig) -> nn.Module:
-    if config.architecture == "modern":
-        return nn.RMSNorm(config.width, elementwise_affine=False)
-    return nn.LayerNorm(config.width)
+    return RMSNorm() if config.architecture == "modern" else nn.LayerNorm(config.width)
 
 
 class Block(nn.Module):
@@ -158,7 +158,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, carried: Pass) -> Tensor:
         x = x + drop(self.attention(self.attention_norm(x), carried), carried.dropout)
         hidden = linear(self.expand, self.mlp_norm(x))  # (B, T, 4C)
-        hidden = F.relu(hidden).square() if self.modern else F.gelu(hidden, approximate="tanh")
+        hidden = squared_relu(hidden) if self.modern else F.gelu(hidden, approximate="tanh")
         return x + drop(linear(self.contract, hidden), carried.dropout)
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minigpt import kernels
-from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy
+from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy, rms_norm, squared_relu
 from minigpt.randomness import stream
 
 LENGTHS = [1, 5, 64, 65, 150]
@@ -30,13 +30,13 @@ class Recorded(Dropout):
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_attention_with_dropout_is_that_of_the_plain_operators(length: int, rate: float) -> None:
-    dropout = Recorded(rate)
+@pytest.mark.parametrize("rate", [None, 0.0, 0.3])
+def test_attention_is_that_of_the_plain_operators(length: int, rate: float | None) -> None:
+    dropout = None if rate is None else Recorded(rate)
     ours, plain = parts(length), parts(length)
     attended = causal_attention(*ours, dropout)
-    factors = torch.zeros(2, 3, length, length)
-    for piece, seen in enumerate(dropout.seen):
+    factors = torch.ones(2, 3, length, length)
+    for piece, seen in enumerate(dropout.seen if dropout else ()):
         start = piece * kernels.QUERIES
         factors[:, :, start : start + seen.shape[2], : seen.shape[3]] = seen
     query, key, value = plain
@@ -89,3 +89,26 @@ def test_in_autocast_both_are_close_to_full_precision() -> None:
         assert mine.grad is not None
         assert theirs.grad is not None
         assert F.cosine_similarity(mine.grad.flatten(), theirs.grad.flatten(), 0) > 0.99
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-6, 1.0, 1e4])
+def test_the_norm_is_that_of_the_plain_operators(spread: float) -> None:
+    ours, plain = ((spread * torch.randn(5, 7, 3, 8, generator=stream(1, "x"))).requires_grad_() for _ in range(2))
+    normed, expected = rms_norm(ours[:, :, :2]), F.rms_norm(plain[:, :, :2], (8,))
+    torch.testing.assert_close(normed, expected)
+    outer = torch.randn(normed.shape, generator=stream(1, "outer"))
+    normed.backward(outer)
+    expected.backward(outer)
+    torch.testing.assert_close(ours.grad, plain.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_squared_relu_is_that_of_the_plain_operators(dtype: torch.dtype) -> None:
+    values = torch.cat([torch.zeros(1), torch.randn(99, generator=stream(1, "x"))]).to(dtype)
+    ours, plain = (values.clone().requires_grad_() for _ in range(2))
+    activated, expected = squared_relu(ours), F.relu(plain).square()
+    assert torch.equal(activated, expected)
+    outer = torch.randn(100, generator=stream(1, "outer")).to(dtype)
+    activated.backward(outer)
+    expected.backward(outer)
+    torch.testing.assert_close(ours.grad, plain.grad)
