@@ -11,7 +11,7 @@ from minigpt.randomness import stream
 def test_the_result_has_the_same_directions_with_singular_values_near_one(shape: tuple[int, int]) -> None:
     matrices = torch.randn(3, *shape, generator=stream(1, "matrices"))
     scales = torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
-    results = orthogonalised(matrices * scales)
+    (results,) = orthogonalised([matrices * scales])
     left, before, right = torch.linalg.svd(matrices, full_matrices=False)
     after = left.mT @ results @ right.mT
     off_diagonal = after - torch.diag_embed(after.diagonal(dim1=1, dim2=2))
@@ -21,7 +21,15 @@ def test_the_result_has_the_same_directions_with_singular_values_near_one(shape:
 
 
 def test_a_gradient_of_zeros_moves_nothing() -> None:
-    assert torch.equal(orthogonalised(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+    (results,) = orthogonalised([torch.zeros(2, 3, 4)])
+    assert torch.equal(results, torch.zeros(2, 3, 4))
+
+
+def test_stacks_that_are_taken_at_once_are_not_mixed_up() -> None:
+    shapes = [(2, 8, 24), (1, 8, 8), (3, 24, 8), (2, 5, 24)]
+    stacks = [torch.randn(shape, generator=stream(1, "stacks")) for shape in shapes]
+    for together, stack in zip(orthogonalised(stacks), stacks, strict=True):
+        torch.testing.assert_close(together, orthogonalised([stack])[0], rtol=0, atol=1e-5)
 
 
 def test_the_steps_are_those_of_torch() -> None:
