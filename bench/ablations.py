@@ -60,10 +60,6 @@ def no_qk_norm(_: models.GPT) -> None:
     setattr(models, "rms_norm", lambda x: x if x.dim() == 5 else norm(x))  # noqa: B010
 
 
-def kept_bigrams(_: models.GPT) -> None:
-    setattr(models, "BIGRAM_DROPOUT", 0.0)  # noqa: B010
-
-
 def unsmeared(model: models.GPT) -> None:
     model.smear.requires_grad_(False)
 
@@ -113,25 +109,20 @@ CHOICES = {
     "QK norm": Choice(change=no_qk_norm),
     "squared ReLU (GELU)": Choice(change=gelu),
     "smeared embeddings": Choice(change=unsmeared),
-    "bigram embeddings": Choice(overrides=("model.bigrams=0",)),
-    "bigrams left out in training (kept)": Choice(change=kept_bigrams),
     "attention without dropout": Choice(change=attention_dropout),
     "zero-initialised projections (GPT-2's)": Choice(change=gpt2_projections),
     "untied head (tied)": Choice(change=tied_head),
     "Muon (AdamW)": Choice(overrides=("training.optimizer=adamw",)),
-    "decay over the last half (fifth)": Choice(overrides=("training.decay_fraction=0.2",)),
-    "all of them: gpt2 with AdamW": Choice(
-        overrides=("model.architecture=gpt2", "model.bigrams=0", "training.optimizer=adamw")
-    ),
+    "all of them: gpt2 with AdamW": Choice(overrides=("model.architecture=gpt2", "training.optimizer=adamw")),
 }
 
 
 def main(name: str, seed: str, text: str) -> None:
     choice = CHOICES[name]
-    norm, turns, left_out = models.rms_norm, models.rotations, models.BIGRAM_DROPOUT
+    norm, turns = models.rms_norm, models.rotations
 
     def train(*overrides: str) -> dict[str, Any]:
-        models.rms_norm, models.rotations, models.BIGRAM_DROPOUT = norm, turns, left_out
+        models.rms_norm, models.rotations = norm, turns
         modern = ("model.architecture=modern", "training.optimizer=muon", f"seed={seed}")
         return quality.ours(Path(text), (*modern, *choice.overrides, *overrides), choice.change)
 

@@ -81,9 +81,8 @@ def _size(config: configs.RunConfig) -> tuple[int, int, int]:
         qkv_bias=model.qkv_bias,
         tied_head=model.tied_head,
     )
-    looked_up = model.context_length + model.bigrams + (0 if model.tied_head else config.tokenizer.vocabulary_size)
+    looked_up = model.context_length + (0 if model.tied_head else config.tokenizer.vocabulary_size)
     tokens = config.training.max_steps * config.training.tokens_per_step(model.context_length)
-    parameters += model.bigrams * model.width
     return parameters, parameters - looked_up * model.width, tokens
 
 

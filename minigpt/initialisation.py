@@ -66,9 +66,9 @@ def _initialise_gpt2(model: GPT, generator: torch.Generator) -> None:
 
 
 def _initialise_modern(model: GPT, generator: torch.Generator) -> None:
-    """Matrices keep the size of what they read; head, smear, bigrams and what ends in the residual stream are 0."""
+    """Matrices keep the size of what they read; those that end in the residual stream, head and smear start at 0."""
     for name, weight in model.named_parameters():
-        if name.endswith(("project.weight", "contract.weight", "head.weight", "smear", "bigram_embedding.weight")):
+        if name.endswith(("project.weight", "contract.weight", "head.weight", "smear")):
             weight.zero_()
         elif name == "token_embedding.weight":
             weight.normal_(std=0.02, generator=generator)

@@ -1,9 +1,8 @@
 """GPT-2 as the book builds it, and a modern variant of it, read top to bottom.
 
 The modern one has rotary positions (Su et al. 2021), RMSNorm without weights, also on queries and keys (Henry et al.
-2020), a squared ReLU (So et al. 2021), no biases, output projections that start at zero, embeddings into which the
-one of the token before is smeared, and embeddings of pairs of tokens: choices of modded-nanogpt, each of which has to
-pay in bench/.
+2020), a squared ReLU (So et al. 2021), no biases, output projections that start at zero, and embeddings into which the
+one of the token before is smeared: choices of modded-nanogpt, each of which has to pay in bench/.
 
 Shapes: B sequences in a batch, T tokens in a sequence, C the width, H heads of D = C / H, V the vocabulary.
 """
@@ -21,9 +20,6 @@ from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy, rms
 from minigpt.products import linear
 
 ROTARY_BASE = 10_000.0
-# Share of the pairs' embeddings that are left out in training, wherever there is dropout: a small corpus has most of
-# its pairs only once, and what is learnt of such a pair is what followed it there.
-BIGRAM_DROPOUT = 0.5
 
 
 class ModelConfig(Part):
@@ -43,8 +39,6 @@ class ModelConfig(Part):
     """Share of the activations set to zero in training: embeddings, both branches and, of gpt2, attention weights."""
     qkv_bias: bool = False
     """Whether queries, keys and values have a bias."""
-    bigrams: int = Field(0, ge=0, le=2**24)
-    """Rows of a table of embeddings of a token and the one before, shared by hash; modern alone; 0 for none."""
     tied_head: bool = False
     """Whether the output layer shares the token embedding's weights."""
     initialisation: Literal["pytorch", "gpt2"] = "gpt2"
@@ -56,8 +50,6 @@ class ModelConfig(Part):
             raise ValueError(f"heads {self.heads} does not divide width {self.width}; make width a multiple of heads")
         if self.architecture == "modern" and (self.qkv_bias or self.tied_head):
             raise ValueError("the modern architecture has neither qkv_bias nor tied_head; set both to false")
-        if self.architecture == "gpt2" and self.bigrams:
-            raise ValueError(f"the gpt2 architecture has no bigrams, and {self.bigrams} are asked for; set them to 0")
         if self.architecture == "modern" and self.width // self.heads % 2:
             raise ValueError(
                 f"heads {self.heads} of width {self.width} are {self.width // self.heads} wide, and rotary positions "
@@ -181,8 +173,6 @@ class GPT(nn.Module):
             self.position_embedding = nn.Embedding(config.context_length, config.width)
         else:
             self.smear = nn.Parameter(torch.zeros(config.width))
-            if config.bigrams:
-                self.bigram_embedding = nn.Embedding(config.bigrams, config.width)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.final_norm = make_norm(config)
         self.head = nn.Linear(config.width, vocabulary_size, bias=False)
@@ -199,10 +189,7 @@ class GPT(nn.Module):
             before = F.pad(x[:, :-1], (0, 0, 1, 0))  # the first token has none before it
             if cache is not None and start:
                 before[:, :1] = self.token_embedding(cache.last)
-            x = x + self.smear * before
-            if self.config.bigrams:
-                x = x + self._bigrams(tokens, dropout, cache)
-            x = rms_norm(x)
+            x = rms_norm(x + self.smear * before)
         else:
             carried.attention_dropout = dropout
             x = x + self.position_embedding(torch.arange(start, start + length))
@@ -214,17 +201,6 @@ class GPT(nn.Module):
             cache.last = tokens[:, -1:]
         normed: Tensor = self.final_norm(x)
         return normed
-
-    def _bigrams(self, tokens: Tensor, dropout: Dropout | None, cache: Cache | None) -> Tensor:
-        """Embeddings (B, T, C) of each token and the one before; before the first comes number 0."""
-        before = F.pad(tokens[:, :-1], (1, 0))
-        if cache is not None and cache.length:
-            before[:, :1] = cache.last
-        rows = (36_313 * tokens ^ 27_191 * before) % self.config.bigrams
-        embedded: Tensor = self.bigram_embedding(rows)
-        if dropout is None or not dropout.dropped:
-            return embedded
-        return embedded * Dropout(BIGRAM_DROPOUT, dropout.generator).factors(rows[..., None].shape)
 
     def forward(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Logits (B, T, V) of tokens (B, T); T is at most the context length."""
@@ -251,8 +227,6 @@ def parameter_count(model: GPT) -> int:
 
 
 def multiplied_parameter_count(model: GPT) -> int:
-    """The same without embeddings that are only looked up: positions, pairs, and tokens unless the head shares them."""
-    tables = {"position_embedding.weight", "bigram_embedding.weight"}
-    if not model.config.tied_head:
-        tables.add("token_embedding.weight")
+    """The same without embeddings that are only looked up: positions, and tokens unless the head shares them."""
+    tables = {"position_embedding.weight"} | (set() if model.config.tied_head else {"token_embedding.weight"})
     return sum(weight.numel() for name, weight in model.named_parameters() if name not in tables)

@@ -40,9 +40,7 @@ class TrainingConfig(Part):
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0)
     """AdamW's step size at its highest."""
     schedule: Literal["constant", "cosine", "warmup_stable_decay"] = "cosine"
-    """How the learning rate falls after the warm-up: not, along a cosine, or in a line at the end."""
-    decay_fraction: float = Field(0.2, gt=0.0, le=1.0)
-    """Share of the steps after the warm-up over which warmup_stable_decay falls."""
+    """How the learning rate falls after the warm-up: not, along a cosine, or in a line over the last fifth."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises in a line from 0."""
     final_learning_rate_fraction: float = Field(0.1, ge=0.0, le=1.0)
@@ -116,8 +114,7 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     if config.schedule == "cosine":
         share = last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
     elif config.schedule == "warmup_stable_decay":
-        falls = config.decay_fraction
-        share = 1 - (1 - last) * max(0.0, (progress - (1 - falls)) / falls)
+        share = 1 - (1 - last) * max(0.0, (progress - 0.8) / 0.2)
     else:
         share = 1.0
     return config.learning_rate * share

@@ -11,13 +11,12 @@ from minigpt.model import GPT, ModelConfig, rotate, rotations
 from minigpt.randomness import stream
 
 CONFIG = ModelConfig(context_length=16, width=24, heads=3, layers=2)
-BIGRAMS = {"architecture": "modern", "bigrams": 40}
 VOCABULARY = 50
 
 
-@pytest.fixture(params=[{"architecture": "gpt2"}, {"architecture": "modern"}, BIGRAMS])
+@pytest.fixture(params=["gpt2", "modern"])
 def model(request: pytest.FixtureRequest) -> GPT:
-    gpt = build(CONFIG.model_copy(update=request.param), VOCABULARY, seed=1)
+    gpt = build(CONFIG.model_copy(update={"architecture": request.param}), VOCABULARY, seed=1)
     with torch.no_grad():
         for weight in gpt.parameters():
             weight.add_(torch.randn(weight.shape, generator=stream(1, "noise")) * 0.3)
@@ -89,29 +88,6 @@ def test_initialising_again_gives_the_same_bits(kind: str, tied: bool) -> None:
 def test_a_modern_shape_that_cannot_be_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=r"make width|modern architecture"):
         ModelConfig.model_validate({**CONFIG.model_dump(), "architecture": "modern", **wrong})
-
-
-def test_bigrams_are_no_part_of_gpt2() -> None:
-    with pytest.raises(ValidationError, match="set them to 0"):
-        ModelConfig.model_validate({**CONFIG.model_dump(), "bigrams": 40})
-
-
-@torch.no_grad()
-def test_a_bigram_is_of_a_token_and_the_one_before_and_half_of_them_are_left_out_in_training() -> None:
-    model = build(CONFIG.model_copy(update={"architecture": "modern", "bigrams": 1009}), VOCABULARY, seed=1)
-    assert not model.bigram_embedding.weight.any()
-    model.bigram_embedding.weight.normal_(generator=stream(1, "noise"))
-    tokens = torch.tensor([[3, 7, 3, 7, 7], [9, 7, 3, 8, 3]])
-    embedded = model._bigrams(tokens, None, None)
-    assert torch.equal(embedded[0, 1], embedded[0, 3])  # 3 7
-    assert torch.equal(embedded[0, 2], embedded[1, 2])  # 7 3
-    assert not torch.equal(embedded[0, 1], embedded[1, 1])  # 9 7
-    assert not torch.equal(embedded[0, 1], embedded[0, 4])  # 7 7
-    dropped = model._bigrams(tokens, Dropout(0.1, stream(1, "dropout")), None)
-    assert torch.equal(dropped, model._bigrams(tokens, Dropout(0.1, stream(1, "dropout")), None))
-    kept = dropped.any(-1)
-    assert kept.any() and not kept.all()
-    torch.testing.assert_close(dropped[kept], 2 * embedded[kept])
 
 
 def test_rotary_positions_see_only_distances() -> None:

@@ -108,23 +108,6 @@ def test_the_learning_rate_rises_and_falls(schedule: str, middle: float, last: f
     assert learning_rate_at(210, config) == pytest.approx(2 * last)
 
 
-@pytest.mark.parametrize(
-    ("decay_fraction", "shares"), [(0.2, [1.0, 1.0, 0.5]), (0.5, [1.0, 0.8, 0.2]), (1.0, [0.5, 0.4, 0.1])]
-)
-def test_the_learning_rate_falls_over_the_share_that_is_wanted(decay_fraction: float, shares: list[float]) -> None:
-    config = TrainingConfig.model_validate(
-        {
-            "max_steps": 110,
-            "warmup_steps": 10,
-            "schedule": "warmup_stable_decay",
-            "decay_fraction": decay_fraction,
-            "final_learning_rate_fraction": 0.0,
-            "learning_rate": 1.0,
-        }
-    )
-    assert [learning_rate_at(step, config) for step in (60, 70, 100)] == pytest.approx(shares)
-
-
 def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
     model, optimizers = new("gpt2")
     with torch.no_grad():
