@@ -30,10 +30,12 @@ class Contender:
     python: Path
     module: str
     arguments: tuple[str, ...]
+    trains: bool = True
+    """Whether ours starts as the pipeline's training process does, or as its command."""
 
 
 def environment(python: Path | None = None) -> dict[str, str]:
-    """The caller's, with threads set and without what would turn a run elsewhere; ours as the pipeline starts it."""
+    """The caller's, with threads set and without what would turn a run elsewhere; OURS as a training is started."""
     ours = ("PREFECT_", "MLFLOW_", "MINIGPT_HOME")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     threads = str(THREADS)
@@ -52,7 +54,8 @@ def take(contender: Contender) -> dict[str, Any]:
     """What the process printed, and the share of all cores that others used meanwhile."""
     command = [str(contender.python), "-m", contender.module, *contender.arguments]
     with Others() as others:
-        done = subprocess.run(command, cwd=ROOT, env=environment(contender.python), capture_output=True, text=True)
+        started = environment(contender.python if contender.trains else None)
+        done = subprocess.run(command, cwd=ROOT, env=started, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

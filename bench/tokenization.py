@@ -67,7 +67,10 @@ def run() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "long.txt"
         write_long(text, TEXT_BYTES)
-        contenders = [Contender(name, OURS, "bench.tokenization", (name, str(text))) for name in ("ours", "tiktoken")]
+        contenders = [
+            Contender(name, OURS, "bench.tokenization", (name, str(text)), trains=False)
+            for name in ("ours", "tiktoken")
+        ]
         results = in_turns(contenders, ROUNDS)
     speeds = {name: [result["megabytes_per_second"] for result in rounds] for name, rounds in results.items()}
     memory = max(result["memory"] for result in results["ours"])
