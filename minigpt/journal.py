@@ -29,7 +29,7 @@ class Journal:
         if data and not data.endswith(b"\n"):
             os.ftruncate(self._file, data.rfind(b"\n") + 1)
 
-    def append(self, kind: str, **fields: Any) -> Record:
+    def append(self, kind: str, /, **fields: Any) -> Record:
         record = {"kind": kind, "time_ms": time.time_ns() // 1_000_000, **fields}
         line = (json.dumps(record) + "\n").encode()
         while line:  # a disk that is almost full takes a part, and says only the next time that it is full

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from minigpt import journal
@@ -44,6 +44,7 @@ def test_a_record_has_its_kind_its_time_and_its_fields(path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.text().filter(lambda name: name != "kind"), JSON_VALUES), max_size=5))
+@example([{"self": None}])
 def test_any_values_come_back_as_they_were(path: Path, records: list[dict[str, object]]) -> None:
     """Line ends, NUL and lone surrogates in a text break no line; no float loses a bit."""
     path.unlink(missing_ok=True)
