@@ -125,9 +125,11 @@ def bare_job(arguments: list[str]) -> tuple[Any, Any, Any]:
     from tasks.tokenization import tokenize
 
     config = configs.load(arguments[0], arguments[2::2])
-    environments.apply(config.environment)
-    tokens = tokenize.fn(download_corpus.fn(config.corpus), config.split, config.tokenizer)
+    corpus = download_corpus.fn(config.corpus)
+    tokens = tokenize.fn(corpus, config.split, config.tokenizer)
     windows = cut_windows(open_tokens(tokens.folder / "train.bin"), "train", config.model.context_length, config.split)
+    config = config.resolved(corpus.sha256, len(windows))
+    environments.apply(config.environment)
     return config, tokens, windows
 
 

@@ -58,13 +58,15 @@ def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], obje
 
     fixed = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
     config = configs.load("quickstart", [*fixed, *overrides])
-    training = config.training.resolved()
-    environment.apply(config.environment)
-    tokens = tokenize.fn(download_corpus.fn(config.corpus), config.split, config.tokenizer)
+    corpus = download_corpus.fn(config.corpus)
+    tokens = tokenize.fn(corpus, config.split, config.tokenizer)
     sides = {
         side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, config.model.context_length, config.split)
         for side in ("train", "val")
     }
+    config = config.resolved(corpus.sha256, len(sides["train"]))
+    training = config.training
+    environment.apply(config.environment)
     tokenizer = load(tokens.folder / TOKENIZER)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     model = initialisation.build(config.model, tokenizer.vocabulary_size, config.seed)

@@ -48,10 +48,14 @@ class RunConfig(Part):
     cost: CostConfig = CostConfig()
     """What an hour of it costs."""
 
-    def resolved(self, corpus_sha256: str) -> Self:
+    def resolved(self, corpus_sha256: str, train_windows: int) -> Self:
         """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
         corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
-        decided = {"training": self.training.resolved(), "environment": self.environment.resolved()}
+        decided = {
+            "model": self.model.resolved(self.training.epochs(train_windows)),
+            "training": self.training.resolved(),
+            "environment": self.environment.resolved(),
+        }
         return self.model_copy(update={"corpus": corpus, **decided})
 
     def without_secrets(self) -> Self:

@@ -21,6 +21,11 @@ from minigpt.products import linear
 
 ROTARY_BASE = 10_000.0
 
+# Dropout where the config leaves it open. quickstart's recipe without it, bits per byte: +0.061 on a text read 8.7
+# times, -0.045 and -0.054 on two texts read 4.3 times.
+REPEATED_DROPOUT = 0.1
+REPEATED_EPOCHS = 6.0
+
 
 class ModelConfig(Part):
     """The shape of the network."""
@@ -35,8 +40,11 @@ class ModelConfig(Part):
     """Attention heads per layer."""
     layers: int = Field(4, ge=1, le=128)
     """Transformer blocks."""
-    dropout: float = Field(0.0, ge=0.0, le=0.9)
-    """Share of the activations set to zero in training: embeddings, both branches and, of gpt2, attention weights."""
+    dropout: float | None = Field(0.0, ge=0.0, le=0.9)
+    """Share of activations set to zero in training; null: 0.1 where the text is read more than six times, 0 elsewhere.
+
+    Activations are the embeddings, both branches and, of gpt2, the attention weights.
+    """
     qkv_bias: bool = False
     """Whether queries, keys and values have a bias."""
     tied_head: bool = False
@@ -56,6 +64,12 @@ class ModelConfig(Part):
                 "turn pairs; make width / heads even"
             )
         return self
+
+    def resolved(self, epochs: float) -> "ModelConfig":
+        """The same with what the number of times that the training reads its text decides filled in."""
+        if self.dropout is not None:
+            return self
+        return self.model_copy(update={"dropout": REPEATED_DROPOUT if epochs > REPEATED_EPOCHS else 0.0})
 
 
 def drop(values: Tensor, dropout: Dropout | None) -> Tensor:

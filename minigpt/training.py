@@ -74,6 +74,10 @@ class TrainingConfig(Part):
         """The same with what this machine decides filled in, from facts and never from a timing."""
         return self.model_copy(update={"precision": self.precision or best_precision()})
 
+    def epochs(self, windows: int) -> float:
+        """How often the steps read each of the training windows."""
+        return self.max_steps * self.gradient_accumulation_steps * self.batch_size / windows
+
     @property
     def full_checkpoints(self) -> int:
         """The most full checkpoints that lie on the disk at once, with the one that is being written."""
@@ -184,6 +188,8 @@ def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, s
     """Leave the mean gradient of the step's batches in the weights; the result is their mean loss."""
     model.zero_grad(set_to_none=True)
     rate = model.config.dropout
+    if rate is None:
+        raise ValueError("model.dropout is null; ModelConfig.resolved decides it once the training text is known")
     dropout = Dropout(rate, stream(seed, "dropout", step)) if rate else None
     passes = config.gradient_accumulation_steps
     total = 0.0

@@ -48,6 +48,18 @@ def test_any_field_can_be_set(override: str, path: tuple[str, ...], value: objec
 
 
 @pytest.mark.parametrize(
+    ("windows", "asked", "dropout"),
+    [(1599, "null", 0.1), (1600, "null", 0.0), (1599, "0", 0.0), (1600, "0.3", 0.3)],
+)
+def test_dropout_left_open_follows_how_often_the_text_is_read(windows: int, asked: str, dropout: float) -> None:
+    """1,200 steps of 8 windows read 1,600 of them six times."""
+    loaded = config.load("quickstart", [f"model.dropout={asked}"])
+    resolved = loaded.resolved("0" * 64, windows)
+    assert resolved.model.dropout == dropout
+    assert resolved.resolved("0" * 64, 10 * windows) == resolved
+
+
+@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("training.learning_rate=-1", "training.learning_rate is -1"),

@@ -85,6 +85,17 @@ def test_a_resumed_run_has_the_same_bits(recipe: str, stop: int, tmp_path: Path)
     assert digest(second) == digest(whole)
 
 
+def test_a_dropout_that_nobody_decided_is_no_dropout_by_chance() -> None:
+    undecided = MODEL.model_copy(update={"dropout": None})
+    model = build(undecided, 64, seed=3)
+    with pytest.raises(ValueError, match=r"ModelConfig\.resolved decides it"):
+        next(train(model, make_optimizers(model, CONFIG), WINDOWS, CONFIG, seed=3))
+    decided = undecided.resolved(CONFIG.epochs(len(WINDOWS)))
+    assert decided.dropout == 0.0
+    model = build(decided, 64, seed=3)
+    next(train(model, make_optimizers(model, CONFIG), WINDOWS, CONFIG, seed=3))
+
+
 def test_accumulated_batches_are_one_large_batch() -> None:
     no_dropout = MODEL.model_copy(update={"dropout": 0.0})
     losses = []
