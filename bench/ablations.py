@@ -1,8 +1,9 @@
 """Whether each choice of the modern architecture pays: the quickstart preset with one of them switched off at a time.
 
-Every variant trains for the same time on quickstart's corpus, with as many steps as it can take in it, from each of two
-seeds. Not a part of `make bench` unless it is named. `python -m bench.ablations CHOICE SEED TEXT` trains in a process
-of its own.
+Every variant trains on quickstart's corpus for as many steps as fit into the same time, from each of two seeds. How
+many those are is measured first, all variants in turns, so that a busy moment of the machine gives none of them fewer;
+the training then gives the same bits whatever the machine does. Not a part of `make bench` unless it is named.
+`python -m bench.ablations CHOICE SEED STEPS TEXT` trains in a process of its own.
 """
 
 import json
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from bench.results import Outcome, Row
 from minigpt import model as models
 
 SECONDS = 30.0
-PROBE_STEPS = 50
+PROBE_STEPS, PROBE_ROUNDS = 75, 2
 SEEDS = (123, 124)
 
 
@@ -117,22 +118,20 @@ CHOICES = {
 }
 
 
-def main(name: str, seed: str, text: str) -> None:
+def main(name: str, seed: str, steps: str, text: str) -> None:
     choice = CHOICES[name]
-    norm, turns = models.rms_norm, models.rotations
-
-    def train(*overrides: str) -> dict[str, Any]:
-        models.rms_norm, models.rotations = norm, turns
-        # With dropout, as the preset has it for as many steps as it takes.
-        modern = ("model.architecture=modern", "training.optimizer=muon", "model.dropout=0.1", f"seed={seed}")
-        return quality.ours(Path(text), (*modern, *choice.overrides, *overrides), choice.change)
-
+    # With dropout, as the preset has it for as many steps as it takes.
+    modern = ("model.architecture=modern", "training.optimizer=muon", "model.dropout=0.1", f"seed={seed}")
     with tempfile.TemporaryDirectory() as home:
         os.environ["MINIGPT_HOME"] = home
-        probe = train(f"training.max_steps={PROBE_STEPS}")["points"]
-        (first, begun, _), (last, ended, _) = probe[0], probe[-1]
-        steps = int(SECONDS * (last - first) / (ended - begun))
-        print(json.dumps({**train(f"training.max_steps={steps}"), "steps": steps}))
+        overrides = (*modern, *choice.overrides, f"training.max_steps={steps}")
+        print(json.dumps(quality.ours(Path(text), overrides, choice.change)))
+
+
+def seconds_a_step(points: Sequence[tuple[int, float, float]]) -> float:
+    """Without the first steps, up to the first measurement."""
+    (first, begun, _), (last, ended, _) = points[0], points[-1]
+    return (ended - begun) / (last - first)
 
 
 def run() -> Outcome:
@@ -141,10 +140,19 @@ def run() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "quickstart.txt"
         text.write_bytes(python_topics())
+
+        def contender(name: str, seed: int, steps: int) -> Contender:
+            arguments = (name, str(seed), str(steps), str(text))
+            return Contender(f"{name}, seed {seed}, {steps} steps", OURS, "bench.ablations", arguments)
+
+        probes = {name: contender(name, SEEDS[0], PROBE_STEPS) for name in CHOICES}
+        timed = in_turns(list(probes.values()), PROBE_ROUNDS)
+        step_seconds = {
+            name: median(seconds_a_step(result["points"]) for result in timed[probe.name])
+            for name, probe in probes.items()
+        }
         contenders = {
-            (name, seed): Contender(f"{name}, seed {seed}", OURS, "bench.ablations", (name, str(seed), str(text)))
-            for seed in SEEDS
-            for name in CHOICES
+            (name, seed): contender(name, seed, int(SECONDS / step_seconds[name])) for seed in SEEDS for name in CHOICES
         }
         taken = in_turns(list(contenders.values()), rounds=1)
     results = {key: taken[contender.name][0] for key, contender in contenders.items()}
@@ -165,8 +173,8 @@ def run() -> Outcome:
             "switched off": name,
             "seed": seed,
             "bits per byte": f"{ends[name, seed]:.3f}",
-            "steps": result["steps"],
-            "seconds of training": f"{result['points'][-1][1]:.0f}",
+            "steps": result["points"][-1][0],
+            "ms a step": f"{1000 * step_seconds[name]:.1f}",
         }
         for (name, seed), result in results.items()
     ]
