@@ -2,7 +2,7 @@
 
 The modern one has rotary positions (Su et al. 2021), RMSNorm without weights, also on queries and keys (Henry et al.
 2020), a squared ReLU (So et al. 2021), no biases, output projections that start at zero, and embeddings into which the
-one of the token before is smeared: choices of modded-nanogpt, each of which has to pay in bench/.
+one of the token before is smeared: choices of modded-nanogpt. Which of them pay is in bench/results.md.
 
 Shapes: B sequences in a batch, T tokens in a sequence, C the width, H heads of D = C / H, V the vocabulary.
 """
