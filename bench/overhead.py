@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,15 +116,15 @@ class Bare:
         self.process.communicate()
 
 
-def bare_job(arguments: list[str]) -> tuple[Any, Any, Any]:
-    """The config of `minigpt run ARGUMENTS`, its tokens and its training windows, by the functions of the tasks."""
+def bare_job(preset: str, overrides: Sequence[str]) -> tuple[Any, Any, Any]:
+    """The config of a run as it is recorded, its tokens and its training windows, by the functions of the tasks."""
     from flows import config as configs
     from minigpt import environment as environments
     from minigpt.dataset import cut_windows, open_tokens
     from tasks.corpus import download_corpus
     from tasks.tokenization import tokenize
 
-    config = configs.load(arguments[0], arguments[2::2])
+    config = configs.load(preset, overrides)
     corpus = download_corpus.fn(config.corpus)
     tokens = tokenize.fn(corpus, config.split, config.tokenizer)
     windows = cut_windows(open_tokens(tokens.folder / "train.bin"), "train", config.model.context_length, config.split)
@@ -137,7 +137,7 @@ def loop(arguments: list[str]) -> None:
     from minigpt import initialisation
     from minigpt.training import make_optimizers, train
 
-    config, _, windows = bare_job(arguments)
+    config, _, windows = bare_job(arguments[0], arguments[2::2])
     model = initialisation.build(config.model, config.tokenizer.vocabulary_size, config.seed)
     steps = train(model, make_optimizers(model, config.training), windows, config.training, config.seed)
     next(steps), next(steps)

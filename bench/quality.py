@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import OURS, PEERS, Contender, in_turns
+from bench.overhead import bare_job
 from bench.results import Outcome, Row
 from bench.texts import write_english
 
@@ -46,36 +47,27 @@ def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], obje
     """The preset's model, after `change` if any, and its training, on tokens that the flow's steps made."""
     import torch
 
-    from flows import config as configs
-    from minigpt import environment, initialisation
+    from minigpt import initialisation
     from minigpt.dataset import cut_windows, open_tokens
     from minigpt.evaluation import evaluate
     from minigpt.model import parameter_count
     from minigpt.tokenizer import TOKENIZER, load
     from minigpt.training import make_optimizers, train
-    from tasks.corpus import download_corpus
-    from tasks.tokenization import tokenize
 
     fixed = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
-    config = configs.load("quickstart", [*fixed, *overrides])
-    corpus = download_corpus.fn(config.corpus)
-    tokens = tokenize.fn(corpus, config.split, config.tokenizer)
-    sides = {
-        side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, config.model.context_length, config.split)
-        for side in ("train", "val")
-    }
-    config = config.resolved(corpus.sha256, len(sides["train"]))
+    config, tokens, train_windows = bare_job("quickstart", [*fixed, *overrides])
     training = config.training
-    environment.apply(config.environment)
+    val_tokens = open_tokens(tokens.folder / "val.bin")
+    val_windows = cut_windows(val_tokens, "val", config.model.context_length, config.split)
     tokenizer = load(tokens.folder / TOKENIZER)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     model = initialisation.build(config.model, tokenizer.vocabulary_size, config.seed)
     change(model)
     optimizers = make_optimizers(model, training)
-    steps = train(model, optimizers, sides["train"], training, config.seed)
+    steps = train(model, optimizers, train_windows, training, config.seed)
 
     def measure() -> float:
-        return evaluate(model, sides["val"].in_order(config.evaluation.batch_size), token_bytes).bits_per_byte
+        return evaluate(model, val_windows.in_order(config.evaluation.batch_size), token_bytes).bits_per_byte
 
     points = curve(steps, measure, training.max_steps, MEASURE_EVERY)
     return {
