@@ -32,10 +32,13 @@ def prompt(length: int, number: int = 0) -> list[int]:
 
 
 def our_model() -> Any:
-    from minigpt import environment, initialisation
+    """As `minigpt sample` has it when it has read a checkpoint."""
+    from minigpt import environment, initialisation, products
 
     environment.apply(environment.EnvironmentConfig())
-    return initialisation.build(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
+    model = initialisation.build(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
+    products.store_by_columns(model)
+    return model
 
 
 def greedy(model: Any, start: list[int], count: int) -> list[int]:
@@ -131,7 +134,8 @@ def run() -> Outcome:
     results = in_turns(
         [
             Contender("limit", OURS, "bench.limit", ("reading",)),
-            *(Contender(name, PEERS if name in PEER_NAMES else OURS, "bench.generation", (name,)) for name in names),
+            Contender("ours", OURS, "bench.generation", ("ours",), trains=False),
+            *(Contender(name, PEERS, "bench.generation", (name,)) for name in PEER_NAMES),
         ],
         ROUNDS,
     )

@@ -33,6 +33,19 @@ def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor
     return product
 
 
+@torch.no_grad()
+def store_by_columns(model: nn.Module) -> None:
+    """Put the weights of linear layers into memory column by column, for a model that only writes from now on.
+
+    A single row is multiplied by summing columns then, which MKL does at the speed of reading: 13.7 instead of 15.5 ms
+    for 124M weights on an Intel Xeon with AVX-512. oneDNN takes longer for it (24.6 instead of 19.6).
+    """
+    if _library == "torch":
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.data = layer.weight.mT.contiguous().mT
+
+
 class _Linear(torch.autograd.Function):
     """torch has no derivative of the operator."""
 

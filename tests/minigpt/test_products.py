@@ -50,6 +50,19 @@ def test_a_single_row_is_multiplied_as_one_of_many(library: products.Library, bi
     torch.testing.assert_close(products.linear(layer, rows[:1]), layer(rows)[:1], atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_stored_by_columns_are_the_same_weights(tied: bool) -> None:
+    config = ModelConfig(context_length=8, width=16, heads=2, layers=2, tied_head=tied)
+    rows, columns = (build(config, 40, seed=1) for _ in range(2))
+    products.store_by_columns(columns)
+    assert columns.head.weight.stride() == (1, 40)
+    for weight, stored in zip(rows.parameters(), columns.parameters(), strict=True):
+        assert torch.equal(weight, stored)
+    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
+        torch.testing.assert_close(columns(tokens), rows(tokens), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
 def test_transposed_views_are_multiplied_as_they_are(turned: tuple[bool, bool]) -> None:
     products.use("onednn")
