@@ -1,8 +1,9 @@
 """Whether each choice of the modern architecture pays: the quickstart preset with one of them switched off at a time.
 
-Every variant trains on quickstart's corpus for as many steps as fit into the same time, from each of two seeds. How
-many those are is measured first, all variants in turns, so that a busy moment of the machine gives none of them fewer;
-the training then gives the same bits whatever the machine does. Not a part of `make bench` unless it is named.
+Every variant trains on quickstart's corpus for as many steps as fit into the time of the whole preset, from each of two
+seeds: a shorter training favours what learns fast and ends badly. How many steps those are is measured first, all
+variants in turns, so that a busy moment of the machine gives none of them fewer; the training then gives the same bits
+whatever the machine does. Takes 35 minutes, and is not a part of `make bench` unless it is named.
 `python -m bench.ablations CHOICE SEED STEPS TEXT` trains in a process of its own.
 """
 
@@ -23,9 +24,9 @@ from torch import nn
 from bench import quality
 from bench.measure import OURS, Contender, in_turns
 from bench.results import Outcome, Row
+from flows import config
 from minigpt import model as models
 
-SECONDS = 30.0
 PROBE_STEPS, PROBE_ROUNDS = 75, 2
 SEEDS = (123, 124)
 
@@ -151,8 +152,11 @@ def run() -> Outcome:
             name: median(seconds_a_step(result["points"]) for result in timed[probe.name])
             for name, probe in probes.items()
         }
+        seconds = config.load("quickstart", []).training.max_steps * step_seconds["nothing"]
         contenders = {
-            (name, seed): contender(name, seed, int(SECONDS / step_seconds[name])) for seed in SEEDS for name in CHOICES
+            (name, seed): contender(name, seed, round(seconds / step_seconds[name]))
+            for seed in SEEDS
+            for name in CHOICES
         }
         taken = in_turns(list(contenders.values()), rounds=1)
     results = {key: taken[contender.name][0] for key, contender in contenders.items()}

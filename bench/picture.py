@@ -53,11 +53,11 @@ def bars(axis: Any, values: dict[str, float]) -> None:
 
 
 def draw_quality(axis: Any, data: dict[str, Any]) -> None:
-    for text, style in (("quickstart", "-"), ("English", ":")):
+    for text, style in zip(data, ("-", "--", ":"), strict=True):
         for who, colour in (("baseline", INK), ("ours", ACCENT)):
             _, seconds, bits = zip(*data[text][who]["points"], strict=True)
             axis.plot(seconds, bits, style, color=colour, label=f"{who}, {text}")
     axis.set_ylim(1.4, 3.6)
     axis.set_xlabel("seconds of training", fontsize=8)
     axis.set_title("validation text, bits per byte", fontsize=9)
-    axis.legend(fontsize=7, frameon=False)
+    axis.legend(fontsize=6, frameon=False)
