@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from bench import quality
-from bench.measure import OURS, Contender, in_turns
+from bench.measure import OURS, Contender, in_turns, say, take
 from bench.results import Outcome, Row
 from flows import config
 from minigpt import model as models
@@ -158,8 +158,10 @@ def run() -> Outcome:
             for seed in SEEDS
             for name in CHOICES
         }
-        taken = in_turns(list(contenders.values()), rounds=1)
-    results = {key: taken[contender.name][0] for key, contender in contenders.items()}
+        results = {}
+        for key, contender in contenders.items():
+            say(contender.name)
+            results[key] = take(contender)
     ends = {key: result["points"][-1][2] for key, result in results.items()}
     losses = {name: [ends[name, seed] - ends["nothing", seed] for seed in SEEDS] for name in CHOICES}
     rows = [
