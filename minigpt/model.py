@@ -176,15 +176,20 @@ class Block(nn.Module):
         return x + drop(linear(self.contract, hidden), carried.dropout)
 
 
+def embedding(rows: int, width: int) -> nn.Embedding:
+    """Not yet written: drawing its weights would make `empty` import torch's compiler, which takes a second."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
+
+
 class GPT(nn.Module):
     """Tokens in, logits for the next token out."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(vocabulary_size, config.width)
+        self.token_embedding = embedding(vocabulary_size, config.width)
         if config.architecture == "gpt2":
-            self.position_embedding = nn.Embedding(config.context_length, config.width)
+            self.position_embedding = embedding(config.context_length, config.width)
         else:
             self.smear = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
