@@ -57,7 +57,7 @@ def draw_quality(axis: Any, data: dict[str, Any]) -> None:
         for who, colour in (("baseline", INK), ("ours", ACCENT)):
             _, seconds, bits = zip(*data[text][who]["points"], strict=True)
             axis.plot(seconds, bits, style, color=colour, label=f"{who}, {text}")
-    axis.set_ylim(1.4, 3.6)
+    axis.set_ylim(1.4, 4.2)
     axis.set_xlabel("seconds of training", fontsize=8)
     axis.set_title("validation text, bits per byte", fontsize=9)
     axis.legend(fontsize=6, frameon=False)
