@@ -32,12 +32,12 @@ def prompt(length: int, number: int = 0) -> list[int]:
 
 
 def our_model() -> Any:
-    """As `minigpt sample` has it when it has read a checkpoint."""
+    """As `minigpt sample` has it when it has read a checkpoint to write one text."""
     from minigpt import environment, initialisation, products
 
     environment.apply(environment.EnvironmentConfig())
     model = initialisation.build(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
-    products.store_by_columns(model)
+    products.store_for_writing(model)
     return model
 
 

@@ -29,7 +29,8 @@ def write(
     environment.apply(EnvironmentConfig().resolved())
     folder = tracking.artifact(find_run(settings, run), f"checkpoints/{role}")
     model, tokenizer = checkpoint.load(folder)
-    products.store_by_columns(model)
+    if samples == 1:
+        products.store_for_writing(model)
     draws = [Draw(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]
     pieces = generation.write(model, tokenizer, prompt, draws, max_new_tokens, stop)
     first = next(pieces)  # a prompt that cannot be is refused before anything is shown

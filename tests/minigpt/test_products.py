@@ -51,16 +51,36 @@ def test_a_single_row_is_multiplied_as_one_of_many(library: products.Library, bi
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("library", ["torch", "onednn"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_weights_stored_by_columns_are_the_same_weights(tied: bool) -> None:
+@pytest.mark.parametrize("vocabulary", [40, 1000])
+def test_a_model_stored_for_writing_is_the_same_model(library: products.Library, tied: bool, vocabulary: int) -> None:
+    products.use(library)
     config = ModelConfig(context_length=8, width=16, heads=2, layers=2, tied_head=tied)
-    rows, columns = (build(config, 40, seed=1) for _ in range(2))
-    products.store_by_columns(columns)
-    assert columns.head.weight.stride() == (1, 40)
-    for weight, stored in zip(rows.parameters(), columns.parameters(), strict=True):
-        assert torch.equal(weight, stored)
+    plain, stored = (build(config, vocabulary, seed=1) for _ in range(2))
+    products.store_for_writing(stored)
+    assert stored.head.weight.stride() != plain.head.weight.stride()
     for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
-        torch.testing.assert_close(columns(tokens), rows(tokens), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(stored(tokens), plain(tokens), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_single_row_by_blocks_has_the_same_bits_with_any_number_of_threads() -> None:
+    products.use("onednn")
+    x, weight, usual = random(1, 48), random(1000, 48, seed=2), torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 3):
+        layer = nn.Linear(48, 1000, bias=False)
+        layer.weight.copy_(weight)
+        torch.set_num_threads(threads)
+        try:
+            products.store_for_writing(layer)
+            found.append(products.linear(layer, x))
+        finally:
+            torch.set_num_threads(usual)
+    torch.testing.assert_close(found[0], x @ weight.mT, atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
