@@ -1,13 +1,15 @@
 """Whether each choice of the modern architecture pays: the quickstart preset with one of them switched off at a time.
 
 Every variant trains on quickstart's corpus for as many steps as fit into the time of the whole preset, from each of two
-seeds: a shorter training favours what learns fast and ends badly. How many steps those are is measured first, all
-variants in turns and each by its fastest round, so that a busy moment of the machine gives none of them fewer; the
-training then gives the same bits whatever the machine does. Takes 35 minutes, and is not a part of `make bench` unless
-it is named.
-`python -m bench.ablations CHOICE SEED STEPS TEXT` trains in a process of its own.
+seeds: a shorter training favours what learns fast and ends badly. How many steps those are is measured first, with all
+variants loaded and taking turns of a second, each against the preset in the same round: a machine shared with others
+is now a tenth faster and now slower, for minutes. The training then gives the same bits whatever the machine does.
+Takes 35 minutes, and is not a part of `make bench` unless it is named.
+
+`python -m bench.ablations CHOICE SEED STEPS TEXT` trains in a process of its own, `... CHOICE TEXT` takes the turns.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -23,12 +25,13 @@ import torch
 from torch import nn
 
 from bench import quality
-from bench.measure import OURS, Contender, in_turns, say, take
+from bench.measure import OURS, Contender, say, spread, take
+from bench.overhead import ENDLESS, Bare, answer
 from bench.results import Outcome, Row
 from flows import config
 from minigpt import model as models
 
-PROBE_STEPS, PROBE_ROUNDS = 75, 3
+ROUNDS, TURN_SECONDS = 20, 1.0
 SEEDS = (123, 124)
 
 
@@ -120,50 +123,58 @@ CHOICES = {
 }
 
 
-def main(name: str, seed: str, steps: str, text: str) -> None:
+def prepared(name: str, seed: int, steps: int, text: str) -> quality.Prepared:
     choice = CHOICES[name]
     # With dropout, as the preset has it for as many steps as it takes.
     modern = ("model.architecture=modern", "training.optimizer=muon", "model.dropout=0.1", f"seed={seed}")
+    return quality.prepared(Path(text), (*modern, *choice.overrides, f"training.max_steps={steps}"), choice.change)
+
+
+def main(name: str, *arguments: str) -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["MINIGPT_HOME"] = home
-        overrides = (*modern, *choice.overrides, f"training.max_steps={steps}")
-        print(json.dumps(quality.ours(Path(text), overrides, choice.change)))
+        if len(arguments) == 1:
+            answer(prepared(name, SEEDS[0], ENDLESS, *arguments).steps)
+            return
+        seed, steps, text = arguments
+        job = prepared(name, int(seed), int(steps), text)
+        for _ in job.steps:
+            pass
+        print(json.dumps({"bits_per_byte": job.measure()}))
 
 
-def seconds_a_step(points: Sequence[tuple[int, float, float]]) -> float:
-    """Without the first steps, up to the first measurement."""
-    (first, begun, _), (last, ended, _) = points[0], points[-1]
-    return (ended - begun) / (last - first)
+def step_seconds(text: Path) -> dict[str, list[float]]:
+    """Of each choice, in every round."""
+    with contextlib.ExitStack() as stack:
+        loops = {name: Bare("bench.ablations", [name, str(text)]) for name in CHOICES}
+        for loop in loops.values():
+            stack.callback(loop.close)
+        rounds = [{name: loop.seconds_a_step(TURN_SECONDS) for name, loop in loops.items()} for _ in range(ROUNDS)]
+    return {name: [each[name] for each in rounds] for name in CHOICES}
 
 
 def run() -> Outcome:
     from minigpt.corpus import python_topics
 
+    preset_steps = config.load("quickstart", []).training.max_steps
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "quickstart.txt"
         text.write_bytes(python_topics())
-
-        def contender(name: str, seed: int, steps: int) -> Contender:
-            arguments = (name, str(seed), str(steps), str(text))
-            return Contender(f"{name}, seed {seed}, {steps} steps", OURS, "bench.ablations", arguments)
-
-        probes = {name: contender(name, SEEDS[0], PROBE_STEPS) for name in CHOICES}
-        timed = in_turns(list(probes.values()), PROBE_ROUNDS)
-        step_seconds = {
-            name: min(seconds_a_step(result["points"]) for result in timed[probe.name])
-            for name, probe in probes.items()
+        seconds = step_seconds(text)
+        shares = {
+            name: spread([one / preset for one, preset in zip(own, seconds["nothing"], strict=True)])
+            for name, own in seconds.items()
         }
-        seconds = config.load("quickstart", []).training.max_steps * step_seconds["nothing"]
-        contenders = {
-            (name, seed): contender(name, seed, round(seconds / step_seconds[name]))
-            for seed in SEEDS
-            for name in CHOICES
-        }
-        results = {}
-        for key, contender in contenders.items():
-            say(contender.name)
-            results[key] = take(contender)
-    ends = {key: result["points"][-1][2] for key, result in results.items()}
+        steps = {name: round(preset_steps / share.median) for name, share in shares.items()}
+        for name, share in shares.items():
+            say(f"{name}: a step takes {share} of the preset's, so {steps[name]} steps")
+        ends = {}
+        for seed in SEEDS:
+            for name in CHOICES:
+                arguments = (name, str(seed), str(steps[name]), str(text))
+                result = take(Contender(name, OURS, "bench.ablations", arguments))
+                ends[name, seed] = result["bits_per_byte"]
+                say(f"{name}, seed {seed}: {ends[name, seed]:.3f} bits per byte")
     losses = {name: [ends[name, seed] - ends["nothing", seed] for seed in SEEDS] for name in CHOICES}
     rows = [
         Row.at_least(
@@ -178,14 +189,13 @@ def run() -> Outcome:
     table = [
         {
             "switched off": name,
-            "seed": seed,
-            "bits per byte": f"{ends[name, seed]:.3f}",
-            "steps": result["points"][-1][0],
-            "ms a step": f"{1000 * step_seconds[name]:.1f}",
+            "a step's time over the preset's": str(shares[name]),
+            "steps": steps[name],
+            "bits per byte, by seed": ", ".join(f"{ends[name, seed]:.3f}" for seed in SEEDS),
         }
-        for (name, seed), result in results.items()
+        for name in CHOICES
     ]
-    return Outcome(rows, table, {contenders[key].name: bits for key, bits in ends.items()})
+    return Outcome(rows, table, {f"{name}, seed {seed}": bits for (name, seed), bits in ends.items()})
 
 
 if __name__ == "__main__":

@@ -94,11 +94,11 @@ class Tracked:
 
 
 class Bare:
-    """The same steps in a process with nothing else."""
+    """Training steps in a process of `python -m MODULE ARGUMENTS` with nothing else, slice by slice."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, module: str, arguments: Sequence[str]) -> None:
         self.process = subprocess.Popen(
-            [str(OURS), "-m", "bench.overhead", *arguments],
+            [str(OURS), "-m", module, *arguments],
             cwd=ROOT,
             env=environment(OURS),
             stdin=subprocess.PIPE,
@@ -139,7 +139,11 @@ def loop(arguments: list[str]) -> None:
 
     config, _, windows = bare_job(arguments[0], arguments[2::2])
     model = initialisation.build(config.model, config.tokenizer.vocabulary_size, config.seed)
-    steps = train(model, make_optimizers(model, config.training), windows, config.training, config.seed)
+    answer(train(model, make_optimizers(model, config.training), windows, config.training, config.seed))
+
+
+def answer(steps: Iterator[Any]) -> None:
+    """Take steps for as many seconds as each line of the standard input says, and print the seconds of one."""
     next(steps), next(steps)
     for line in sys.stdin:
         next(steps)  # as a tracked slice, whose first step was begun before it
@@ -156,7 +160,7 @@ def loop_overhead(preset: str, text: Path | None) -> tuple[Spread, list[dict[str
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MINIGPT_HOME"] = folder
         arguments = preset_arguments(preset, text)
-        tracked, bare = Tracked(arguments, Path(folder)), Bare(arguments)
+        tracked, bare = Tracked(arguments, Path(folder)), Bare("bench.overhead", arguments)
         try:
             for _ in range(PAIRS):
                 seconds = SLICE_SECONDS[preset]

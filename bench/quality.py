@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,19 @@ def curve(steps: Iterator[Any], measure: Callable[[], float], last: int, every: 
     return points
 
 
-def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], object] = id) -> dict[str, Any]:
-    """The preset's model, after `change` if any, and its training, on tokens that the flow's steps made."""
+@dataclass(frozen=True)
+class Prepared:
+    """The preset's training on a text, before its first step."""
+
+    steps: Iterator[Any]
+    measure: Callable[[], float]
+    """Bits per byte of the validation text."""
+    training: Any
+    parameters: int
+
+
+def prepared(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], object] = id) -> Prepared:
+    """With the model as `change` leaves it, on tokens that the flow's steps made."""
     import torch
 
     from minigpt import initialisation
@@ -56,25 +68,29 @@ def ours(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], obje
 
     fixed = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
     config, tokens, train_windows = bare_job("quickstart", [*fixed, *overrides])
-    training = config.training
     val_tokens = open_tokens(tokens.folder / "val.bin")
     val_windows = cut_windows(val_tokens, "val", config.model.context_length, config.split)
     tokenizer = load(tokens.folder / TOKENIZER)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     model = initialisation.build(config.model, tokenizer.vocabulary_size, config.seed)
     change(model)
-    optimizers = make_optimizers(model, training)
-    steps = train(model, optimizers, train_windows, training, config.seed)
+    steps = train(model, make_optimizers(model, config.training), train_windows, config.training, config.seed)
 
     def measure() -> float:
         return evaluate(model, val_windows.in_order(config.evaluation.batch_size), token_bytes).bits_per_byte
 
-    points = curve(steps, measure, training.max_steps, MEASURE_EVERY)
+    return Prepared(steps, measure, config.training, parameter_count(model))
+
+
+def ours(text: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    import torch
+
+    job = prepared(text, overrides)
     return {
-        "points": points,
-        "parameters": parameter_count(model),
+        "points": curve(job.steps, job.measure, job.training.max_steps, MEASURE_EVERY),
+        "parameters": job.parameters,
         "threads": torch.get_num_threads(),
-        "precision": training.precision,
+        "precision": job.training.precision,
     }
 
 
