@@ -1,7 +1,7 @@
 """What tracking costs inside the training loop: that of a tracked run against the bare one, in alternating slices.
 
 `python -m bench.overhead PRESET ...` is the bare loop; it takes a number of seconds on each line of its standard
-input and answers with the seconds a step that it took.
+input and answers with the seconds of each step that it took.
 """
 
 import json
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.measure import OURS, ROOT, Spread, environment, overriding, say, spread
@@ -105,12 +106,14 @@ class Bare:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.seconds_a_step(0.0)
+        self.step_seconds(0.0)
 
-    def seconds_a_step(self, seconds: float) -> float:
+    def step_seconds(self, seconds: float) -> list[float]:
+        """Of each step of a slice of so many seconds, one at least."""
         assert self.process.stdin and self.process.stdout
         print(seconds, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
+        taken: list[float] = json.loads(self.process.stdout.readline())
+        return taken
 
     def close(self) -> None:
         self.process.communicate()
@@ -143,15 +146,16 @@ def loop(arguments: list[str]) -> None:
 
 
 def answer(steps: Iterator[Any]) -> None:
-    """Take steps for as many seconds as each line of the standard input says, and print the seconds of one."""
+    """Take steps for as many seconds as each line of the standard input says, and print how long each of them took."""
     next(steps), next(steps)
     for line in sys.stdin:
         next(steps)  # as a tracked slice, whose first step was begun before it
-        started, count = time.perf_counter(), 0
-        while count == 0 or time.perf_counter() - started < float(line):
+        taken: list[float] = []
+        while not taken or sum(taken) < float(line):
+            started = time.perf_counter()
             next(steps)
-            count += 1
-        print((time.perf_counter() - started) / count, flush=True)
+            taken.append(time.perf_counter() - started)
+        print(json.dumps(taken), flush=True)
 
 
 def loop_overhead(preset: str, text: Path | None) -> tuple[Spread, list[dict[str, float]]]:
@@ -164,7 +168,7 @@ def loop_overhead(preset: str, text: Path | None) -> tuple[Spread, list[dict[str
         try:
             for _ in range(PAIRS):
                 seconds = SLICE_SECONDS[preset]
-                pairs.append({"bare": bare.seconds_a_step(seconds), "tracked": tracked.seconds_a_step(seconds)})
+                pairs.append({"bare": fmean(bare.step_seconds(seconds)), "tracked": tracked.seconds_a_step(seconds)})
         finally:
             bare.close()
             tracked.close()
