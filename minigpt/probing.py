@@ -11,7 +11,7 @@ from minigpt.dataset import Windows
 from minigpt.model import GPT
 from minigpt.training import DivergedError, TrainingConfig, train
 
-# So many steps, or as many as fit into this time, whichever comes first; the first ones warm up.
+# So many steps, or as many as fit into this time, whichever comes first; the first ones warm up, of two the first.
 STEPS = 60
 SECONDS = 4.0
 WARM_UP_STEPS = 2
@@ -27,7 +27,7 @@ def probe(
     with suppress(DivergedError):  # the training will come to it and say so
         for metrics in islice(train(model, optimizers, windows, config, seed), STEPS):
             seconds.append(tokens / metrics.tokens_per_second)
-            if sum(seconds) > SECONDS and len(seconds) > WARM_UP_STEPS:
+            if sum(seconds) > SECONDS and len(seconds) > 1:
                 break
     seconds = seconds or [time.perf_counter() - started]
-    return seconds[WARM_UP_STEPS:] or seconds
+    return seconds[min(WARM_UP_STEPS, len(seconds) - 1) :]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import checkpoint
+from minigpt.checkpoint import step_of
 from minigpt.cost import Quote
 from minigpt.errors import FailedError, InputError
 from minigpt.job import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
-from minigpt.journal import Reader, Record, ended
+from minigpt.journal import Reader, Record, ended, of_kind
 from minigpt.store import write_whole
 from tasks.narration import Narrator
 from tasks.publishing import Follower
@@ -94,7 +94,7 @@ def train(run: Run, job: TrainingJob) -> Trained:
         steps=end["step"],
         training_seconds=end["training_seconds"],
         weights_sha256=end["weights_sha256"],
-        checkpoint=_last_checkpoint(run),
+        checkpoint=_last_checkpoint(run, records),
         quote=narrator.quote,
         curve_sent=follower.sent_all,
     )
@@ -188,9 +188,10 @@ def follow(process: subprocess.Popen[bytes], reader: Reader, stop: threading.Eve
             stop.wait(POLL_SECONDS) if not stop.is_set() else time.sleep(POLL_SECONDS)
 
 
-def _last_checkpoint(run: Run) -> Path:
-    checkpoints = run.folder / CHECKPOINTS
-    folder = checkpoint.newest(checkpoints, "last") or checkpoint.newest(checkpoints, "best")
-    if folder is None:
-        raise TrainingFailedError(f"no whole checkpoint is left in {checkpoints}")
-    return folder
+def _last_checkpoint(run: Run, records: Sequence[Record]) -> Path:
+    """The one of the last step; of a run that diverged the last good one. Whoever loads it finds out if it is whole."""
+    written: list[Path] = [run.folder / CHECKPOINTS / record["name"] for record in of_kind(records, "checkpoint")]
+    if not written:
+        raise TrainingFailedError(f"no whole checkpoint was written to {run.folder / CHECKPOINTS}")
+    full = [folder for folder in written if folder.name.startswith("last-")]
+    return max(full or written, key=step_of)
