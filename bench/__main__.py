@@ -35,8 +35,9 @@ PARTS: dict[str, Callable[[], Outcome]] = {
     "checkpoint": checkpoint.run,
     "proof": proof.run,
     "ablations": ablations.run,
+    "ablations-docstrings": ablations.run_docstrings,
 }
-ON_DEMAND = {"ablations"}
+ON_DEMAND = {"ablations", "ablations-docstrings"}
 
 
 def main(parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '.join(PARTS)}.")] = None) -> None:

@@ -1,12 +1,14 @@
 """Whether each choice of the modern architecture pays: the quickstart preset with one of them switched off at a time.
 
-Every variant trains on quickstart's corpus for as many steps as fit into the time of the whole preset, from each of two
-seeds: a shorter training favours what learns fast and ends badly. How many steps those are is measured first, with all
-variants loaded and taking turns, by the fast steps of each: on a machine shared with others the slow ones are theirs.
-The training then gives the same bits whatever the machine does. Takes 40 minutes, and is not a part of `make bench`
-unless it is named.
+Every variant trains for as many steps as fit into the time of the whole preset: a shorter training favours what learns
+fast and ends badly. On two texts, for what pays on one that is read nine times may cost on one that is read four times:
+quickstart's corpus, with dropout and from two seeds, and pandas' docstrings, without and from one. How many steps those
+are is measured first, with all variants loaded and taking turns, by the fast steps of each: on a machine shared with
+others the slow ones are theirs. The training then gives the same bits whatever the machine does. Takes an hour, and is
+not a part of `make bench` unless it is named.
 
-`python -m bench.ablations CHOICE SEED STEPS TEXT` trains in a process of its own, `... CHOICE TEXT` takes the turns.
+`python -m bench.ablations CHOICE DROPOUT TEXT SEED STEPS` trains in a process of its own; without seed and steps it
+takes the turns.
 """
 
 import contextlib
@@ -28,13 +30,13 @@ from bench import quality
 from bench.measure import OURS, Contender, flat, say, take
 from bench.overhead import ENDLESS, Bare, answer
 from bench.results import Outcome, Row
+from bench.texts import docstrings
 from flows import config
 from minigpt import model as models
 
 ROUNDS, TURN_SECONDS = 25, 0.6
 # Compared is the step that is slower than one of so many and faster than the others: 200 of them agree within 1 %.
 FAST = 20
-SEEDS = (123, 124)
 
 
 class LearntPositions(nn.Module):
@@ -125,61 +127,55 @@ CHOICES = {
 }
 
 
-def prepared(name: str, seed: int, steps: int, text: str) -> quality.Prepared:
+def main(name: str, dropout: str, text: str, seed: str = "123", steps: str = str(ENDLESS)) -> None:
     choice = CHOICES[name]
-    # With dropout, as the preset has it for as many steps as it takes.
-    modern = ("model.architecture=modern", "training.optimizer=muon", "model.dropout=0.1", f"seed={seed}")
-    return quality.prepared(Path(text), (*modern, *choice.overrides, f"training.max_steps={steps}"), choice.change)
-
-
-def main(name: str, *arguments: str) -> None:
+    recipe = ("model.architecture=modern", "training.optimizer=muon", *choice.overrides)
+    fields = (f"model.dropout={dropout}", f"seed={seed}", f"training.max_steps={steps}")
     with tempfile.TemporaryDirectory() as home:
         os.environ["MINIGPT_HOME"] = home
-        if len(arguments) == 1:
-            answer(prepared(name, SEEDS[0], ENDLESS, *arguments).steps)
+        job = quality.prepared(Path(text), (*recipe, *fields), choice.change)
+        if int(steps) == ENDLESS:
+            answer(job.steps)
             return
-        seed, steps, text = arguments
-        job = prepared(name, int(seed), int(steps), text)
         for _ in job.steps:
             pass
         print(json.dumps({"bits_per_byte": job.measure()}))
 
 
-def step_seconds(text: Path) -> dict[str, float]:
-    """Of a fast step of each choice."""
+def step_seconds(choices: Sequence[str], on: tuple[str, str]) -> dict[str, float]:
+    """Of a fast step of each choice, on a text with a dropout."""
     with contextlib.ExitStack() as stack:
-        loops = {name: Bare("bench.ablations", [name, str(text)]) for name in CHOICES}
+        loops = {name: Bare("bench.ablations", [name, *on]) for name in choices}
         for loop in loops.values():
             stack.callback(loop.close)
         rounds = [{name: loop.step_seconds(TURN_SECONDS) for name, loop in loops.items()} for _ in range(ROUNDS)]
-    return {name: quantiles(flat([each[name] for each in rounds]), n=FAST)[0] for name in CHOICES}
+    return {name: quantiles(flat([each[name] for each in rounds]), n=FAST)[0] for name in choices}
 
 
-def run() -> Outcome:
-    from minigpt.corpus import python_topics
-
+def ablations(content: bytes, dropout: float, choices: Sequence[str], seeds: Sequence[int]) -> Outcome:
     preset_steps = config.load("quickstart", []).training.max_steps
     with tempfile.TemporaryDirectory() as folder:
-        text = Path(folder) / "quickstart.txt"
-        text.write_bytes(python_topics())
-        seconds = step_seconds(text)
+        text = Path(folder) / "text"
+        text.write_bytes(content)
+        on = (str(dropout), str(text))
+        seconds = step_seconds(choices, on)
         steps = {name: round(preset_steps * seconds["nothing"] / own) for name, own in seconds.items()}
         for name, own in seconds.items():
             say(f"{name}: {1000 * own:.1f} ms a step, so {steps[name]} steps")
         ends = {}
-        for seed in SEEDS:
-            for name in CHOICES:
-                arguments = (name, str(seed), str(steps[name]), str(text))
+        for seed in seeds:
+            for name in choices:
+                arguments = (name, *on, str(seed), str(steps[name]))
                 result = take(Contender(name, OURS, "bench.ablations", arguments))
                 ends[name, seed] = result["bits_per_byte"]
                 say(f"{name}, seed {seed}: {ends[name, seed]:.3f} bits per byte")
-    losses = {name: [ends[name, seed] - ends["nothing", seed] for seed in SEEDS] for name in CHOICES}
+    losses = {name: [ends[name, seed] - ends["nothing", seed] for seed in seeds] for name in choices}
     rows = [
         Row.at_least(
             f"bits per byte lost without {name}",
             fmean(lost),
             0.0,
-            "by seed: " + ", ".join(f"{bits:+.3f}" for bits in lost),
+            "by seed: " + ", ".join(f"{bits:+.3f}" for bits in lost) if len(seeds) > 1 else "",
         )
         for name, lost in losses.items()
         if name != "nothing"
@@ -189,11 +185,24 @@ def run() -> Outcome:
             "switched off": name,
             "ms a fast step": f"{1000 * seconds[name]:.1f}",
             "steps": steps[name],
-            "bits per byte, by seed": ", ".join(f"{ends[name, seed]:.3f}" for seed in SEEDS),
+            "bits per byte, by seed": ", ".join(f"{ends[name, seed]:.3f}" for seed in seeds),
         }
-        for name in CHOICES
+        for name in choices
     ]
     return Outcome(rows, table, {f"{name}, seed {seed}": bits for (name, seed), bits in ends.items()})
+
+
+def run() -> Outcome:
+    """On quickstart's corpus."""
+    from minigpt.corpus import python_topics
+
+    return ablations(python_topics(), models.REPEATED_DROPOUT, list(CHOICES), (123, 124))
+
+
+def run_docstrings() -> Outcome:
+    """Without dropout there is none of attention either."""
+    choices = [name for name, choice in CHOICES.items() if choice.change is not attention_dropout]
+    return ablations(docstrings(), 0.0, choices, (123,))
 
 
 if __name__ == "__main__":

