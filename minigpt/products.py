@@ -47,8 +47,10 @@ def store_for_writing(model: nn.Module) -> None:
     """
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
-            stored = layer.weight.mT.contiguous().mT if _library == "torch" else _blocks(layer.weight)
-            layer.weight = nn.Parameter(stored, requires_grad=False)
+            if _library == "torch":
+                layer.weight.data = layer.weight.mT.contiguous().mT
+            else:  # a tied embedding keeps its own, for what is looked up lies row by row
+                layer.weight = nn.Parameter(_blocks(layer.weight), requires_grad=False)
 
 
 def _blocks(weight: Tensor) -> Tensor:
