@@ -1,4 +1,4 @@
-"""Whether each choice of the modern architecture pays: the quickstart preset with one of them switched off at a time.
+"""Whether each choice of the recipe pays: the quickstart preset with one of them switched off at a time.
 
 Every variant trains for as many steps as fit into the time of the whole preset: a shorter training favours what learns
 fast and ends badly. On two texts, for what pays on one that is read nine times may cost on one that is read four times:
@@ -123,7 +123,11 @@ CHOICES = {
     "zero-initialised projections (GPT-2's)": Choice(change=gpt2_projections),
     "untied head (tied)": Choice(change=tied_head),
     "Muon (AdamW)": Choice(overrides=("training.optimizer=adamw",)),
-    "all of them: gpt2 with AdamW": Choice(overrides=("model.architecture=gpt2", "training.optimizer=adamw")),
+    "windows shifted in each epoch": Choice(overrides=("split.shift_windows=false",)),
+    "a decay over two fifths (one fifth)": Choice(overrides=("training.decay_fraction=0.2",)),
+    "the architecture and Muon (gpt2 and AdamW)": Choice(
+        overrides=("model.architecture=gpt2", "training.optimizer=adamw")
+    ),
 }
 
 

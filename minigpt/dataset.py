@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -34,6 +35,8 @@ class SplitConfig(Part):
     """Cut at the exact character, or after the first line that ends at or behind it."""
     stride_tokens: int | None = Field(None, ge=1, le=1_000_000)
     """Tokens from the start of one training window to the next; null means the context length (no overlap)."""
+    shift_windows: bool = False
+    """Begin each epoch's training windows at another token of the first stride, so that no window is read twice."""
 
 
 def boundary(text: BinaryIO, config: SplitConfig) -> int:
@@ -81,6 +84,7 @@ class Windows:
     tokens: NDArray[np.uint16]
     context_length: int
     stride_tokens: int
+    shifted: bool = False
 
     def __len__(self) -> int:
         return max(0, -(-(len(self.tokens) - self.context_length) // self.stride_tokens))
@@ -94,10 +98,21 @@ class Windows:
         views = np.lib.stride_tricks.sliding_window_view(self.tokens, self.context_length + 1)
         return views[:: self.stride_tokens]
 
-    def batch(self, indices: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets, each int64 of shape (len(indices), context_length), the target one token ahead."""
-        rows = torch.from_numpy(self.rows()[indices].astype(np.int64))
+    def batch(self, indices: NDArray[np.int64], shift: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets, each int64 of shape (len(indices), context_length), the target one token ahead.
+
+        Windows start `shift` tokens later than `rows` has them; one that would leave the text ends with it.
+        """
+        views = np.lib.stride_tricks.sliding_window_view(self.tokens, self.context_length + 1)
+        starts = np.minimum(indices * self.stride_tokens + shift, len(views) - 1)
+        rows = torch.from_numpy(views[starts].astype(np.int64))
         return rows[:, :-1], rows[:, 1:]
+
+    def training_batch(self, batch_size: int, seed: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch number `micro_step` (from 0): a pure function, so a resume has no state to restore."""
+        epoch = micro_step // (len(self) // batch_size)
+        shift = epoch_shift(self.stride_tokens, seed, epoch) if self.shifted else 0
+        return self.batch(batch_indices(len(self), batch_size, seed, micro_step), shift)
 
     def in_order(self, batch_size: int, batches: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Every window once, first to last, the last batch as short as it is; at most `batches` of them."""
@@ -119,7 +134,7 @@ class Windows:
 def cut_windows(tokens: NDArray[np.uint16], side: Side, context_length: int, config: SplitConfig) -> Windows:
     """The windows of one side: validation windows never overlap, so that each token is measured once."""
     stride = config.stride_tokens if side == "train" and config.stride_tokens else context_length
-    windows = Windows(tokens, context_length, stride)
+    windows = Windows(tokens, context_length, stride, shifted=side == "train" and config.shift_windows)
     if len(windows) == 0:
         name = "training" if side == "train" else "validation"
         raise InputError(
@@ -134,14 +149,20 @@ def open_tokens(path: Path) -> NDArray[np.uint16]:
     return np.memmap(path, dtype=TOKEN_DTYPE, mode="r") if path.stat().st_size else np.empty(0, TOKEN_DTYPE)
 
 
+@lru_cache(maxsize=1)
 def epoch_order(windows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which one pass reads the training windows."""
     order: NDArray[np.int64] = torch.randperm(windows, generator=stream(seed, "data", epoch)).numpy()
     return order
 
 
+def epoch_shift(stride_tokens: int, seed: int, epoch: int) -> int:
+    """Tokens that one pass leaves out before its first training window."""
+    return int(torch.randint(stride_tokens, (), generator=stream(seed, "shift", epoch)))
+
+
 def batch_indices(windows: int, batch_size: int, seed: int, micro_step: int) -> NDArray[np.int64]:
-    """Which windows the batch number `micro_step` (from 0) takes: a pure function, so a resume has no state to restore.
+    """Which windows the batch number `micro_step` (from 0) takes.
 
     Each epoch reads whole batches of a new order and leaves out the few windows that fill none, other ones each time.
     """

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 
 from minigpt.config import Part
-from minigpt.dataset import Windows, batch_indices
+from minigpt.dataset import Windows
 from minigpt.environment import Precision, best_precision
 from minigpt.errors import InputError
 from minigpt.kernels import Dropout
@@ -40,7 +40,9 @@ class TrainingConfig(Part):
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0)
     """AdamW's step size at its highest."""
     schedule: Literal["constant", "cosine", "warmup_stable_decay"] = "cosine"
-    """How the learning rate falls after the warm-up: not, along a cosine, or in a line over the last fifth."""
+    """How the learning rate falls after the warm-up: not, along a cosine, or in a line over the last steps."""
+    decay_fraction: float = Field(0.2, gt=0.0, le=1.0)
+    """Share of the steps behind the warm-up over which warmup_stable_decay falls."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises in a line from 0."""
     final_learning_rate_fraction: float = Field(0.1, ge=0.0, le=1.0)
@@ -118,7 +120,7 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     if config.schedule == "cosine":
         share = last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
     elif config.schedule == "warmup_stable_decay":
-        share = 1 - (1 - last) * max(0.0, (progress - 0.8) / 0.2)
+        share = 1 - (1 - last) * max(0.0, 1 - (1 - progress) / config.decay_fraction)
     else:
         share = 1.0
     return config.learning_rate * share
@@ -198,8 +200,7 @@ def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, s
     passes = config.gradient_accumulation_steps
     total = 0.0
     for part in range(passes):
-        indices = batch_indices(len(windows), config.batch_size, seed, (step - 1) * passes + part)
-        inputs, targets = windows.batch(indices)
+        inputs, targets = windows.training_batch(config.batch_size, seed, (step - 1) * passes + part)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             loss = model.loss(inputs, targets, dropout) / passes
         loss.backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigpt import dataset, tokenizer
-from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows, epoch_order
+from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows, epoch_order, epoch_shift
 from minigpt.errors import InputError
 
 
@@ -215,6 +215,32 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(steps: list[int], seed
     forward = {step: batch_indices(50, 8, seed, step).tolist() for step in sorted(steps)}
     backward = {step: batch_indices(50, 8, seed, step).tolist() for step in sorted(steps, reverse=True)}
     assert forward == backward
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 6), st.integers(0, 99))
+def test_shifted_windows_start_later_in_each_epoch_and_stay_on_their_side(
+    context: int, stride: int, batch_size: int, seed: int
+) -> None:
+    tokens = np.arange(context + stride * (batch_size + 3), dtype=dataset.TOKEN_DTYPE)
+    windows = cut_windows(tokens, "train", context, SplitConfig(stride_tokens=stride, shift_windows=True))
+    per_epoch = len(windows) // batch_size
+    for step in range(3 * per_epoch):
+        inputs, targets = windows.training_batch(batch_size, seed, step)
+        shift = epoch_shift(stride, seed, step // per_epoch)
+        plain = batch_indices(len(windows), batch_size, seed, step) * stride
+        assert 0 <= shift < stride
+        assert inputs[:, 0].tolist() == [min(start + shift, len(tokens) - context - 1) for start in plain.tolist()]
+        assert (inputs[:, 1:] - inputs[:, :-1] == 1).all()
+        assert (targets - inputs == 1).all()
+
+
+def test_epochs_are_shifted_by_every_number_of_tokens_and_only_where_it_is_asked_for() -> None:
+    tokens = np.arange(100, dtype=dataset.TOKEN_DTYPE)
+    assert {epoch_shift(8, 1, epoch) for epoch in range(200)} == set(range(8))
+    for side, config in (("train", SplitConfig()), ("val", SplitConfig(shift_windows=True))):
+        windows = cut_windows(tokens, side, 8, config)
+        starts = [int(n) for step in range(60) for n in windows.training_batch(4, 1, step)[0][:, 0]]
+        assert {start % 8 for start in starts} == {0}
 
 
 def test_a_token_file_is_opened_as_it_was_written(tmp_path: Path) -> None:

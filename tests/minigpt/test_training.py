@@ -26,6 +26,7 @@ from minigpt.training import (
 MODEL = ModelConfig(context_length=16, width=16, heads=2, layers=2, dropout=0.2)
 TOKENS = torch.randint(64, (2000,), generator=stream(1, "tokens")).numpy().astype(TOKEN_DTYPE)
 WINDOWS = Windows(TOKENS, 16, 16)
+SHIFTED = Windows(TOKENS, 16, 16, shifted=True)
 CONFIG = TrainingConfig(batch_size=4, max_steps=30, warmup_steps=5, learning_rate=1e-2)
 
 
@@ -68,11 +69,11 @@ def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers(recipe: str)
 def test_a_resumed_run_has_the_same_bits(recipe: str, stop: int, tmp_path: Path) -> None:
     config = RECIPES[recipe][1]
     whole, optimizers = new(recipe)
-    losses = [metrics.loss for metrics in train(whole, optimizers, WINDOWS, config, seed=3)]
+    losses = [metrics.loss for metrics in train(whole, optimizers, SHIFTED, config, seed=3)]
     vocabulary = tmp_path / "vocabulary"
     tokenizer.train(["a b c " * 9], 257).save(vocabulary)
     first, optimizers = new(recipe)
-    list(islice(train(first, optimizers, WINDOWS, config, seed=3), stop))
+    list(islice(train(first, optimizers, SHIFTED, config, seed=3), stop))
     store.finish_folder(checkpoint.begin(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizers))
     second, optimizers = new(recipe)
     with torch.no_grad():
@@ -80,7 +81,7 @@ def test_a_resumed_run_has_the_same_bits(recipe: str, stop: int, tmp_path: Path)
             weight.zero_()
     assert checkpoint.load_weights(tmp_path / "last-1", second) == {"step": stop}
     checkpoint.load_optimizers(tmp_path / "last-1", optimizers)
-    rest = [metrics.loss for metrics in train(second, optimizers, WINDOWS, config, seed=3, after_step=stop)]
+    rest = [metrics.loss for metrics in train(second, optimizers, SHIFTED, config, seed=3, after_step=stop)]
     assert [loss.hex() for loss in rest] == [loss.hex() for loss in losses[stop:]]
     assert digest(second) == digest(whole)
 
@@ -117,6 +118,17 @@ def test_the_learning_rate_rises_and_falls(schedule: str, middle: float, last: f
     assert [learning_rate_at(step, config) for step in (1, 5, 10)] == pytest.approx([0.2, 1.0, 2.0])
     assert learning_rate_at(110, config) == pytest.approx(2 * middle)
     assert learning_rate_at(210, config) == pytest.approx(2 * last)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.4, 1.0])
+def test_the_decay_takes_its_share_of_the_steps_behind_the_warm_up(fraction: float) -> None:
+    schedule = {"schedule": "warmup_stable_decay", "decay_fraction": fraction, "final_learning_rate_fraction": 0.0}
+    config = TrainingConfig.model_validate({"max_steps": 210, "warmup_steps": 10, "learning_rate": 2.0, **schedule})
+    first = 210 - round(200 * fraction)
+    assert learning_rate_at(first, config) == pytest.approx(2.0)
+    assert learning_rate_at(first + 1, config) < 2.0
+    assert learning_rate_at(210 - round(100 * fraction), config) == pytest.approx(1.0)
+    assert learning_rate_at(210, config) == 0.0
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
