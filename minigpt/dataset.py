@@ -36,7 +36,7 @@ class SplitConfig(Part):
     stride_tokens: int | None = Field(None, ge=1, le=1_000_000)
     """Tokens from the start of one training window to the next; null means the context length (no overlap)."""
     shift_windows: bool = False
-    """Begin each epoch's training windows at another token of the first stride, so that no window is read twice."""
+    """Begin each epoch's training windows at another token of the first stride: what is read again is cut otherwise."""
 
 
 def boundary(text: BinaryIO, config: SplitConfig) -> int:
