@@ -1,0 +1,30 @@
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import Workplace
+
+# How often the threads of an idle server fall asleep in a second: 197 by Prefect's defaults, 72 by ours.
+MOST_SLEEPS = 120
+SETTLING_SECONDS, SECONDS = 15, 10
+
+
+def sleeps(pid: int) -> int:
+    """Of all threads of a process, so far: unlike seconds of the CPU they are the same on every machine."""
+    lines = (path.read_text().splitlines() for path in Path(f"/proc/{pid}/task").glob("*/status"))
+    return sum(int(line.split()[1]) for of_one in lines for line in of_one if line.startswith("voluntary_ctxt"))
+
+
+def test_an_idle_server_leaves_the_cores_to_the_training(new_workplace: Callable[[], Workplace]) -> None:
+    place = new_workplace()
+    with place.prefect_server():
+        written = place.home / "prefect" / "server.json"
+        while not written.exists():
+            time.sleep(0.1)
+        pid = json.loads(written.read_text())["pid"]
+        time.sleep(SETTLING_SECONDS)
+        before = sleeps(pid)
+        time.sleep(SECONDS)
+        asleep = (sleeps(pid) - before) / SECONDS
+    assert 0 < asleep < MOST_SLEEPS
