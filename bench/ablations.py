@@ -74,6 +74,7 @@ def unsmeared(model: models.GPT) -> None:
     model.smear.requires_grad_(False)
 
 
+@dataclass
 class DroppingPass(models.Pass):
     """A forward pass with dropout of attention weights as well."""
 

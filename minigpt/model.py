@@ -108,7 +108,7 @@ class Pass:
 
 def rotations(start: int, length: int, head_width: int) -> Tensor:
     """The turns of positions start to start + length, the first pair of a head by 1 radian a token, the last least."""
-    speeds = ROTARY_BASE ** -torch.arange(0, 1, 2 / head_width)
+    speeds = ROTARY_BASE ** -(torch.arange(head_width // 2) * (2 / head_width))
     angles = torch.arange(start, start + length)[:, None] * speeds
     return torch.polar(torch.ones(()), angles)[:, None, None]
 

@@ -3,11 +3,13 @@
 import math
 
 import pytest
+import torch
 
-from bench import limit, quality, shape
+from bench import ablations, limit, quality, shape
 from bench.measure import Spread, ratio
 from bench.results import Row
 from minigpt.cost import flops_per_token_palm
+from minigpt.kernels import Dropout
 from minigpt.model import empty, multiplied_parameter_count
 
 
@@ -22,6 +24,11 @@ def test_the_limit_multiplies_what_the_model_does() -> None:
     causal = (shape.CONTEXT_LENGTH + 1) / (2 * shape.CONTEXT_LENGTH)
     counted = sum(product.flops for product in limit.products())
     assert counted == pytest.approx(whole - attention * (1 - causal), rel=1e-12)
+
+
+def test_the_ablation_of_attention_without_dropout_drops_attention() -> None:
+    dropout = Dropout(0.1, torch.Generator())
+    assert ablations.DroppingPass(dropout).attention_dropout is dropout
 
 
 def test_a_target_is_judged_on_the_figure_and_not_on_what_is_shown() -> None:

@@ -100,3 +100,9 @@ def test_rotary_positions_see_only_distances() -> None:
 
     assert product(3, 1) == pytest.approx(product(13, 11), abs=1e-5)
     assert product(3, 1) != pytest.approx(product(3, 2), abs=1e-3)
+
+
+def test_every_pair_of_a_head_has_its_turn() -> None:
+    """A step of 2 / 98 goes 50 times into 1, by float64."""
+    for head_width in range(2, 1024, 2):
+        assert rotations(0, 3, head_width).shape == (3, 1, 1, head_width // 2)
