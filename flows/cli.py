@@ -107,7 +107,7 @@ def rerun(
     from flows.running import run_flow
 
     recorded = recorded_run(tracking, run)
-    result = run_flow(recorded.config(overrides), tracking, quiet=as_json)
+    result = run_flow(recorded.config(overrides).without_secrets(), tracking, quiet=as_json)
     comparison = recorded.compare(tracking, result)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))

@@ -52,11 +52,17 @@ class RunConfig(Part):
         """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
         corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
         decided = {
-            "model": self.model.resolved(self.training.epochs(train_windows)),
+            "model": self.model.resolved(self.training.epochs(train_windows) * self.overlap),
             "training": self.training.resolved(),
             "environment": self.environment.resolved(),
         }
         return self.model_copy(update={"corpus": corpus, **decided})
+
+    @property
+    def overlap(self) -> float:
+        """In how many training windows each token lies, 1 where some lie in none."""
+        length = self.model.context_length
+        return length / min(length, self.split.stride_tokens or length)
 
     def without_secrets(self) -> Self:
         """The same, with what is secret in the corpus's address left in this process's environment."""

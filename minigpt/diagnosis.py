@@ -17,38 +17,55 @@ COPY_TOKENS = 15
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where a curve was best, and since when it has only learnt its training text by heart."""
+    """Where a curve was best, and what it has done since."""
 
     best_step: int
     best_val_loss: float
     overfitting_since_step: int | None
+    """Since when it has only learnt its training text by heart."""
+    worse_since_step: int | None
+    """Since when it has unlearnt both texts."""
     gap_since_step: int | None
 
 
 def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
     """Read the evaluations (step, train_loss, val_loss), in order of their steps; there is at least one.
 
-    Over-fitting begins at the lowest validation loss if the curve has left it again by more than LOSS_TOLERANCE.
+    Over-fitting begins at the lowest validation loss if the curve has left it again by more than LOSS_TOLERANCE, and
+    the training loss has not risen as well.
     """
-    best = min(evaluations, key=lambda e: e["val_loss"])
-    risen = evaluations[-1]["val_loss"] > best["val_loss"] + LOSS_TOLERANCE
+    best, last = min(evaluations, key=lambda e: e["val_loss"]), evaluations[-1]
+    risen, risen_too = (last[loss] > best[loss] + LOSS_TOLERANCE for loss in ("val_loss", "train_loss"))
+    overfitting, worse = (best["step"] if what else None for what in (risen and not risen_too, risen and risen_too))
     gap = next((e["step"] for e in evaluations if e["val_loss"] - e["train_loss"] > LOSS_GAP), None)
-    return Diagnosis(best["step"], best["val_loss"], best["step"] if risen else None, gap)
+    return Diagnosis(best["step"], best["val_loss"], overfitting, worse, gap)
 
 
-def words(evaluations: Sequence[Record], status: str) -> list[str]:
-    """Sentences about a run's evaluations, for someone who has not seen a loss curve before."""
+def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[str]:
+    """Sentences about a run's evaluations, for someone who has not seen a loss curve before.
+
+    `kept_step` is that of the weights that are measured at the end; after a divergence they are older than the end.
+    """
     found, last = diagnose(evaluations), evaluations[-1]
     sentences = []
     if status == "diverged":
-        sentences.append("The training diverged: the loss stopped being a number, and the last good weights were kept.")
+        sentences.append(
+            "The training diverged: the loss stopped being a number; lower the learning rate or clip gradients. The "
+            f"weights of step {kept_step} were kept, and what is measured at the end is theirs."
+        )
     if found.overfitting_since_step is not None:
         sentences.append(
             f"Over-fitting since step {found.overfitting_since_step}: from there on the model learns its training text "
             f"by heart, and the validation loss rose from {found.best_val_loss:.3f} to {last['val_loss']:.3f}; "
             "ship the best checkpoint, not the last."
         )
-    elif len(evaluations) > 1:
+    elif found.worse_since_step is not None:
+        sentences.append(
+            f"Worse since step {found.worse_since_step}: from there on the validation loss rose from "
+            f"{found.best_val_loss:.3f} to {last['val_loss']:.3f}, and the loss on the training text rose with it, so "
+            "the steps are too large; lower the learning rate, and ship the best checkpoint, not the last."
+        )
+    elif len(evaluations) > 1 and status != "diverged":
         before = evaluations[-2]["val_loss"] - last["val_loss"]
         trend = "still falling: more steps may help" if before > LOSS_TOLERANCE else "level at the end"
         sentences.append(f"No over-fitting: the validation loss ({last['val_loss']:.3f}) is {trend}.")

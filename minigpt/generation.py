@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -14,6 +15,9 @@ from minigpt.model import GPT, Cache
 from minigpt.products import linear
 from minigpt.randomness import stream
 from minigpt.tokenizer import Tokenizer
+
+# Below it logits, divided by the temperature, would leave what float32 tells apart, and at last its range.
+LEAST_TEMPERATURE = 1e-6
 
 
 class SamplingConfig(Part):
@@ -27,9 +31,9 @@ class SamplingConfig(Part):
     """Tokens of the greedy sample after the last step, long enough to show what was learnt by heart."""
     every_steps: int | None = Field(None, ge=1)
     """Steps from one greedy sample in training to the next; null for none but the first and the last."""
-    temperatures: tuple[float, ...] = Field((0.7, 1.0, 1.4), max_length=8)
-    """Rows of the last table; 0 is greedy. Each between 0 and 100."""
-    top_ks: tuple[int | None, ...] = Field((None, 5, 40), max_length=8)
+    temperatures: tuple[Annotated[float, Field(ge=0.0, le=100.0)], ...] = Field((0.7, 1.0, 1.4), max_length=8)
+    """Rows of the last table; 0 is greedy."""
+    top_ks: tuple[Annotated[int, Field(ge=1)] | None, ...] = Field((None, 5, 40), max_length=8)
     """Columns of the last table: how many of the likeliest tokens may be drawn; null for all."""
 
     def draws(self, seed: int) -> list["Draw"]:
@@ -46,7 +50,7 @@ class Draw:
     """How the next token is chosen."""
 
     temperature: float = 0.0
-    """Logits are divided by it; 0 takes the likeliest token."""
+    """Logits are divided by it; 0, or less than 1e-6, takes the likeliest token."""
     top_k: int | None = None
     """Draw from so many likeliest tokens alone."""
     top_p: float | None = None
@@ -71,7 +75,7 @@ class Draw:
 
     def choose(self, logits: Tensor) -> int:
         """One token by logits (V,)."""
-        if self.temperature == 0:
+        if self.temperature < LEAST_TEMPERATURE:
             return int(logits.argmax())
         return int(torch.multinomial(self.probabilities(logits), 1, generator=self.generator))
 

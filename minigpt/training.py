@@ -104,7 +104,9 @@ class StepMetrics:
 
 
 class DivergedError(Exception):
-    """The loss or the gradient of a step is not a finite number; the weights are those of the step before."""
+    """A step's loss or gradient is not a finite number, and its weights are those of the step before; or a loss that was
+    measured behind it is none.
+    """
 
     def __init__(self, step: int, what: str, value: float) -> None:
         super().__init__(f"diverged at step {step}: the {what} is {value}; lower the learning rate or clip gradients")

@@ -199,6 +199,9 @@ class Worker:
             evaluate(self.model, self.windows[side].in_order(config.batch_size, limits[side]), self.token_bytes)
             for side in ("train", "val")
         )
+        for name, measured in (("training", train_side), ("validation", val_side)):
+            if not math.isfinite(measured.loss):
+                raise DivergedError(step, f"{name} loss", measured.loss)
         self._record(
             "evaluation",
             step,

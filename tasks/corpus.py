@@ -14,7 +14,8 @@ from prefect.client.schemas.objects import State, TaskRun
 from minigpt import corpus as corpora
 from minigpt.corpus import Corpus, CorpusConfig
 from minigpt.download import DownloadError, public_address
-from minigpt.store import Entry, find, link_or_copy, produce
+from minigpt.errors import InputError
+from minigpt.store import Entry, find, link_or_copy, produce, sha256_of_file
 from tasks.credentials import reveal
 from tasks.home import cache_folder
 
@@ -61,10 +62,15 @@ def _arrived(config: CorpusConfig) -> Entry:
 
 
 def store(text: Path, sha256: str) -> Entry:
-    """Put a text into the cache, where its digest finds it."""
+    """Put a text into the cache, where its digest finds it; another text is refused."""
 
     def fill(place: Path) -> dict[str, Any]:
         link_or_copy(text, place / TEXT)
+        if (found := sha256_of_file(place / TEXT)) != sha256:
+            raise InputError(
+                f"the kept corpus {text} has sha256 {found}, and the run read {sha256}; put that text there again, or "
+                "delete the file, and the text is fetched anew from its source"
+            )
         return {"size_bytes": text.stat().st_size}
 
     return produce(cache_folder(), "corpus", {"corpus": sha256}, fill)

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
 from minigpt import diagnosis, journal
+from minigpt.checkpoint import step_of
 from minigpt.corpus import Corpus
 from minigpt.cost import CostConfig
 from minigpt.evaluation import perplexity
@@ -101,7 +102,7 @@ def _result(
     evaluations = list(journal.of_kind(records, "evaluation"))
     found = diagnosis.diagnose(evaluations)
     steps = list(journal.of_kind(records, "step"))
-    words = diagnosis.words(evaluations, trained.status)
+    words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
     if samples.longest_copied_tokens is not None and samples.longest_copied_tokens >= diagnosis.COPY_TOKENS:
         words.append(
             f"Memorisation: {samples.longest_copied_tokens} tokens in a row of the last greedy sample stand in the "

@@ -4,12 +4,14 @@ Every call names its run; nothing here is global, and doing anything twice leave
 """
 
 import json
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import mlflow.entities
 import mlflow.exceptions
@@ -133,7 +135,9 @@ def keep_file(run: Run, path: Path, folder: str = "") -> None:
 def local_artifacts(run: Run) -> Path | None:
     """The run's artifact folder, if it lies on this machine."""
     uri = run.artifact_uri
-    return Path(uri.removeprefix("file://")) if uri.startswith(("file://", "/")) else None
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    return Path(uri) if uri.startswith("/") else None
 
 
 def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, float]) -> None:
@@ -233,9 +237,11 @@ def artifact(run: Run, name: str) -> Path:
     for place in (run.folder / name, here / name):
         if place.exists():
             return place
+    here.mkdir(parents=True, exist_ok=True)
     try:
-        with store_errors(run.tracking):
-            here.mkdir(parents=True, exist_ok=True)
-            return Path(client_of(run.tracking).download_artifacts(run.mlflow_id, name, str(here)))
+        with tempfile.TemporaryDirectory(dir=here, prefix=".") as arriving, store_errors(run.tracking):
+            arrived = Path(client_of(run.tracking).download_artifacts(run.mlflow_id, name, arriving))
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            return arrived.rename(here / name)  # whole or not there
     except StoreError as error:
         raise InputError(f"run {run.run_id} has no {name}; it ended too early, or its files were deleted") from error

@@ -94,7 +94,7 @@ def train(run: Run, job: TrainingJob) -> Trained:
         steps=end["step"],
         training_seconds=end["training_seconds"],
         weights_sha256=end["weights_sha256"],
-        checkpoint=_last_checkpoint(run, records),
+        checkpoint=_last_checkpoint(run, records, end["status"]),
         quote=narrator.quote,
         curve_sent=follower.sent_all,
     )
@@ -188,10 +188,10 @@ def follow(process: subprocess.Popen[bytes], reader: Reader, stop: threading.Eve
             stop.wait(POLL_SECONDS) if not stop.is_set() else time.sleep(POLL_SECONDS)
 
 
-def _last_checkpoint(run: Run, records: Sequence[Record]) -> Path:
-    """The one of the last step; of a run that diverged the last good one. Whoever loads it finds out if it is whole."""
+def _last_checkpoint(run: Run, records: Sequence[Record], status: str) -> Path:
+    """The one of the last step; of a run that diverged the newest. Whoever loads it finds out if it is whole."""
     written: list[Path] = [run.folder / CHECKPOINTS / record["name"] for record in of_kind(records, "checkpoint")]
     if not written:
         raise TrainingFailedError(f"no whole checkpoint was written to {run.folder / CHECKPOINTS}")
     full = [folder for folder in written if folder.name.startswith("last-")]
-    return max(full or written, key=step_of)
+    return max(written if status == "diverged" else full or written, key=step_of)

@@ -59,6 +59,13 @@ def test_dropout_left_open_follows_how_often_the_text_is_read(windows: int, aske
     assert resolved.resolved("0" * 64, 10 * windows) == resolved
 
 
+def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
+    asked = ["model.dropout=null", "model.context_length=128", "split.stride_tokens=32"]
+    loaded = config.load("quickstart", asked)
+    assert loaded.resolved("0" * 64, 4 * 1599).model.dropout == 0.1
+    assert loaded.resolved("0" * 64, 4 * 1600).model.dropout == 0.0
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -73,6 +80,8 @@ def test_dropout_left_open_follows_how_often_the_text_is_read(windows: int, aske
         ("seed.deep=1", "seed is a value and has no fields"),
         ("training.warmup_steps=90", "warmup_steps 90 leaves none of the 90 max_steps"),
         ("corpus.source=!!python/object/apply:os.getcwd []", "not plain YAML"),
+        ("sampling.top_ks=[5, 0]", "sampling.top_ks.1 is 0"),
+        ("sampling.temperatures=[-1]", "sampling.temperatures.0 is -1"),
         ("cost.hardware=abacus", "hardware 'abacus' is none of"),
     ],
 )

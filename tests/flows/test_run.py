@@ -168,12 +168,20 @@ def test_a_run_that_gets_no_better_stops_early(workplace: Any) -> None:
     assert evaluations[-1]["val_loss"] >= result["best_val_loss"]
 
 
+def test_a_divergence_that_an_evaluation_finds_first_is_one_as_well(workplace: Any) -> None:
+    every_step = ("evaluation.every_steps=1", "training.checkpoint_every_steps=1")
+    settings = ("training.learning_rate=10", "training.weight_decay=10", "training.max_steps=200", *every_step)
+    result = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)), code=1)
+    assert result["status"] == "diverged"
+
+
 def test_a_run_that_diverges_says_so_and_keeps_its_last_good_weights(workplace: Any) -> None:
     settings = ("training.learning_rate=10", "training.weight_decay=10", "training.max_steps=200")
     result = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)), code=1)
     assert result["status"] == "diverged"
     assert result["steps"] < 200
-    assert any("diverged" in sentence for sentence in result["words"])
+    kept = max(map(checkpoint.step_of, (Path(result["run_dir"]) / "checkpoints").iterdir()))
+    assert any(f"weights of step {kept} were kept" in sentence for sentence in result["words"])
     listed = json.loads(workplace.run("runs", "--json").stdout)
     assert [run["status"] for run in listed if run["run_id"] == result["run_id"]] == ["diverged"]
     assert checkpoint.newest(Path(result["run_dir"]) / "checkpoints", "best") is not None

@@ -42,18 +42,35 @@ def test_every_curve_has_a_diagnosis_that_fits_it(losses: list[tuple[float, floa
     found, evaluations = diagnose(curve(*losses)), curve(*losses)
     val = [v for _, v in losses]
     assert found.best_val_loss == min(val) == val[found.best_step // 10]
-    assert (found.overfitting_since_step is not None) == (val[-1] > min(val) + LOSS_TOLERANCE)
+    worse = losses[-1][0] > losses[found.best_step // 10][0] + LOSS_TOLERANCE
+    risen = val[-1] > min(val) + LOSS_TOLERANCE
+    assert (found.overfitting_since_step is not None) == (risen and not worse)
+    assert (found.worse_since_step is not None) == (risen and worse)
     if found.gap_since_step is not None:
         train_loss, val_loss = losses[found.gap_since_step // 10]
         assert val_loss - train_loss > LOSS_GAP
-    said = " ".join(words(evaluations, "completed"))
+    said = " ".join(words(evaluations, "completed", 0))
+    assert ("Worse since step" in said) == (found.worse_since_step is not None)
     assert ("Over-fitting since step" in said) == (found.overfitting_since_step is not None)
     assert ("nat above" in said) == (found.gap_since_step is not None)
 
 
 @pytest.mark.parametrize(("last", "said"), [(3.98, "still falling"), (3.995, "level at the end")])
 def test_a_falling_curve_is_told_from_a_level_one(last: float, said: str) -> None:
-    assert said in " ".join(words(curve((3, 5), (3, 4), (3, last)), "completed"))
+    assert said in " ".join(words(curve((3, 5), (3, 4), (3, last)), "completed", 20))
+
+
+def test_a_rate_that_is_too_high_is_not_called_over_fitting() -> None:
+    curves = curve((5, 5), (3, 4), (4, 4.5))
+    assert (diagnose(curves).worse_since_step, diagnose(curves).overfitting_since_step) == (10, None)
+    [sentence] = words(curves, "completed", 20)
+    assert "rose from 4.000 to 4.500" in sentence
+    assert "lower the learning rate" in sentence
+
+
+def test_a_divergence_names_the_weights_that_were_kept_and_no_trend() -> None:
+    [sentence] = words(curve((5, 5), (4, 4.5)), "diverged", 10)
+    assert "weights of step 10 were kept" in sentence
 
 
 def test_the_reference_curve_over_fits() -> None:
@@ -63,7 +80,7 @@ def test_the_reference_curve_over_fits() -> None:
         for step, train, val in ((0, 9.817, 9.924), (50, 2.0, 6.123), (85, 0.569, 6.373))
     ]
     assert diagnose(published).overfitting_since_step == 50
-    assert "rose from 6.123 to 6.373" in " ".join(words(published, "completed"))
+    assert "rose from 6.123 to 6.373" in " ".join(words(published, "completed", 85))
 
 
 def brute_force(sample: list[int], training: list[int]) -> int:

@@ -62,11 +62,11 @@ def test_the_gap_is_told_from_its_first_step() -> None:
 
 
 def test_words_name_the_step_and_the_way_out() -> None:
-    said = " ".join(words(curve(5.0, 4.0, 4.5), "completed"))
+    said = " ".join(words(curve(5.0, 4.0, 4.5), "completed", 20))
     assert "Over-fitting since step 10" in said
     assert "best checkpoint" in said
-    assert "diverged" in " ".join(words(curve(5.0), "diverged"))
-    assert "No over-fitting" in " ".join(words(curve(5.0, 4.0), "completed"))
+    assert "diverged" in " ".join(words(curve(5.0), "diverged", 0))
+    assert "No over-fitting" in " ".join(words(curve(5.0, 4.0), "completed", 10))
 
 
 def test_the_longest_copy_is_counted_in_tokens() -> None:

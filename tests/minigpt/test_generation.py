@@ -50,6 +50,11 @@ def test_each_text_of_a_batch_is_the_one_that_is_written_alone(model: GPT, train
     assert len(set(together)) == 3
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-40, 1e-7])
+def test_next_to_no_temperature_is_greedy(temperature: float) -> None:
+    assert Draw(temperature, top_k=2).choose(torch.tensor([1.0, 3.0, 2.0])) == 1
+
+
 def test_top_p_keeps_the_fewest_tokens_that_are_enough() -> None:
     logits = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15]).log()
     kept = [Draw(1.0, top_p=p).probabilities(logits).count_nonzero().item() for p in (0.0, 0.39, 0.41, 0.75, 0.9, 1.0)]
