@@ -246,7 +246,9 @@ def estimate(
     overrides: Set = [],  # noqa: B006
     parameters: Annotated[float | None, typer.Option(help="Parameters of the model, such as 124e6.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens to train on, such as 2e12.")] = None,
-    mfu: Annotated[float, typer.Option(min=0.001, max=1.0, help="Share of the peak that the training reaches.")] = 0.4,
+    mfu: Annotated[
+        float | None, typer.Option(min=0.001, max=1.0, help="Share of the peak that the training reaches; 0.4.")
+    ] = None,
     hardware: Annotated[list[str], typer.Option(help="Kinds of hardware; all if not given.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:

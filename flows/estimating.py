@@ -1,13 +1,16 @@
 """A quote without training, for several kinds of hardware side by side."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from flows import config as configs
 from minigpt import cost
 from minigpt.cost import ASSUMPTIONS_DATE, HARDWARE, PUBLISHED, Bill, CostConfig
 from minigpt.errors import InputError
+
+# Share of the peak that a training reaches, where nobody says it.
+MFU = 0.4
 
 
 @dataclass(frozen=True)
@@ -26,42 +29,67 @@ def estimate(
     overrides: Sequence[str],
     parameters: float | None,
     tokens: float | None,
-    mfu: float,
+    mfu: float | None,
     hardware: Sequence[str],
     as_json: bool,
 ) -> str:
     """A table of device hours, dollars, power and carbon dioxide, or one JSON object."""
-    prices = [CostConfig(hardware=_known(name)) for name in hardware or HARDWARE]
+    sized = {"--parameters": parameters is not None, "--tokens": tokens is not None}
     if what in PUBLISHED:
-        published = cost.published_run(what)
-        parameters, tokens = published.parameters, published.tokens
-        flops = cost.flops_per_token_6n(parameters) * tokens
-        estimates = [Estimate(parameters, tokens, flops, published.mfu(), published.bill())]
-        notes = [f"device hours as published ({published.source}); MFU = 6 N D / (hours x peak)"]
+        changed = {"--set": bool(overrides), "--mfu": mfu is not None, "--hardware": bool(hardware)}
+        _refuse({**sized, **changed}, f"{what}, whose size, hardware and hours are published")
+        estimates, notes = _published(what)
+    elif what is not None:
+        _refuse(sized, f"{what}, whose config has its size")
+        config = configs.load(what, overrides)
+        estimates, notes = _estimates(*_size(config), config.cost, mfu or MFU, hardware)
     else:
-        multiplied = parameters
-        if what is not None:
-            parameters, multiplied, tokens = _size(configs.load(what, overrides))
-        if not parameters or not multiplied or not tokens or parameters <= 0 or tokens <= 0:
+        _refuse({"--set": bool(overrides)}, "--parameters and --tokens; give a preset")
+        if not parameters or not tokens or parameters <= 0 or tokens <= 0:
             known = ", ".join([*configs.presets(), *PUBLISHED])
             raise InputError(
                 f"estimate needs a preset or published model ({known}), or --parameters and --tokens above 0"
             )
-        bills = [cost.estimate(multiplied, tokens, price, mfu) for price in prices]
-        flops = cost.flops_per_token_6n(multiplied) * tokens
-        estimates = [Estimate(parameters, tokens, flops, mfu, bill) for bill in bills]
-        notes = [f"seconds = 6 N D / (peak x MFU), with an MFU of {mfu:.0%} (--mfu)"]
-        if multiplied != parameters:
-            notes += [f"N is {multiplied:,}: embeddings that are only looked up cost no multiplication"]
-    wanted = cost.chinchilla_tokens(parameters)
+        estimates, notes = _estimates(parameters, parameters, tokens, CostConfig(), mfu or MFU, hardware)
+    first, bill = estimates[0], estimates[0].bill
+    wanted = cost.chinchilla_tokens(first.parameters)
     notes += [
-        f"Chinchilla's approach 2 wants {wanted:.4g} tokens for this size; here {tokens / wanted:.2g} of that",
-        f"assumptions of {ASSUMPTIONS_DATE}; PUE {cost.PUE}, {cost.GRID_KG_PER_KWH} kg CO2 for each kWh",
+        f"Chinchilla's approach 2 wants {wanted:.4g} tokens for this size; here {first.tokens / wanted:.2g} of that",
+        f"assumptions of {ASSUMPTIONS_DATE}; PUE {bill.pue:g}, {bill.grid_kg_per_kwh:g} kg CO2 for each kWh",
         *(f"{name}: {HARDWARE[name].source}" for name in dict.fromkeys(e.bill.hardware for e in estimates)),
     ]
     if as_json:
         return json.dumps({"estimates": [asdict(e) for e in estimates], "notes": notes})
     return _table(estimates) + "\n\n" + "\n".join(notes)
+
+
+def _refuse(given: Mapping[str, bool], what: str) -> None:
+    """Options that would change nothing."""
+    if flags := ", ".join(flag for flag, is_given in given.items() if is_given):
+        raise InputError(f"{flags} does not go with {what}; leave it out")
+
+
+def _published(name: str) -> tuple[list[Estimate], list[str]]:
+    run = cost.published_run(name)
+    flops = cost.flops_per_token_6n(run.parameters) * run.tokens
+    notes = [f"device hours as published ({run.source}); MFU = 6 N D / (hours x peak)"]
+    return [Estimate(run.parameters, run.tokens, flops, run.mfu(), run.bill())], notes
+
+
+def _estimates(
+    parameters: float, multiplied: float, tokens: float, prices: CostConfig, mfu: float, hardware: Sequence[str]
+) -> tuple[list[Estimate], list[str]]:
+    """On each kind of hardware; price and power of a config are those of its own."""
+    flops = cost.flops_per_token_6n(multiplied) * tokens
+    estimates = []
+    for name in map(_known, hardware or HARDWARE):
+        others = {"hardware": name, "usd_per_hour": None, "watts": None}
+        own = prices if name == prices.hardware else prices.model_copy(update=others)
+        estimates.append(Estimate(parameters, tokens, flops, mfu, cost.estimate(multiplied, tokens, own, mfu)))
+    notes = [f"seconds = 6 N D / (peak x MFU), with an MFU of {mfu:.0%} (--mfu)"]
+    if multiplied != parameters:
+        notes += [f"N is {multiplied:,}: embeddings that are only looked up cost no multiplication"]
+    return estimates, notes
 
 
 def _known(name: str) -> str:
@@ -72,17 +100,20 @@ def _known(name: str) -> str:
 
 def _size(config: configs.RunConfig) -> tuple[int, int, int]:
     """Parameters, those of them that are multiplied, and tokens of a preset's whole training."""
-    model = config.model
+    model, vocabulary = config.model, config.tokenizer.vocabulary_size
+    tokens = config.training.max_steps * config.training.tokens_per_step(model.context_length)
+    if model.architecture == "modern":
+        parameters = cost.modern_parameter_count(vocabulary, model.width, model.layers)
+        return parameters, parameters - vocabulary * model.width, tokens
     parameters = cost.parameter_count(
-        config.tokenizer.vocabulary_size,
+        vocabulary,
         model.context_length,
         model.width,
         model.layers,
         qkv_bias=model.qkv_bias,
         tied_head=model.tied_head,
     )
-    looked_up = model.context_length + (0 if model.tied_head else config.tokenizer.vocabulary_size)
-    tokens = config.training.max_steps * config.training.tokens_per_step(model.context_length)
+    looked_up = model.context_length + (0 if model.tied_head else vocabulary)
     return parameters, parameters - looked_up * model.width, tokens
 
 

@@ -57,7 +57,7 @@ def python_topics() -> bytes:
 def read_source(config: CorpusConfig, destination: Path) -> str:
     """Bring the text's bytes to `destination`; the result is their sha256. On an error nothing is left there."""
     source = config.source
-    if source.startswith(("http://", "https://")):
+    if source.lower().startswith(("http://", "https://")):
         return download(
             source,
             destination,
@@ -76,6 +76,14 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
     return sha256_of_file(destination)
 
 
+def check_scheme(source: str) -> None:
+    """Refuse an address that no text is fetched from."""
+    if "://" in source and not source.lower().startswith(("http://", "https://")):
+        raise InputError(
+            f"the corpus address {public_address(source)} is neither http nor https; give such an address or a path"
+        )
+
+
 def check_digest(sha256: str, pinned: str | None, source: str) -> None:
     if pinned is not None and sha256 != pinned:
         raise InputError(
@@ -85,10 +93,7 @@ def check_digest(sha256: str, pinned: str | None, source: str) -> None:
 
 
 def _readable_file(source: str, max_bytes: int) -> Path:
-    if "://" in source:
-        raise InputError(
-            f"the corpus address {public_address(source)} is neither http nor https; give such an address or a path"
-        )
+    check_scheme(source)
     path = Path(source).expanduser()
     try:
         if not path.is_file():

@@ -215,6 +215,11 @@ def parameter_count(
     return (vocabulary_size + context_length) * c + layers * block + norm + head
 
 
+def modern_parameter_count(vocabulary_size: int, width: int, layers: int) -> int:
+    """Parameters of the modern architecture: two tables, matrices, and how much of the token before is smeared in."""
+    return 2 * vocabulary_size * width + width + 12 * layers * width * width
+
+
 def chinchilla_tokens(parameters: float) -> float:
     """Tokens that make the best use of a model's size (Hoffmann et al. 2022, approach 2, refitted)."""
     return float(10 ** (1.04096 * log10(parameters) + 0.93539))

@@ -34,12 +34,23 @@ def public_address(address: str) -> str:
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
+    if "@" in (authority := _authority(rest)):
         rest = rest[authority.rindex("@") + 1 :]
-    elif re.search(r":\D", authority.rpartition("]")[2] + ":"):  # no port: a password with an unescaped / ? or #
+    elif has_cut_password(address):
         rest = rest.rpartition("@")[2]
     return f"{scheme}://{re.split('[?#]', rest, maxsplit=1)[0]}"
+
+
+def _authority(rest: str) -> str:
+    """What stands between :// and the path."""
+    return re.split("[/?#]", rest, maxsplit=1)[0]
+
+
+def has_cut_password(address: str) -> bool:
+    """Whether what stands in the port's place is none, but the beginning of a password with an unescaped /, ? or #."""
+    rest = address.partition("://")[2]
+    authority = _authority(rest)
+    return "@" in rest.removeprefix(authority) and re.search(r":\D", authority.rpartition("]")[2] + ":") is not None
 
 
 def download(
@@ -74,8 +85,8 @@ def download(
         raise DownloadError(
             f"{shown} was too slow: not whole after {deadline_seconds:g} seconds; try again later", transient=True
         ) from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise DownloadError(f"{shown} is no address ({error}); give http://HOST/PATH", transient=False) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):  # whose words may hold a part of a password
+        raise DownloadError(f"{shown} is no address; give http://HOST/PATH", transient=False) from None
     except httpx.HTTPError as error:
         reason = type(error).__name__
         raise DownloadError(

@@ -104,7 +104,7 @@ class StepMetrics:
 
 
 class DivergedError(Exception):
-    """A step's loss or gradient is not a finite number, and its weights are those of the step before; or a loss that was
+    """A step's loss or gradient is not a finite number, and its weights are those of the step before; or a loss that is
     measured behind it is none.
     """
 

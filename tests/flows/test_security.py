@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from flows import config as configs
 from minigpt import checkpoint, store
 from minigpt.errors import InputError
+from tasks import credentials
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("minigpt", "tasks", "flows") for path in (ROOT / package).rglob("*.py"))
@@ -107,6 +108,33 @@ def test_a_name_cannot_leave_its_folder(name: str, workplace: Any) -> None:
     assert "name" in done.stderr
     for command in ("resume", "verify", "sync"):
         assert workplace.run(command, f"../{name}").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["ftp://user:hunter2@host/x", "s3://user:hunter2@host/x", "http://user:hun/hunter2@host/x", "http://u:h?hunter2@h"],
+)
+def test_an_address_whose_secrets_cannot_be_told_apart_is_refused(source: str) -> None:
+    with pytest.raises(InputError) as caught:
+        configs.load("smoke", [f"corpus.source={source}"]).without_secrets()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_address_in_capitals_hides_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (credentials.USER_AND_PASSWORD, credentials.QUERY):
+        monkeypatch.setenv(name, "")
+    source = configs.load("smoke", ["corpus.source=HTTPS://u:hunter2@h/x?key=hunter2"]).without_secrets().corpus.source
+    assert source == f"https://${{{credentials.USER_AND_PASSWORD}}}@h/x?${{{credentials.QUERY}}}"
+    assert credentials.reveal(source) == "https://u:hunter2@h/x?key=hunter2"
+
+
+def test_a_rerun_tells_no_secret_that_it_was_given(smoke: dict[str, Any], workplace: Any) -> None:
+    source = "corpus.source=http://user:hunter2@127.0.0.1:9/x"
+    done = workplace.run("rerun", smoke["run_id"], "--set", source)
+    assert "identical" in done.stdout + done.stderr
+    files = [path for path in workplace.home.rglob("*") if path.is_file()]
+    assert any(credentials.USER_AND_PASSWORD.encode() in path.read_bytes() for path in files)
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
 
 
 def test_secrets_of_an_address_are_told_nowhere(new_workplace: Callable[[], Any]) -> None:

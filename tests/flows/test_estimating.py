@@ -1,0 +1,57 @@
+"""A price without training: of the model that the run will have, at the prices that the config has."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from flows import config
+from flows.estimating import estimate
+from minigpt.errors import InputError
+from minigpt.model import GPT, multiplied_parameter_count, parameter_count
+
+
+def estimates(what: str, *overrides: str, hardware: str = "cpu-2core") -> dict[str, Any]:
+    [found] = json.loads(estimate(what, overrides, None, None, None, [hardware], as_json=True))["estimates"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("preset", ["quickstart", "smoke", "verdict"])
+def test_a_preset_is_estimated_with_the_parameters_of_its_model(preset: str) -> None:
+    loaded, found = config.load(preset), estimates(preset)
+    with torch.device("meta"):
+        model = GPT(loaded.model, loaded.tokenizer.vocabulary_size)
+    assert found["parameters"] == parameter_count(model)
+    assert found["flops"] == 6 * multiplied_parameter_count(model) * found["tokens"]
+
+
+def test_the_prices_are_those_of_the_config_on_its_own_hardware() -> None:
+    changed = ("cost.usd_per_hour=5", "cost.watts=100", "cost.pue=2", "cost.grid_kg_per_kwh=1")
+    bill, usual = estimates("quickstart", *changed)["bill"], estimates("quickstart")["bill"]
+    assert bill["usd"] / usual["usd"] == pytest.approx(5 / 0.10)
+    assert bill["co2_kg"] == bill["kwh"] == pytest.approx(bill["seconds"] / 3600 * 100 / 1000 * 2)
+    elsewhere = estimates("quickstart", *changed, hardware="h100")["bill"]
+    assert (elsewhere["usd_per_hour"], elsewhere["watts"], elsewhere["pue"]) == (6.88, 700.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("what", "overrides", "parameters", "tokens", "mfu", "hardware", "flags"),
+    [
+        ("llama-2-7b", (), None, None, 0.5, ["h100"], "--mfu, --hardware"),
+        ("llama-2-7b", ("seed=1",), None, None, None, [], "--set"),
+        ("verdict", (), 7e9, 1e9, None, [], "--parameters, --tokens"),
+        (None, ("seed=1",), 7e9, 1e9, None, [], "--set"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(
+    what: str | None,
+    overrides: tuple[str, ...],
+    parameters: float | None,
+    tokens: float | None,
+    mfu: float | None,
+    hardware: list[str],
+    flags: str,
+) -> None:
+    with pytest.raises(InputError, match=f"^{flags} does not go with"):
+        estimate(what, overrides, parameters, tokens, mfu, hardware, as_json=False)
