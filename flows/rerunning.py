@@ -13,7 +13,7 @@ from minigpt.errors import InputError
 from minigpt.job import JOURNAL
 from minigpt.journal import Record
 from tasks import tracking
-from tasks.corpus import store
+from tasks.corpus import restore
 from tasks.facts import differences
 from tasks.lookup import find_run
 from tasks.report import Result
@@ -81,7 +81,7 @@ class RecordedRun:
     def config(self, overrides: Sequence[str]) -> RunConfig:
         """The recorded config with changes; the kept text is put where its digest finds it."""
         if self.corpus is not None:
-            store(self.corpus, self.facts["corpus"]["sha256"])
+            restore(self.corpus, self.facts["corpus"]["sha256"])
         return configs.validated(self.config_values, overrides, f"the config of run {self.run_id}")
 
     def compare(self, tracking_of_rerun: Tracking, result: Result) -> Comparison:

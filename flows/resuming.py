@@ -3,9 +3,9 @@
 from flows import config as configs
 from flows.config import RunConfig
 from minigpt.errors import InputError
-from tasks.corpus import store
+from tasks.corpus import restore
 from tasks.ownership import is_owned
-from tasks.runs import CONFIG, CORPUS, FACTS, Run, named, unfinished
+from tasks.runs import CONFIG, CORPUS, Run, named, unfinished
 
 
 def unfinished_run(text: str | None) -> Run:
@@ -24,10 +24,10 @@ def unfinished_run(text: str | None) -> Run:
 
 def recorded_config(run: Run) -> RunConfig:
     """The run's config; the text that the run kept is put where its digest finds it."""
-    if not (run.folder / FACTS).exists():
+    if not run.is_opened():
         raise InputError(f"run {run.run_id} was stopped before it was opened; start it anew")
     text = (run.folder / CONFIG).read_text(encoding="utf-8")
     config = configs.validated(configs.parse_yaml(text, CONFIG), (), f"the config of run {run.run_id}")
     if (run.folder / CORPUS).exists() and config.corpus.sha256:
-        store(run.folder / CORPUS, config.corpus.sha256)
+        restore(run.folder / CORPUS, config.corpus.sha256)
     return config

@@ -67,13 +67,18 @@ def store(text: Path, sha256: str) -> Entry:
     def fill(place: Path) -> dict[str, Any]:
         link_or_copy(text, place / TEXT)
         if (found := sha256_of_file(place / TEXT)) != sha256:
-            raise InputError(
-                f"the kept corpus {text} has sha256 {found}, and the run read {sha256}; put that text there again, or "
-                "delete the file, and the text is fetched anew from its source"
-            )
+            raise InputError(f"the corpus {text} has sha256 {found}, and not {sha256} as it should")
         return {"size_bytes": text.stat().st_size}
 
     return produce(cache_folder(), "corpus", {"corpus": sha256}, fill)
+
+
+def restore(kept: Path, sha256: str) -> None:
+    """Put the text that a run kept where its digest finds it; of one that was changed the source is asked again."""
+    try:
+        store(kept, sha256)
+    except InputError as error:
+        log.warning("%s; the text is fetched anew from its source", error)
 
 
 def _corpus(entry: Entry, config: CorpusConfig) -> Corpus:

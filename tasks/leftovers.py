@@ -8,6 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
+from minigpt.errors import InputError
 from tasks.ownership import OWNER, disown
 from tasks.publishing import publish, tell_status
 from tasks.runs import Run, left_behind
@@ -33,7 +34,7 @@ def settle(settings: Tracking, resumed: str | None) -> None:
 def _send(run: Run) -> None:
     try:
         publish(run)
-    except StoreError as error:
+    except (StoreError, InputError) as error:
         log.warning("run %s still waits for MLflow: %s", run.run_id[:12], error)
     else:
         log.warning("run %s, which MLflow did not have whole, is now there", run.run_id[:12])

@@ -1,4 +1,4 @@
-"""The process of our Prefect server: `python -m tasks.prefect_server PORT LOCK_FILE`.
+"""The process of our Prefect server: `python -m tasks.prefect_server SOCKET LOCK_FILE`, the socket listening already.
 
 It ends once nobody holds the lock any more, so that it outlives neither the last run nor a run that was killed.
 """
@@ -6,6 +6,7 @@ It ends once nobody holds the lock any more, so that it outlives neither the las
 import fcntl
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -49,17 +50,12 @@ def end_without_users(lock: Path) -> None:
             return
 
 
-def main(port: int, lock: Path) -> None:
+def main(listening: int, lock: Path) -> None:
     background_workers.Worker = QuietWorker  # type: ignore[attr-defined, assignment]
     threading.Thread(target=end_without_users, args=(lock,), daemon=True).start()
-    uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        host="127.0.0.1",
-        port=port,
-        log_level="warning",
-        timeout_graceful_shutdown=3,
-    )
+    app = "prefect.server.api.server:create_app"
+    config = uvicorn.Config(app, factory=True, log_level="warning", timeout_graceful_shutdown=3)
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from minigpt.errors import InputError
 from minigpt.store import write_whole
 from tasks.home import runs_folder
 from tasks.ownership import is_owned
-from tasks.tracking_settings import Tracking
+from tasks.tracking_settings import Tracking, recall_password
 
 TRACKING = "tracking.json"
 CONFIG = "config.yaml"
@@ -50,6 +50,8 @@ class Run:
 
     def tracked(self, *, offline: bool) -> "Run":
         """The same, for a process that asks MLflow or does not."""
+        if not offline:
+            recall_password(self.tracking.tracking_uri or "")
         return replace(self, tracking=self.tracking.model_copy(update={"offline": offline}))
 
     def result(self) -> dict[str, Any] | None:
@@ -59,6 +61,10 @@ class Run:
         except FileNotFoundError:
             return None
         return result
+
+    def is_opened(self) -> bool:
+        """Whether its folder has all that the training starts from."""
+        return (self.folder / FACTS).exists()
 
     def is_published(self) -> bool:
         return (self.folder / PUBLISHED).exists()

@@ -21,7 +21,7 @@ import httpx
 import psutil
 from filelock import FileLock
 
-from minigpt.errors import InputError
+from minigpt.errors import FailedError, InputError
 from minigpt.store import write_whole
 from tasks.home import home
 
@@ -77,9 +77,9 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while not answers(self.api_url):
             if self.process is not None and self.process.poll() is not None:
-                raise RuntimeError(f"the Prefect server ended at once; see {folder() / 'server.log'}")
+                raise FailedError(f"the Prefect server ended at once; {folder() / 'server.log'} says why")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"no Prefect server after {START_SECONDS} s; see {folder() / 'server.log'}")
+                raise FailedError(f"no Prefect server after {START_SECONDS} s; {folder() / 'server.log'} says why")
             time.sleep(0.1)
 
 
@@ -117,14 +117,14 @@ def _running_or_new() -> Server:
         known = _known()
         if known and _process(known) and _reachable(known["url"]):
             return Server(known["url"])
-        port = free_port(PREFECT_PORT)
-        url = f"http://{HOST}:{port}"
-        with (folder() / "server.log").open("ab") as output:
+        with listening(PREFECT_PORT) as place, (folder() / "server.log").open("ab") as output:
+            url = f"http://{HOST}:{place.getsockname()[1]}"
             process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.prefect_server", str(port), str(folder() / "users.lock")],
+                [sys.executable, "-m", "tasks.prefect_server", str(place.fileno()), str(folder() / "users.lock")],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                pass_fds=[place.fileno()],
                 start_new_session=True,
                 env={
                     **os.environ,
@@ -160,7 +160,7 @@ def _reachable(url: str) -> bool:
     """Whether the server answers, given the time that one that is just starting needs."""
     try:
         Server(url).wait()
-    except RuntimeError:
+    except FailedError:
         return False
     return True
 
@@ -183,13 +183,20 @@ def _leave(users: Any) -> None:
         (folder() / "server.json").unlink(missing_ok=True)
 
 
-def free_port(wanted: int) -> int:
-    """The wanted port, or any free one if it is taken."""
-    if port_is_free(HOST, wanted):
-        return wanted
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def listening(wanted: int) -> socket.socket:
+    """A socket at the wanted port, or at any free one if it is taken; from now on it is nobody else's.
+
+    A server takes seconds until it listens by itself, in which one of another home would choose the same port.
+    """
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((HOST, wanted))
+        place.listen()
+    except OSError:
+        place.close()
+        place = socket.create_server((HOST, 0))
+    return place
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -12,20 +12,26 @@ from tasks.tracking_store import StoreError
 
 def sync(text: str | None) -> Iterator[str]:
     """Sentences about each run that was sent: the named one, whatever MLflow has of it, or all that wait."""
-    waiting = list(left_behind()) if text is None else [_ended(text)]
+    waiting = [run for run in left_behind() if run.is_opened()] if text is None else [_ended(text)]
     if not waiting:
         yield "MLflow has every run of this home"
+    refused = []
     for run in (waits.tracked(offline=False) for waits in waiting):
-        check_reachable(run.tracking)
         try:
+            check_reachable(run.tracking)
             publish(run)
-        except StoreError as error:
-            raise InputError(f"{error}; run `minigpt sync` again when it is back") from error
-        yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it"
+        except (StoreError, InputError) as error:
+            refused.append(f"run {run.run_id[:12]} still waits: {error}")
+        else:
+            yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it"
+    if refused:
+        raise InputError(f"{'; '.join(dict.fromkeys(refused))}; run `minigpt sync` again when that is mended")
 
 
 def _ended(text: str) -> Run:
     run = named(text)
     if is_owned(run.folder):
         raise InputError(f"run {run.run_id} is still being written; it is sent when it ends")
+    if not run.is_opened():
+        raise InputError(f"run {run.run_id} was stopped before it was opened, so there is nothing to send")
     return run

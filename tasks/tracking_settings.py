@@ -95,16 +95,33 @@ def _absolute(uri: str) -> str:
 
 def _without_password(uri: str) -> str:
     """The address alone; user and password go where MLflow's own client looks for them."""
+    shown = public(uri)
     parts = urlsplit(uri)
     for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
         if value:
             os.environ.setdefault(name, unquote(value))
-    return public(uri)
+    return shown
+
+
+def recall_password(uri: str) -> None:
+    """For a run whose address was written down without it: from where the address is named in full, if it is."""
+    for named in (os.environ.get("MLFLOW_TRACKING_URI"), read_file().server.mlflow_tracking_uri):
+        if named and public(named) == uri:
+            _without_password(named)
+
+
+def _user_and_password() -> tuple[str, str] | None:
+    """Those that MLflow's own client sends."""
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+    return (user, password) if user and password else None
 
 
 def public(uri: str) -> str:
     """An address without user and password."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InputError("the tracking address is none; give sqlite:///PATH or http(s)://HOST") from error
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
 
 
@@ -116,8 +133,8 @@ def check_reachable(tracking: Tracking) -> None:
     scheme = uri.split(":")[0]
     if scheme in ("http", "https"):
         try:
-            httpx.get(f"{uri.rstrip('/')}/health", timeout=10).raise_for_status()
-        except httpx.HTTPError as error:
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=10, auth=_user_and_password()).raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise InputError(
                 f"no MLflow server answers at {public(uri)} ({type(error).__name__}); start it, give another address "
                 "with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"

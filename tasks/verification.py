@@ -45,6 +45,8 @@ def verify(run: Run) -> Iterator[Check]:
     if is_owned(run.folder):
         raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
     records = journal.read(run.folder / JOURNAL)
+    if not any(journal.of_kind(records, "start")):
+        raise InputError(f"run {run.run_id} was stopped before its training began, so there is nothing to verify")
     yield _corpus(run)
     yield _journal(run, records)
     yield from _checkpoints(run)

@@ -3,6 +3,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tasks.servers import listening
 from tests.conftest import Workplace
 
 # How often the threads of an idle server fall asleep in a second: 197 by Prefect's defaults, 72 by ours.
@@ -14,6 +15,13 @@ def sleeps(pid: int) -> int:
     """Of all threads of a process, so far: unlike seconds of the CPU they are the same on every machine."""
     lines = (path.read_text().splitlines() for path in Path(f"/proc/{pid}/task").glob("*/status"))
     return sum(int(line.split()[1]) for of_one in lines for line in of_one if line.startswith("voluntary_ctxt"))
+
+
+def test_a_port_that_is_given_is_taken_although_nobody_answers_there() -> None:
+    with listening(0) as first:
+        port = first.getsockname()[1]
+        with listening(port) as second:
+            assert second.getsockname()[1] not in (0, port)
 
 
 def test_an_idle_server_leaves_the_cores_to_the_training(new_workplace: Callable[[], Workplace]) -> None:

@@ -1,0 +1,59 @@
+"""Homes as people have them: with odd letters in their path, runs that died at once, and files that someone edited."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import Workplace
+
+SHORT = ("smoke", "--set", "training.max_steps=20")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    folder = tmp_path_factory.mktemp("odd") / "Mein Projekt, größer als 50%"
+    folder.mkdir()
+    place = Workplace(folder)
+    with place.prefect_server():
+        yield place
+
+
+@pytest.fixture(scope="module")
+def result(place: Workplace) -> dict[str, Any]:
+    return place.json("run", *SHORT)
+
+
+def test_mlflow_finds_the_files_of_a_path_with_spaces_and_umlauts(place: Workplace, result: dict[str, Any]) -> None:
+    client = MlflowClient(f"sqlite:///{place.home / 'mlflow.db'}")
+    assert {"report.md", "checkpoints"} <= {entry.path for entry in client.list_artifacts(result["run_id"])}
+    assert client.list_artifacts(result["run_id"], "checkpoints/best")
+    assert list(place.folder.parent.iterdir()) == [place.folder]
+
+
+def test_a_run_that_died_at_once_keeps_no_other_from_mlflow(place: Workplace, result: dict[str, Any]) -> None:
+    waiting = place.json("run", *SHORT, "--offline")
+    died = place.home / "runs" / ("d1ed" * 8)
+    died.mkdir()
+    saved = json.loads((Path(waiting["run_dir"]) / "tracking.json").read_text())
+    (died / "tracking.json").write_text(json.dumps(saved | {"run_id": died.name, "start_time_ms": 2**42}))
+    assert waiting["run_id"] in place.run("sync").stdout
+    for journal in (False, True):
+        if journal:
+            (died / "journal.jsonl").touch()
+        for command in ("sync", "verify", "resume"):
+            done = place.run(command, died.name)
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+
+
+def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(
+    place: Workplace, result: dict[str, Any]
+) -> None:
+    kept = Path(result["run_dir"]) / "corpus.txt"
+    kept.write_bytes(kept.read_bytes() + b"edited")  # in place: the cache has the same file
+    done = place.run("rerun", result["run_id"])
+    assert "fetched anew from its source" in done.stderr
+    assert f"identical to {result['run_id']}" in done.stdout
