@@ -54,11 +54,13 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def prepare() -> None:
-    """Make the home; only once the input is known to be right, and before Prefect is imported."""
+def prepare(*, quiet: bool = False) -> None:
+    """Make the home and show what is said; only once the input is known to be right, before Prefect is imported."""
+    from flows.running import tell
     from tasks.servers import prepare
 
     prepare()
+    tell(quiet)
 
 
 def tell_result(result: "Result", as_json: bool) -> NoReturn:
@@ -84,10 +86,10 @@ def run(
 
     config = configs.load(preset, overrides).without_secrets()
     tracking = tracking_of(uri, experiment, run_name, offline)
-    prepare()
+    prepare(quiet=as_json)
     from flows.running import run_flow
 
-    result = run_flow(config, tracking, quiet=as_json)
+    result = run_flow(config, tracking)
     tell_result(result, as_json)
 
 
@@ -102,12 +104,12 @@ def rerun(
 ) -> None:
     """Run a run again from what it recorded, and say whether it is the same to the bit."""
     tracking = tracking_of(uri, experiment, offline=offline)
-    prepare()
+    prepare(quiet=as_json)
     from flows.rerunning import recorded_run
     from flows.running import run_flow
 
     recorded = recorded_run(tracking, run)
-    result = run_flow(recorded.config(overrides).without_secrets(), tracking, quiet=as_json)
+    result = run_flow(recorded.config(overrides).without_secrets(), tracking)
     comparison = recorded.compare(tracking, result)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))
@@ -125,7 +127,7 @@ def resume(
     offline: Offline = False,
 ) -> None:
     """Go on with a run that was stopped or killed, to the same bits as if it had not been."""
-    prepare()
+    prepare(quiet=as_json)
     from flows.resuming import recorded_config, unfinished_run
     from tasks.tracking_settings import check_reachable
 
@@ -134,7 +136,7 @@ def resume(
     config = recorded_config(found)
     from flows.running import run_flow
 
-    result = run_flow(config, found.tracking, quiet=as_json, resumed=found.run_id)
+    result = run_flow(config, found.tracking, resumed=found.run_id)
     tell_result(result, as_json)
 
 
@@ -281,8 +283,6 @@ def schedule(
 def ui() -> None:
     """Show both UIs, MLflow's and Prefect's, on the loopback interface until Ctrl-C."""
     prepare()
-    from flows.running import tell
     from tasks import uis
 
-    tell(quiet=False)
     uis.show()

@@ -3,7 +3,7 @@
 import logging
 
 from flows.config import RunConfig
-from flows.running import prefect, tell
+from flows.running import prefect
 from minigpt.errors import InputError
 from tasks.tracking_settings import Tracking
 
@@ -12,7 +12,6 @@ log = logging.getLogger(__name__)
 
 def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
     """Serve the flow until Ctrl-C; each run is a process of its own, one at a time."""
-    tell(quiet=False)
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 

@@ -48,9 +48,8 @@ def prefect(tracking: "Tracking") -> Iterator[Server]:
                 drain()
 
 
-def run_flow(config: "RunConfig", tracking: "Tracking", quiet: bool, resumed: str | None = None) -> "Result":
+def run_flow(config: "RunConfig", tracking: "Tracking", resumed: str | None = None) -> "Result":
     """The result of one run; what went wrong in a task is raised here."""
-    tell(quiet)
     # Standard output is the result's alone, whatever a library may say.
     with redirect_stdout(sys.stderr), prefect(tracking) as server:
         from flows.pretraining import TASK_RUNS, pretrain
