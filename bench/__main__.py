@@ -36,8 +36,9 @@ PARTS: dict[str, Callable[[], Outcome]] = {
     "proof": proof.run,
     "ablations": ablations.run,
     "ablations-docstrings": ablations.run_docstrings,
+    "ablations-reading": ablations.run_reading,
 }
-ON_DEMAND = {"ablations", "ablations-docstrings"}
+ON_DEMAND = {"ablations", "ablations-docstrings", "ablations-reading"}
 
 
 def main(parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '.join(PARTS)}.")] = None) -> None:
