@@ -12,22 +12,22 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from docket import Docket, Worker
 from prefect.server.api import background_workers
 
 POLL_SECONDS = 1.0
 
 
-class QuietWorker(Worker):
+class QuietWorker(background_workers.Worker):  # type: ignore[name-defined, misc]
     """Does Prefect's background work without a listener for cancellations, of which Prefect sends none.
 
     Listener and worker ask eighteen times a second, which takes more than 1 % of a core from the training beside them,
     and each of its products waits for the slower core.
     """
 
-    def __init__(self, docket: Docket) -> None:
+    def __init__(self, docket: Any) -> None:
         seconds = timedelta(seconds=POLL_SECONDS)
         super().__init__(docket, minimum_check_interval=seconds, scheduling_resolution=seconds)
 
@@ -51,7 +51,7 @@ def end_without_users(lock: Path) -> None:
 
 
 def main(listening: int, lock: Path) -> None:
-    background_workers.Worker = QuietWorker  # type: ignore[attr-defined, assignment]
+    background_workers.Worker = QuietWorker  # type: ignore[attr-defined]
     threading.Thread(target=end_without_users, args=(lock,), daemon=True).start()
     app = "prefect.server.api.server:create_app"
     config = uvicorn.Config(app, factory=True, log_level="warning", timeout_graceful_shutdown=3)
