@@ -110,7 +110,7 @@ def rerun(
 
     recorded = recorded_run(tracking, run)
     result = run_flow(recorded.config(overrides).without_secrets(), tracking)
-    comparison = recorded.compare(tracking, result)
+    comparison = recorded.compare(result)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))
     else:

@@ -17,7 +17,7 @@ from tasks.corpus import restore
 from tasks.facts import differences
 from tasks.lookup import find_run
 from tasks.report import Result
-from tasks.runs import CONFIG, CORPUS, FACTS, RESULT
+from tasks.runs import CONFIG, CORPUS, FACTS, RESULT, Run, named
 from tasks.tracking_settings import Tracking
 
 # Facts of the training process, from the first record of its journal; the rest of that record is not about bits.
@@ -84,8 +84,9 @@ class RecordedRun:
             restore(self.corpus, self.facts["corpus"]["sha256"])
         return configs.validated(self.config_values, overrides, f"the config of run {self.run_id}")
 
-    def compare(self, tracking_of_rerun: Tracking, result: Result) -> Comparison:
-        again = recorded_run(tracking_of_rerun, result.run_id)
+    def compare(self, result: Result) -> Comparison:
+        """With a run of this home, whose folder has all that is asked for, whatever became of the tracking store."""
+        again = read_recorded(named(result.run_id))
         step = first_difference(journal.curve(self.records), journal.curve(again.records))
         same = step is None and self.result["weights_sha256"] == result.weights_sha256
         before, now = self.all_facts(), again.all_facts()
@@ -120,7 +121,10 @@ def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[in
 
 def recorded_run(where: Tracking, text: str) -> RecordedRun:
     """Read a run from its folder, or from MLflow where the folder is not."""
-    run = find_run(where, text)
+    return read_recorded(find_run(where, text))
+
+
+def read_recorded(run: Run) -> RecordedRun:
     names = (CONFIG, FACTS, JOURNAL, RESULT)
     config, facts, curve, result = (tracking.artifact(run, name) for name in names)
     try:

@@ -51,7 +51,7 @@ def end_without_users(lock: Path) -> None:
 
 
 def main(listening: int, lock: Path) -> None:
-    background_workers.Worker = QuietWorker  # type: ignore[attr-defined]
+    background_workers.Worker = QuietWorker  # type: ignore[attr-defined, assignment]
     threading.Thread(target=end_without_users, args=(lock,), daemon=True).start()
     app = "prefect.server.api.server:create_app"
     config = uvicorn.Config(app, factory=True, log_level="warning", timeout_graceful_shutdown=3)

@@ -19,7 +19,7 @@ COPY_SEARCH_MAX_TOKENS = 20_000_000
 
 @dataclass(frozen=True)
 class Samples:
-    """Texts with how they were drawn, and how much of the greedy one stands in the training text."""
+    """Texts with how they were drawn, and how much of the greedy one, prompt aside, stands in the training text."""
 
     greedy: str
     table: list[dict[str, Any]]
@@ -42,5 +42,6 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
     training_tokens = open_tokens(job.tokens_folder / "train.bin")
     copied = None
     if len(training_tokens) <= COPY_SEARCH_MAX_TOKENS:
-        copied = longest_copy(tokenizer.encode(greedy).tolist(), training_tokens.tolist())
+        written = tokenizer.encode(greedy.removeprefix(config.prompt))
+        copied = longest_copy(written.tolist(), training_tokens.tolist())
     return Samples(greedy, table, copied)

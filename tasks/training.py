@@ -147,7 +147,10 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Popen[bytes]]:
-    """The training process with the environment that the job records; it saves and ends when this block is left."""
+    """The training process with the environment that the job records; it saves and ends when this block is left.
+
+    An interruption that is raised into the block kills it.
+    """
     with (folder / LOG).open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "minigpt.worker", str(folder)],
@@ -159,6 +162,9 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
         )
     try:
         yield process
+    except KeyboardInterrupt:  # said a second time
+        process.kill()
+        raise
     finally:
         _close_input(process)
         try:

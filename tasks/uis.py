@@ -12,6 +12,7 @@ import psutil
 from minigpt.errors import InputError
 from tasks.servers import port_is_free, prefect_server
 from tasks.tracking_settings import Tracking, read_file
+from tasks.tracking_store import prepare_store
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
     tracking = Tracking().resolved()
     if not tracking.is_local:
         raise InputError(f"runs are tracked at {tracking.tracking_uri}, whose own UI shows them; open that address")
+    prepare_store(tracking)
     hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK)))
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", str(tracking.tracking_uri)]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts]

@@ -1,0 +1,61 @@
+"""Addresses of tracking stores: what stands in them, and what reaches the server."""
+
+import base64
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from minigpt.errors import InputError
+from tasks.tracking_settings import Tracking, check_reachable, recall_password
+
+EXPECTED = "Basic " + base64.b64encode(b"user:p@ss").decode()
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Answers those alone who say who they are, as a proxy in front of MLflow does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.headers.get("Authorization") == EXPECTED else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    for name in ("URI", "USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}")
+    with HTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_store_behind_a_password_is_reached_with_it(guarded: int) -> None:
+    with pytest.raises(InputError, match="no MLflow server answers"):
+        check_reachable(Tracking(tracking_uri=f"http://127.0.0.1:{guarded}"))
+    tracking = Tracking(tracking_uri=f"http://user:p%40ss@127.0.0.1:{guarded}").resolved()
+    assert tracking.tracking_uri == f"http://127.0.0.1:{guarded}"
+    check_reachable(tracking)
+
+
+def test_a_run_that_recorded_the_address_alone_finds_its_password(
+    guarded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://127.0.0.1:{guarded}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:p%40ss@127.0.0.1:{guarded}")
+    recall_password("http://127.0.0.1:1")
+    with pytest.raises(InputError):
+        check_reachable(Tracking(tracking_uri=address))
+    recall_password(address)
+    check_reachable(Tracking(tracking_uri=address))
+
+
+@pytest.mark.parametrize("address", ["http://localhost:abc", "http://[::1", "http://"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match=r"^[^\n]+$"):
+        check_reachable(Tracking(tracking_uri=address).resolved())
