@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from flows.resuming import recorded_config
+from minigpt.errors import InputError
+from tasks import syncing
+from tasks.runs import named
+from tasks.verification import verify
 from tests.conftest import Workplace
 
 SHORT = ("smoke", "--set", "training.max_steps=20")
@@ -34,19 +39,24 @@ def test_mlflow_finds_the_files_of_a_path_with_spaces_and_umlauts(place: Workpla
     assert list(place.folder.parent.iterdir()) == [place.folder]
 
 
-def test_a_run_that_died_at_once_keeps_no_other_from_mlflow(place: Workplace, result: dict[str, Any]) -> None:
+def test_a_run_that_died_at_once_keeps_no_other_from_mlflow(
+    place: Workplace, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     waiting = place.json("run", *SHORT, "--offline")
     died = place.home / "runs" / ("d1ed" * 8)
     died.mkdir()
     saved = json.loads((Path(waiting["run_dir"]) / "tracking.json").read_text())
     (died / "tracking.json").write_text(json.dumps(saved | {"run_id": died.name, "start_time_ms": 2**42}))
-    assert waiting["run_id"] in place.run("sync").stdout
-    for journal in (False, True):
-        if journal:
-            (died / "journal.jsonl").touch()
-        for command in ("sync", "verify", "resume"):
-            done = place.run(command, died.name)
-            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    monkeypatch.setenv("MINIGPT_HOME", str(place.home))
+    [sent] = syncing.sync(None)
+    assert waiting["run_id"] in sent
+    with pytest.raises(InputError, match="stopped before it was opened"):
+        list(syncing.sync(died.name))
+    with pytest.raises(InputError, match="stopped before it was opened"):
+        recorded_config(named(died.name))
+    (died / "journal.jsonl").touch()
+    with pytest.raises(InputError, match="stopped before its training began"):
+        list(verify(named(died.name)))
 
 
 def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(

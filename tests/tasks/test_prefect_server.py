@@ -3,12 +3,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.servers import listening
+from tasks.servers import Server, listening
 from tests.conftest import Workplace
 
 # How often the threads of an idle server fall asleep in a second: 197 by Prefect's defaults, 72 by ours.
 MOST_SLEEPS = 120
-SETTLING_SECONDS, SECONDS = 15, 10
+SETTLING_SECONDS, SECONDS = 3, 6
 
 
 def sleeps(pid: int) -> int:
@@ -30,7 +30,9 @@ def test_an_idle_server_leaves_the_cores_to_the_training(new_workplace: Callable
         written = place.home / "prefect" / "server.json"
         while not written.exists():
             time.sleep(0.1)
-        pid = json.loads(written.read_text())["pid"]
+        known = json.loads(written.read_text())
+        pid = known["pid"]
+        Server(known["url"]).wait()
         time.sleep(SETTLING_SECONDS)
         before = sleeps(pid)
         time.sleep(SECONDS)
