@@ -89,6 +89,10 @@ class Windows:
     def __len__(self) -> int:
         return max(0, -(-(len(self.tokens) - self.context_length) // self.stride_tokens))
 
+    @property
+    def predicted_tokens(self) -> int:
+        return len(self) * self.context_length
+
     def rows(self) -> NDArray[np.uint16]:
         """All windows as a view of shape (windows, context_length + 1)."""
         views = np.lib.stride_tricks.sliding_window_view(self.tokens, self.context_length + 1)

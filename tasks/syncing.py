@@ -15,17 +15,18 @@ def sync(text: str | None) -> Iterator[str]:
     waiting = [run for run in left_behind() if run.is_opened()] if text is None else [_ended(text)]
     if not waiting:
         yield "MLflow has every run of this home"
-    refused = []
+    refused: dict[str, list[str]] = {}
     for run in (waits.tracked(offline=False) for waits in waiting):
         try:
             check_reachable(run.tracking)
             publish(run)
         except (StoreError, InputError) as error:
-            refused.append(f"run {run.run_id[:12]} still waits: {error}")
+            refused.setdefault(str(error), []).append(run.run_id[:12])
         else:
             yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it"
     if refused:
-        raise InputError(f"{'; '.join(dict.fromkeys(refused))}; run `minigpt sync` again when that is mended")
+        reasons = "; ".join(f"{error} (still waiting: {', '.join(ids)})" for error, ids in refused.items())
+        raise InputError(f"{reasons}; run `minigpt sync` again when that is mended")
 
 
 def _ended(text: str) -> Run:

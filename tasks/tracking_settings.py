@@ -95,8 +95,7 @@ def _absolute(uri: str) -> str:
 
 def _without_password(uri: str) -> str:
     """The address alone; user and password go where MLflow's own client looks for them."""
-    shown = public(uri)
-    parts = urlsplit(uri)
+    shown, parts = public(uri), urlsplit(uri)
     for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
         if value:
             os.environ.setdefault(name, unquote(value))

@@ -59,6 +59,7 @@ def test_a_run_that_died_at_once_keeps_no_other_from_mlflow(
         list(verify(named(died.name)))
 
 
+@pytest.mark.slow
 def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(
     place: Workplace, result: dict[str, Any]
 ) -> None:

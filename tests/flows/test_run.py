@@ -168,6 +168,7 @@ def test_a_run_that_gets_no_better_stops_early(workplace: Any) -> None:
     assert evaluations[-1]["val_loss"] >= result["best_val_loss"]
 
 
+@pytest.mark.slow
 def test_a_divergence_that_an_evaluation_finds_first_is_one_as_well(workplace: Any) -> None:
     every_step = ("evaluation.every_steps=1", "training.checkpoint_every_steps=1")
     settings = ("training.learning_rate=10", "training.weight_decay=10", "training.max_steps=200", *every_step)

@@ -128,6 +128,7 @@ def test_an_address_in_capitals_hides_its_secrets(monkeypatch: pytest.MonkeyPatc
     assert credentials.reveal(source) == "https://u:hunter2@h/x?key=hunter2"
 
 
+@pytest.mark.slow
 def test_a_rerun_tells_no_secret_that_it_was_given(smoke: dict[str, Any], workplace: Any) -> None:
     source = "corpus.source=http://user:hunter2@127.0.0.1:9/x"
     done = workplace.run("rerun", smoke["run_id"], "--set", source)
