@@ -201,11 +201,14 @@ def ablations(content: bytes, dropout: float, choices: Sequence[str], seeds: Seq
     return Outcome(rows, table, {f"{name}, seed {seed}": bits for (name, seed), bits in ends.items()})
 
 
-def run() -> Outcome:
-    """On quickstart's corpus."""
+def on_quickstart(choices: Sequence[str]) -> Outcome:
     from minigpt.corpus import python_topics
 
-    return ablations(python_topics(), models.REPEATED_DROPOUT, list(CHOICES), (123, 124))
+    return ablations(python_topics(), models.REPEATED_DROPOUT, choices, (123, 124))
+
+
+def run() -> Outcome:
+    return on_quickstart(list(CHOICES))
 
 
 def run_docstrings() -> Outcome:
@@ -213,9 +216,7 @@ def run_docstrings() -> Outcome:
 
 
 def run_reading() -> Outcome:
-    from minigpt.corpus import python_topics
-
-    return ablations(python_topics(), models.REPEATED_DROPOUT, ["nothing", *READING], (123, 124))
+    return on_quickstart(["nothing", *READING])
 
 
 if __name__ == "__main__":

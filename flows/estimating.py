@@ -34,6 +34,7 @@ def estimate(
     as_json: bool,
 ) -> str:
     """A table of device hours, dollars, power and carbon dioxide, or one JSON object."""
+    share = MFU if mfu is None else mfu
     sized = {"--parameters": parameters is not None, "--tokens": tokens is not None}
     if what in PUBLISHED:
         changed = {"--set": bool(overrides), "--mfu": mfu is not None, "--hardware": bool(hardware)}
@@ -42,7 +43,7 @@ def estimate(
     elif what is not None:
         _refuse(sized, f"{what}, whose config has its size")
         config = configs.load(what, overrides)
-        estimates, notes = _estimates(*_size(config), config.cost, mfu or MFU, hardware)
+        estimates, notes = _estimates(*_size(config), config.cost, share, hardware)
     else:
         _refuse({"--set": bool(overrides)}, "--parameters and --tokens; give a preset")
         if not parameters or not tokens or parameters <= 0 or tokens <= 0:
@@ -50,7 +51,7 @@ def estimate(
             raise InputError(
                 f"estimate needs a preset or published model ({known}), or --parameters and --tokens above 0"
             )
-        estimates, notes = _estimates(parameters, parameters, tokens, CostConfig(), mfu or MFU, hardware)
+        estimates, notes = _estimates(parameters, parameters, tokens, CostConfig(), share, hardware)
     first, bill = estimates[0], estimates[0].bill
     wanted = cost.chinchilla_tokens(first.parameters)
     notes += [

@@ -57,7 +57,7 @@ def python_topics() -> bytes:
 def read_source(config: CorpusConfig, destination: Path) -> str:
     """Bring the text's bytes to `destination`; the result is their sha256. On an error nothing is left there."""
     source = config.source
-    if source.lower().startswith(("http://", "https://")):
+    if _is_fetched(source):
         return download(
             source,
             destination,
@@ -76,9 +76,13 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
     return sha256_of_file(destination)
 
 
+def _is_fetched(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
+
+
 def check_scheme(source: str) -> None:
     """Refuse an address that no text is fetched from."""
-    if "://" in source and not source.lower().startswith(("http://", "https://")):
+    if "://" in source and not _is_fetched(source):
         raise InputError(
             f"the corpus address {public_address(source)} is neither http nor https; give such an address or a path"
         )

@@ -35,10 +35,10 @@ def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
     the training loss has not risen as well.
     """
     best, last = min(evaluations, key=lambda e: e["val_loss"]), evaluations[-1]
-    risen, risen_too = (last[loss] > best[loss] + LOSS_TOLERANCE for loss in ("val_loss", "train_loss"))
-    overfitting, worse = (best["step"] if what else None for what in (risen and not risen_too, risen and risen_too))
+    since = best["step"] if last["val_loss"] > best["val_loss"] + LOSS_TOLERANCE else None
+    unlearnt = last["train_loss"] > best["train_loss"] + LOSS_TOLERANCE
     gap = next((e["step"] for e in evaluations if e["val_loss"] - e["train_loss"] > LOSS_GAP), None)
-    return Diagnosis(best["step"], best["val_loss"], overfitting, worse, gap)
+    return Diagnosis(best["step"], best["val_loss"], None if unlearnt else since, since if unlearnt else None, gap)
 
 
 def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[str]:

@@ -50,7 +50,7 @@ class Run:
 
     def tracked(self, *, offline: bool) -> "Run":
         """The same, for a process that asks MLflow or does not."""
-        if not offline:
+        if not offline and not self.tracking.is_local:
             recall_password(self.tracking.tracking_uri or "")
         return replace(self, tracking=self.tracking.model_copy(update={"offline": offline}))
 

@@ -181,6 +181,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_weights(workplace: 
     result = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)), code=1)
     assert result["status"] == "diverged"
     assert result["steps"] < 200
+    assert any("diverged" in sentence for sentence in result["words"])
     kept = max(map(checkpoint.step_of, (Path(result["run_dir"]) / "checkpoints").iterdir()))
     assert any(f"weights of step {kept} were kept" in sentence for sentence in result["words"])
     listed = json.loads(workplace.run("runs", "--json").stdout)

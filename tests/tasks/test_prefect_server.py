@@ -1,3 +1,5 @@
+"""Prefect's server beside a training: its port is its own, and it is quiet."""
+
 import json
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ SETTLING_SECONDS, SECONDS = 3, 6
 
 
 def sleeps(pid: int) -> int:
-    """Of all threads of a process, so far: unlike seconds of the CPU they are the same on every machine."""
+    """Of all threads of a process, so far; unlike seconds of the CPU they do not hang on its speed."""
     lines = (path.read_text().splitlines() for path in Path(f"/proc/{pid}/task").glob("*/status"))
     return sum(int(line.split()[1]) for of_one in lines for line in of_one if line.startswith("voluntary_ctxt"))
 
