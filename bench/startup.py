@@ -99,7 +99,7 @@ def bare(home: Path) -> None:
     from minigpt.evaluation import evaluate
     from minigpt.generation import Draw, complete
     from minigpt.job import CHECKPOINTS, JOB
-    from minigpt.worker import Worker
+    from minigpt.work import Worker
 
     recorded = next(home.glob(f"runs/*/{JOB}"))
     folder = home / "bare"

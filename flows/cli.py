@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, tracking_of
-from minigpt.errors import FailedError, InputError
+from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
 
 if TYPE_CHECKING:
     from tasks.report import Result
 
-INPUT_IS_WRONG = 2
 RERUN_DIFFERS = 3
 FAILED = 1
 FAULTS_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES}

@@ -15,9 +15,6 @@ JOB = "job.json"
 JOURNAL = "journal.jsonl"
 CHECKPOINTS = "checkpoints"
 
-# Exit code of a training that cannot begin; its last line says why.
-INPUT_IS_WRONG = 2
-
 
 class TrainingJob(Part):
     """All that the training process has to know; paths instead of data."""

@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from minigpt.errors import FailedError, InputError
 from minigpt.store import write_whole
+from tasks import empty_databases
 from tasks.home import home
 
 HOST = "127.0.0.1"
@@ -117,6 +118,8 @@ def _running_or_new() -> Server:
         known = _known()
         if known and _process(known) and _reachable(known["url"]):
             return Server(known["url"])
+        if os.environ.get("PREFECT_HOME") == str(folder()) and "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ:
+            empty_databases.copy("prefect", folder() / "prefect.db")
         with listening(PREFECT_PORT) as place, (folder() / "server.log").open("ab") as output:
             url = f"http://{HOST}:{place.getsockname()[1]}"
             process = subprocess.Popen(

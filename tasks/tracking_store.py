@@ -11,6 +11,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from minigpt.errors import FailedError, InputError
+from tasks import empty_databases
 from tasks.home import runs_folder
 from tasks.tracking_settings import Tracking, public
 
@@ -54,7 +55,7 @@ def _make_store(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        if not path.exists():
+        if not empty_databases.copy("mlflow", path):
             unfinished = path.with_name(f".{path.name}.tmp")
             unfinished.unlink(missing_ok=True)
             MlflowClient(f"sqlite:///{unfinished}")

@@ -19,8 +19,8 @@ from prefect.cache_policies import NO_CACHE
 
 from minigpt.checkpoint import step_of
 from minigpt.cost import Quote
-from minigpt.errors import FailedError, InputError
-from minigpt.job import CHECKPOINTS, INPUT_IS_WRONG, JOB, JOURNAL, TrainingJob
+from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
+from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from minigpt.journal import Reader, Record, ended, of_kind
 from minigpt.store import write_whole
 from tasks.narration import Narrator

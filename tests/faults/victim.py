@@ -18,9 +18,9 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from minigpt import checkpoint, journal, store, worker
+from minigpt import checkpoint, journal, store, work, worker
 from minigpt.journal import Journal, Reader
-from minigpt.worker import Worker
+from minigpt.work import Worker
 from tasks import tracking
 from tasks.publishing import MLFLOW_STATUS, Follower, publish
 from tasks.runs import Run
@@ -73,7 +73,7 @@ def live(
     os.dup2(log, 2)
     reading_end, _ = os.pipe()  # a standard input that never closes
     os.dup2(reading_end, 0)
-    worker.LOCK_SECONDS = lock_seconds  # type: ignore[assignment]
+    work.LOCK_SECONDS = lock_seconds  # type: ignore[assignment]
     passings: Counter[str] = Counter()
     for point, (owner, name) in POINTS.items():
         setattr(owner, name, _watched(getattr(owner, name), point, at, passings))
@@ -99,8 +99,8 @@ def _watched(call: Callable[..., Any], point: str, at: Signal | None, passings: 
 
 
 def _run(run: Run) -> None:
-    job = worker.TrainingJob.model_validate_json((run.folder / worker.JOB).read_bytes())
-    follower, reader = Follower(run, job), Reader(run.folder / worker.JOURNAL)
+    job = work.TrainingJob.model_validate_json((run.folder / work.JOB).read_bytes())
+    follower, reader = Follower(run, job), Reader(run.folder / work.JOURNAL)
     records = reader.new_records()
     follower.send(records)
     append, written = Journal.append, 0
@@ -116,6 +116,6 @@ def _run(run: Run) -> None:
     if not journal.ended(records):
         worker.main(run.folder)
         follower.send(reader.new_records())
-    status = journal.read(run.folder / worker.JOURNAL)[-1]["status"]
+    status = journal.read(run.folder / work.JOURNAL)[-1]["status"]
     publish(run, curve=not follower.sent_all)
     tracking.set_status(run, MLFLOW_STATUS.get(status, "KILLED"), status, {})

@@ -1,0 +1,235 @@
+"""The work of the training process: one run, from its beginning or its last whole checkpoint to its end.
+
+It reads job.json and leaves a journal and checkpoints, nothing else; started again in the same folder it goes on from
+the last whole checkpoint, and proves each step that it does again against the journal.
+"""
+
+import math
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from minigpt import checkpoint, environment
+from minigpt.dataset import cut_windows, open_tokens
+from minigpt.errors import InputError
+from minigpt.evaluation import evaluate
+from minigpt.generation import Draw, complete
+from minigpt.initialisation import build, initialise
+from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
+from minigpt.journal import Journal, of_kind, read
+from minigpt.model import multiplied_parameter_count, parameter_count
+from minigpt.probing import probe
+from minigpt.saving import Saver
+from minigpt.store import sweep
+from minigpt.tokenizer import TOKENIZER, load
+from minigpt.training import DivergedError, StepMetrics, make_optimizers, train
+
+LOCK = ".worker.lock"
+# The worker of a command that was killed saves and ends; two never write one run.
+LOCK_SECONDS = 120
+
+# Fields of a record that are measured and not computed.
+MEASURED = ("tokens_per_second", "training_seconds")
+
+
+class ContinuationError(Exception):
+    """A step that was done again came out otherwise than the journal has it."""
+
+
+class Worker:
+    """One run in one process: what is in memory between two steps."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self.job = job = TrainingJob.model_validate_json((run_folder / JOB).read_text())
+        self.checkpoints = run_folder / CHECKPOINTS
+        self.checkpoints.mkdir(exist_ok=True)
+        self.lock = FileLock(run_folder / LOCK)
+        try:
+            self.lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout as error:
+            raise InputError(
+                f"run {run_folder.name} is being written by another process; wait until it has ended, or end it"
+            ) from error
+        sweep(run_folder)
+        sweep(self.checkpoints)
+        self.journal = Journal(run_folder / JOURNAL)
+        records = read(run_folder / JOURNAL)
+        self.known = {(record["kind"], record.get("step")): record for record in records}
+        self.saved = {record["name"] for record in of_kind(records, "checkpoint")}
+        self.saver = Saver(self.checkpoints, job.tokens_folder / TOKENIZER, self.journal, self.saved, job.training)
+        environment.apply(job.environment)
+        self.windows = {
+            side: cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
+            for side in ("train", "val")
+        }
+        self.tokenizer = load(job.tokens_folder / TOKENIZER)
+        self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
+        self.model = build(job.model, self.tokenizer.vocabulary_size, job.seed)
+        self.optimizers = make_optimizers(self.model, job.training)
+        self.best_val_loss = math.inf
+        self.evaluations_since_best = 0
+        self.training_seconds = 0.0
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
+        checkpoint.check_room(self.checkpoints, self.model, self.job.training.full_checkpoints)
+        step = self._continue() or self._begin()
+        started = time.perf_counter() - self.training_seconds
+        # A run that was killed when it had stopped early takes no step more.
+        status, error = "stopped_early" if self._stops_early() else "completed", None
+        steps = train(self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step)
+        try:
+            for metrics in steps if status == "completed" else ():
+                step = metrics.step
+                self.training_seconds = time.perf_counter() - started
+                self._after_step(metrics)
+                if self.stop.is_set():
+                    status = "interrupted"
+                    break
+                if self._stops_early():
+                    status = "stopped_early"
+                    break
+        except DivergedError as diverged:
+            status, error = "diverged", str(diverged)
+        except ContinuationError as differs:
+            status, error = "differs", str(differs)
+        if status not in ("diverged", "differs"):
+            self._save_last(step)
+        weights_sha256 = checkpoint.weights_sha256(checkpoint.weights_of(self.model))  # while the disk takes them
+        self.saver.finish()
+        self.journal.append(
+            "end",
+            status=status,
+            error=error,
+            step=step,
+            training_seconds=self.training_seconds,
+            weights_sha256=weights_sha256,
+        )
+        self.journal.sync()
+
+    def _continue(self) -> int:
+        """Go on from the newest whole checkpoint, and say where; 0 where none was written yet."""
+        folder, damaged = checkpoint.to_continue(self.checkpoints, self.saved)
+        last = checkpoint.step_of(folder) if folder else 0
+        resumed = ("start", None) in self.known
+        self.journal.append(
+            "resume" if resumed else "start",
+            **environment.facts(),
+            parameters=parameter_count(self.model),
+            multiplied_parameters=multiplied_parameter_count(self.model),
+            **({"after_step": last, "damaged": damaged} if resumed else {}),
+        )
+        if folder:
+            state = checkpoint.load_weights(folder, self.model)
+            checkpoint.load_optimizers(folder, self.optimizers)
+            self.best_val_loss = state["best_val_loss"]
+            self.evaluations_since_best = state["evaluations_since_best"]
+            self.training_seconds = state["training_seconds"]
+        return last
+
+    def _begin(self) -> int:
+        """Measure the untrained model, and with it how long everything takes, for the quote."""
+        quoted = ("probe", None) in self.known
+        step_seconds = [] if quoted else self._probe()
+        started = time.perf_counter()
+        self._evaluate(0)
+        evaluated = time.perf_counter()
+        self._sample(0)
+        sampled = time.perf_counter()
+        self._save_best(0)
+        if not quoted:
+            self.journal.append(
+                "probe",
+                step_seconds=step_seconds,
+                evaluation_seconds=evaluated - started,
+                sample_seconds=sampled - evaluated,
+                checkpoint_seconds=time.perf_counter() - sampled,
+            )
+        return 0
+
+    def _record(self, kind: str, step: int, **fields: Any) -> None:
+        """Journal what a step gave; what is there already has to be the same, and keeps its first time."""
+        known = self.known.get((kind, step))
+        if known is None:
+            self.journal.append(kind, step=step, **fields)
+            return
+        for name, value in fields.items():
+            if name not in MEASURED and value != known[name]:
+                raise ContinuationError(
+                    f"step {step} done again gives {name} {value!r}, and the journal has {known[name]!r}"
+                )
+
+    def _probe(self) -> list[float]:
+        """Seconds of a few real steps, whose every trace is then wiped out."""
+        config = self.job.training
+        seconds = probe(self.model, self.optimizers, self.windows["train"], config, self.job.seed)
+        self.model.zero_grad(set_to_none=True)
+        initialise(self.model, self.job.seed)
+        self.optimizers = make_optimizers(self.model, config)
+        return seconds
+
+    def _after_step(self, metrics: StepMetrics) -> None:
+        step, config = metrics.step, self.job
+        self.saver.note()
+        self._record("step", **asdict(metrics), training_seconds=self.training_seconds)
+        measured = config.evaluation.due(step) or step == config.training.max_steps
+        if measured and self._evaluate(step):
+            self._save_best(step)
+        if config.sampling.every_steps and step % config.sampling.every_steps == 0:
+            self._sample(step)
+        every = config.training.checkpoint_every_steps
+        if every and step % every == 0 and step < config.training.max_steps:
+            self._save_last(step)
+
+    def _evaluate(self, step: int) -> bool:
+        """Journal an evaluation; true if it is the best so far."""
+        config = self.job.evaluation
+        limits = {"train": config.train_batches, "val": config.validation_batches}
+        train_side, val_side = (
+            evaluate(self.model, self.windows[side].in_order(config.batch_size, limits[side]), self.token_bytes)
+            for side in ("train", "val")
+        )
+        for name, measured in (("training", train_side), ("validation", val_side)):
+            if not math.isfinite(measured.loss):
+                raise DivergedError(step, f"{name} loss", measured.loss)
+        self._record(
+            "evaluation",
+            step,
+            train_loss=train_side.loss,
+            val_loss=val_side.loss,
+            train_bits_per_byte=train_side.bits_per_byte,
+            val_bits_per_byte=val_side.bits_per_byte,
+        )
+        better = val_side.loss < self.best_val_loss
+        self.best_val_loss = min(val_side.loss, self.best_val_loss)
+        self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
+        return better
+
+    def _stops_early(self) -> bool:
+        patience = self.job.training.early_stopping_evaluations
+        return patience is not None and self.evaluations_since_best >= patience
+
+    def _sample(self, step: int) -> None:
+        config = self.job.sampling
+        [text] = complete(self.model, self.tokenizer, config.prompt, [Draw()], config.max_new_tokens)
+        self._record("sample", step, text=text)
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        return {
+            "step": step,
+            "best_val_loss": self.best_val_loss,
+            "evaluations_since_best": self.evaluations_since_best,
+            "training_seconds": self.training_seconds,
+        }
+
+    def _save_best(self, step: int) -> None:
+        self.saver.save("best", self.model, self._facts(step))
+
+    def _save_last(self, step: int) -> None:
+        self.saver.save("last", self.model, self._facts(step), self.optimizers)
