@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -63,8 +62,7 @@ def evaluate(model: GPT, batches: Iterable[tuple[Tensor, Tensor]], token_bytes: 
     """
     total, tokens, text_bytes = 0.0, 0, 0
     for inputs, targets in batches:
-        logits = model(inputs).flatten(0, 1)  # (B T, V)
-        total += F.cross_entropy(logits, targets.flatten(), reduction="sum").item()
+        total += model.loss(inputs, targets).item() * targets.numel()
         tokens += targets.numel()
         text_bytes += int(token_bytes[targets].sum())
     return Evaluation(total / tokens, tokens, text_bytes)
