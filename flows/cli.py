@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -10,6 +11,8 @@ import typer
 
 from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, tracking_of
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
+from minigpt.garbage import collecting_rarely
+from minigpt.threads import FEW_SPINS, SPINS
 
 if TYPE_CHECKING:
     from tasks.report import Result
@@ -30,10 +33,12 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
+    os.environ.setdefault(SPINS, FEW_SPINS)
     for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     try:
-        app()
+        with collecting_rarely():
+            app()
     except InputError as error:
         fail(str(error), INPUT_IS_WRONG)
     except FailedError as error:

@@ -8,7 +8,6 @@ from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from minigpt.garbage import importing
 from tasks.servers import Server, prefect_server
 
 if TYPE_CHECKING:  # imported for real while the server starts
@@ -34,13 +33,12 @@ def tell(quiet: bool) -> None:
 def prefect(tracking: "Tracking") -> Iterator[Server]:
     """A server that answers, and Prefect told to use it; all that is said has reached it when the block is left."""
     with prefect_server() as server:
-        with importing():  # takes seconds, while the server has its own
-            from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import PREFECT_API_URL, temporary_settings
 
-            from flows.settling import drain
-            from tasks.tracking_store import prepare_store
+        from flows.settling import drain
+        from tasks.tracking_store import prepare_store
 
-            import_module("flows.pretraining")
+        import_module("flows.pretraining")  # seconds of imports, while the server has its own
         prepare_store(tracking)
         server.wait()
         with temporary_settings(updates={PREFECT_API_URL: server.api_url}):

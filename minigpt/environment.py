@@ -13,6 +13,7 @@ from pydantic import Field
 from minigpt import products
 from minigpt.config import Part
 from minigpt.products import Library
+from minigpt.threads import FEW_SPINS, SPINS
 
 Precision = Literal["fp32", "bf16"]
 
@@ -23,10 +24,6 @@ M_MMAP_THRESHOLD = -3
 # Memory comes in pages of 2 MB where the system has them to give: a step of 162M parameters takes 7 % less, and reading
 # weights 5 to 10 %. glibc reads it when a process starts, from 2.35 on.
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
-
-# How often a thread looks for the next piece of work before it sleeps (GNU's OpenMP). By default it goes on looking for
-# so long that beside one other busy process a step of quickstart takes 420 ms instead of 52; with this 170, for 1 %.
-SPINS = "GOMP_SPINCOUNT"
 
 # Instruction sets that choose a kernel, and so the bits.
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
@@ -55,7 +52,7 @@ class EnvironmentConfig(Part):
         variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         if self.cpu_capability:
             variables["ATEN_CPU_CAPABILITY"] = self.cpu_capability
-        variables[SPINS] = inherited.get(SPINS, "5000")
+        variables[SPINS] = inherited.get(SPINS, FEW_SPINS)
         if self.keep_memory:
             others = [word for word in inherited.get(TUNABLES, "").split(":") if word and not word.startswith(HUGE)]
             variables[TUNABLES] = ":".join([*others, f"{HUGE}=1"])

@@ -1,10 +1,15 @@
-"""Starting a thread where memory may be short."""
+"""Starting a thread where memory may be short, and letting threads sleep where cores are."""
 
 import faulthandler
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 START_SECONDS = 30.0
+
+# How often a thread looks for the next piece of work before it sleeps (GNU's OpenMP, which reads it when torch is
+# imported). By default it goes on looking for so long that beside one other busy process a step of quickstart takes 420
+# ms instead of 52; with this 170, for 1 %. Beside a training `minigpt sample` takes 780 ms a token, with this 65.
+SPINS, FEW_SPINS = "GOMP_SPINCOUNT", "5000"
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 
 from minigpt.errors import INPUT_IS_WRONG, InputError
-from minigpt.garbage import importing
+from minigpt.garbage import collecting_rarely
 from minigpt.threads import bounded_start
 
 
 def main(run_folder: Path) -> None:
-    with importing():
+    with collecting_rarely():
         from minigpt.work import Worker
 
     worker = Worker(run_folder)

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from minigpt.garbage import importing
+from minigpt.garbage import collecting_rarely
 
 POLL_SECONDS = 1.0
 
@@ -32,7 +32,7 @@ def end_without_users(lock: Path) -> None:
 
 def main(listening: int, lock: Path) -> None:
     threading.Thread(target=end_without_users, args=(lock,), daemon=True).start()
-    with importing():
+    with collecting_rarely():
         import uvicorn
         from prefect.server.api.server import create_app
 

@@ -92,12 +92,16 @@ class Workplace:
     def start_run(self, *arguments: str, step: int) -> subprocess.Popen[bytes]:
         """`minigpt run` in the background, when it has come at least to this step."""
         process = self.start("run", *arguments)
+        self.wait_for_steps(process, "run", step)
+        return process
+
+    def wait_for_steps(self, process: subprocess.Popen[bytes], log: str, step: int, runs: int = 1) -> None:
+        """Return when so many runs of this home have come at least to this step."""
         deadline = time.monotonic() + 120
-        while not any(len(curve(read(path))) >= step for path in self.home.glob("runs/*/journal.jsonl")):
-            assert process.poll() is None, self.log("run").read_text()
+        while sum(len(curve(read(path))) >= step for path in self.home.glob("runs/*/journal.jsonl")) < runs:
+            assert process.poll() is None, self.log(log).read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        return process
 
     @contextmanager
     def serving(self, *arguments: str, pattern: str) -> Iterator[list[str]]:

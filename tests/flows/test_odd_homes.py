@@ -68,3 +68,16 @@ def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(
     done = place.run("rerun", result["run_id"])
     assert "fetched anew from its source" in done.stderr
     assert f"identical to {result['run_id']}" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_of_a_deleted_experiment_keeps_no_other_from_mlflow(place: Workplace, result: dict[str, Any]) -> None:
+    waiting = place.json("run", *SHORT, "--offline", "--experiment", "gone")
+    client = MlflowClient(f"sqlite:///{place.home / 'mlflow.db'}")
+    client.delete_experiment(client.create_experiment("gone"))
+    done = place.run("run", *SHORT, "--json")
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"run {waiting['run_id'][:12]} still waits for MLflow: the MLflow experiment 'gone' is deleted" in done.stderr
+    )
+    assert client.get_run(json.loads(done.stdout)["run_id"]).info.status == "FINISHED"

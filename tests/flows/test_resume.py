@@ -1,6 +1,7 @@
 """A run that is killed, and one whose tracking server goes away: the same bits, and every point once."""
 
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,37 @@ def test_a_server_that_goes_away_costs_no_point(
         assert [check for check in place.json("verify", folder.name) if not check["holds"]] == []
     (run,) = place.json("runs", "--tracking-uri", server.url)
     assert (run["run_id"], run["status"]) == (folder.name, "completed")
+
+
+@pytest.mark.slow
+def test_a_rerun_has_its_verdict_although_the_server_went_away(
+    undisturbed: dict[str, Any], new_workplace: Callable[[], Any], new_mlflow_server: Callable[..., Any]
+) -> None:
+    place, server = new_workplace(), new_mlflow_server()
+    first = place.json("run", "smoke", *LONG, "--tracking-uri", server.url)
+    process = place.start("rerun", first["run_id"], "--tracking-uri", server.url)
+    place.wait_for_steps(process, "rerun", step=200, runs=2)
+    server.stop()
+    assert process.wait(200) == 0, place.log("rerun").read_text()
+    assert f"identical to {first['run_id']}" in place.log("rerun").read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_ends_a_run_whose_training_process_hangs(
+    undisturbed: dict[str, Any], new_workplace: Callable[[], Any]
+) -> None:
+    place = new_workplace()
+    process = place.start_run("smoke", *LONG, step=130)
+    (worker,) = [found for found in place.processes() if "minigpt.worker" in found.cmdline()]
+    worker.suspend()
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for the checkpoint
+        process.wait(3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 1
+    _, alive = psutil.wait_procs(place.processes(), timeout=30)
+    assert alive == []
+    assert same_bits(place.json("resume"), undisturbed)
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.environment import SPINS, TUNABLES, EnvironmentConfig
+from minigpt.environment import TUNABLES, EnvironmentConfig
+from minigpt.threads import SPINS
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 

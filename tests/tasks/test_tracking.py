@@ -1,0 +1,30 @@
+"""Files of a run that MLflow alone has."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from minigpt.errors import InputError
+from tasks.runs import Run
+from tasks.tracking import artifact
+from tasks.tracking_settings import Tracking
+
+
+def test_a_download_that_breaks_off_leaves_nothing_that_the_next_one_takes_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path / "home"))
+    tracking = Tracking(tracking_uri="http://127.0.0.1:9", experiment="minigpt")
+    run = Run("1" * 32, "far", tracking, 0, {}, {}, mlflow_id="1" * 32, artifact_uri="mlflow-artifacts:/1")
+
+    def breaks_off(_: MlflowClient, run_id: str, path: str, dst_path: str) -> str:
+        (Path(dst_path) / path).mkdir()
+        (Path(dst_path) / path / "weights.safetensors").write_bytes(b"a part")
+        raise ConnectionResetError("connection reset by peer")
+
+    monkeypatch.setattr(MlflowClient, "download_artifacts", breaks_off)
+    for _ in range(2):
+        with pytest.raises(InputError, match="has no checkpoints"):
+            artifact(run, "checkpoints")
+    assert [path for path in run.folder.rglob("*") if path.is_file()] == []
