@@ -41,13 +41,13 @@ def make() -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
         home = {**inherited, "PREFECT_HOME": place, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
         # The first store that opens MLflow's database makes an experiment in it, which knows where it was made.
-        mlflow = f"from mlflow import MlflowClient; MlflowClient('sqlite:///{place}/mlflow.db')"
+        mlflow = f"from mlflow import MlflowClient; MlflowClient({f'sqlite:///{place}/mlflow.db'!r})"
         for command in (["-m", "prefect", "server", "database", "upgrade", "-y"], ["-c", mlflow]):
             subprocess.run([sys.executable, *command], env=home, cwd=place, check=True, capture_output=True)
         with closing(sqlite3.connect(Path(place) / "mlflow.db")) as database, database:
             database.execute("delete from experiments")
         for package in ("prefect", "mlflow"):
-            shutil.copy(Path(place) / f"{package}.db", empty_database(package))
+            write_whole(empty_database(package), (Path(place) / f"{package}.db").read_bytes())
 
 
 if __name__ == "__main__":
