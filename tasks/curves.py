@@ -1,13 +1,13 @@
 """What MLflow shows of a journal: a pure function of the records, so that sending them again sends the same points."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from minigpt.evaluation import perplexity
 from minigpt.job import TrainingJob
 from minigpt.journal import Record
 from tasks.pricing import quote_for
+from tasks.tracking import Point
 
 # More points make MLflow's pages slow.
 CURVE_POINTS = 2000
@@ -28,16 +28,6 @@ EVALUATION_METRICS = {
 }
 FINAL = ("train_loss", "val_loss", "perplexity", "bits_per_byte", "xz_bits_per_byte")
 BILL = ("seconds", "usd", "kwh", "co2_kg", "quote_error_fraction")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One number of a curve; time_ms is Unix time, the journal's."""
-
-    key: str
-    value: float
-    time_ms: int
-    step: int
 
 
 def keeps_step(step: int, max_steps: int) -> bool:

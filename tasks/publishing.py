@@ -16,7 +16,7 @@ from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
 from minigpt.journal import Record
 from minigpt.store import write_whole
 from tasks import tracking
-from tasks.curves import Curves, Point, final_points
+from tasks.curves import Curves, final_points
 from tasks.ownership import disown
 from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, PLOTS, PUBLISHED, REPORT, RESULT, Run
 from tasks.tracking_store import StoreError
@@ -34,7 +34,7 @@ class Follower:
 
     def __init__(self, run: Run, job: TrainingJob) -> None:
         self._run, self._curves = run, Curves(job)
-        self._waiting: list[Point] = []
+        self._waiting: list[tracking.Point] = []
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._next_try = 0.0
 

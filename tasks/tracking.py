@@ -19,7 +19,6 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 
 from minigpt.errors import InputError
 from minigpt.store import MANIFEST, link_or_copy
-from tasks.curves import Point
 from tasks.ownership import me, own
 from tasks.runs import Run
 from tasks.tracking_settings import Tracking
@@ -33,6 +32,16 @@ OUR_ID = "minigpt.run_id"
 STATUS = "minigpt.status"
 # The process that writes the run.
 OWNER = "minigpt.owner"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number of a curve; time_ms is Unix time, the journal's."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int
 
 
 def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Run:

@@ -1,6 +1,7 @@
 """Who may import what: minigpt knows machine learning, tasks know systems, flows know order."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,3 +53,10 @@ def test_the_library_neither_prints_nor_reads_the_environment(path: Path) -> Non
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_are_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_listing_and_comparing_runs_import_neither_torch_nor_prefect() -> None:
+    """Each takes a second or two to import, and a person waits for it."""
+    code = "import sys, tasks.comparison; print({'torch', 'prefect'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
