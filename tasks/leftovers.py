@@ -9,7 +9,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from minigpt.errors import InputError
-from tasks.ownership import OWNER, disown
+from tasks.ownership import abandoned, disown
 from tasks.publishing import publish, tell_status
 from tasks.runs import Run, left_behind
 from tasks.tracking_settings import Tracking
@@ -22,13 +22,14 @@ def settle(settings: Tracking, resumed: str | None) -> None:
     """Send what can be sent now, and say in MLflow and Prefect of each run whose process is gone that it is dead."""
     if settings.offline:
         return
-    for run in (left.tracked(offline=False) for left in left_behind()):
-        if run.tracking.tracking_uri != settings.tracking_uri:
-            continue
+    ours = (left for left in left_behind() if left.tracking.tracking_uri == settings.tracking_uri)
+    for run in (left.tracked(offline=False) for left in ours):
         if run.result() is not None:
             _send(run)
-        elif (run.folder / OWNER).exists():
-            _bury(run, told=run.run_id == resumed)
+        else:
+            with abandoned(run.folder) as died:
+                if died:
+                    _bury(run, told=run.run_id == resumed)
 
 
 def _send(run: Run) -> None:

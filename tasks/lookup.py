@@ -17,24 +17,24 @@ from tasks.tracking_settings import Tracking, public
 
 
 def find_run(tracking: Tracking, text: str) -> Run:
-    """The run with this id, the beginning of an id, or this name; the newest of several with one name."""
+    """The run of the experiment that is meant, or of this home if MLflow has yet to get it."""
     if tracking.offline:
         return runs.named(text).tracked(offline=True)
-    found = [
-        run
-        for run in tracked_runs(tracking)
-        if text in ("latest", run.name, run.mlflow_id) or run.run_id.startswith(text)
-    ]
-    if len(found) > 1 and text != "latest" and all(run.name != text for run in found):
-        raise InputError(f"{len(found)} runs have ids that begin with {text!r}; `minigpt runs` lists them")
-    if found:
-        return _run(found[0], tracking)
-    if (here := runs.run_here(text)) is not None and here.mlflow_id is None:
-        return here
+    waiting = {run.run_id: run for run in runs.runs_here() if run.mlflow_id is None}
+    theirs = {run_id: run for run_id, run in waiting.items() if _is_of(run, tracking)}
+    known: dict[str, Run | Tracked] = {**theirs, **{run.run_id: run for run in tracked_runs(tracking)}}
+    newest_first = sorted(known.values(), key=lambda run: run.start_time_ms, reverse=True)
+    if (run := runs.meant(text, newest_first) or runs.meant(text, list(waiting.values()))) is not None:
+        return _run(run, tracking) if isinstance(run, Tracked) else run
     raise InputError(
         f"there is no run with the id or name {text!r} in the experiment {tracking.experiment!r} at "
         f"{public(tracking.tracking_uri or '')}; `minigpt runs` lists them"
     )
+
+
+def _is_of(run: Run, tracking: Tracking) -> bool:
+    """Whether the run goes to that experiment once it is sent."""
+    return (run.tracking.tracking_uri, run.tracking.experiment) == (tracking.tracking_uri, tracking.experiment)
 
 
 def _run(tracked: Tracked, tracking: Tracking) -> Run:
@@ -56,9 +56,10 @@ def _run(tracked: Tracked, tracking: Tracking) -> Run:
 
 def runs_table(tracking: Tracking, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """A row a run, newest first (params.*, metrics.*), and the runs of this home that MLflow has yet to get."""
-    rows = [] if tracking.offline else [_tracked_row(run) for run in tracked_runs(tracking)]
-    rows += [_row_here(run) for run in runs.runs_here() if tracking.offline or run.mlflow_id is None]
-    table = pd.DataFrame([row for row in rows if run_ids is None or row["run_id"] in run_ids])
+    found: list[Run | Tracked] = [*tracked_runs(tracking), *(run for run in runs.runs_here() if run.mlflow_id is None)]
+    wanted = [run for run in found if run_ids is None or run.run_id in run_ids]
+    wanted.sort(key=lambda run: run.start_time_ms, reverse=True)
+    table = pd.DataFrame([_tracked_row(run) if isinstance(run, Tracked) else _row_here(run) for run in wanted])
     return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
 
 

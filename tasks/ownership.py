@@ -3,7 +3,8 @@
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ def own(folder: Path) -> None:
                 "wait until it has ended, or end it"
             )
         write_whole(folder / OWNER, json.dumps(me()).encode())
+
+
+@contextmanager
+def abandoned(folder: Path) -> Iterator[bool]:
+    """Whether the process that wrote the run died without a word; nobody owns the run while the block runs."""
+    with FileLock(folder / LOCK):
+        yield (folder / OWNER).exists() and not is_owned(folder)
 
 
 def disown(folder: Path) -> None:

@@ -69,7 +69,7 @@ def publish_opening(run: Run) -> None:
 
 
 def publish(run: Run, curve: bool = True) -> None:
-    """Give MLflow all that the folder of a run that ended holds; doing so again changes nothing.
+    """Give MLflow all that the folder of a run that nobody writes holds; doing so again changes nothing.
 
     `curve` is false for a run whose Follower has sent it already. Raises StoreError.
     """
@@ -80,6 +80,8 @@ def publish(run: Run, curve: bool = True) -> None:
         curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
         tracking.send(run, [point for record in records for point in curves.points(record)])
     if (result := run.result()) is None:
+        if tracking.is_open(run):  # it was stopped while MLflow did not hear of it
+            tracking.set_status(run, "KILLED", "interrupted", {})
         return
     for name in (RESULT, REPORT, JOURNAL, *PLOTS):
         tracking.keep_file(run, run.folder / name)

@@ -1,10 +1,10 @@
 """A run's folder: the truth about it, whether or not a tracking store can be reached."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from minigpt.errors import InputError
 from minigpt.store import write_whole
@@ -91,12 +91,33 @@ def unfinished() -> Iterator[Run]:
     return (run for run in left_behind() if run.result() is None)
 
 
+class Named(Protocol):
+    """A run as a person may call it."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def mlflow_id(self) -> str | None: ...
+
+
+AnyRun = TypeVar("AnyRun", bound=Named)
+
+
+def meant(text: str, runs: Sequence[AnyRun]) -> AnyRun | None:
+    """Of runs, newest first, the one that a person means: `latest`, an id, a name, or the beginning of an id."""
+    if exact := [run for run in runs if text in ("latest", run.run_id, run.mlflow_id, run.name)]:
+        return exact[0]
+    begin_so = [run for run in runs if run.run_id.startswith(text)]
+    if len(begin_so) > 1:
+        raise InputError(f"{len(begin_so)} runs have ids that begin with {text!r}; `minigpt runs` lists them")
+    return begin_so[0] if begin_so else None
+
+
 def run_here(text: str) -> Run | None:
-    """The run of this home with that id, the beginning of one, or that name; the newest of several of a name."""
-    found = [run for run in runs_here() if text == "latest" or run.run_id.startswith(text) or run.name == text]
-    if len(found) > 1 and text != "latest" and all(run.name != text for run in found):
-        raise InputError(f"{len(found)} runs have ids that begin with {text!r}; `minigpt runs` lists them")
-    return found[0] if found else None
+    """The run of this home that is meant."""
+    return meant(text, runs_here())
 
 
 def named(text: str) -> Run:

@@ -23,7 +23,8 @@ def sync(text: str | None) -> Iterator[str]:
         except (StoreError, InputError) as error:
             refused.setdefault(str(error), []).append(run.run_id[:12])
         else:
-            yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it"
+            ended = "" if run.result() else f" so far; `minigpt resume {run.run_id[:12]}` goes on with it"
+            yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it{ended}"
     if refused:
         reasons = "; ".join(f"{error} (still waiting: {', '.join(ids)})" for error, ids in refused.items())
         raise InputError(f"{reasons}; run `minigpt sync` again when that is mended")

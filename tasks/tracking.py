@@ -15,12 +15,13 @@ from urllib.parse import unquote, urlsplit
 
 import mlflow.entities
 import mlflow.exceptions
+from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
 from minigpt.errors import InputError
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.ownership import me, own
-from tasks.runs import Run
+from tasks.runs import Run, saved
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import StoreError, client_of, experiment_id_of, store_errors
 
@@ -32,6 +33,8 @@ OUR_ID = "minigpt.run_id"
 STATUS = "minigpt.status"
 # The process that writes the run.
 OWNER = "minigpt.owner"
+# Held while a run that was started offline is made in MLflow.
+ATTACHING = ".attaching.lock"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: M
     run = Run(uuid.uuid4().hex, name, tracking, time.time_ns() // 1_000_000, texts, dict(tags))
     if not tracking.offline:
         created = _create(run, {})
+        _log_params(created)
         run = replace(created, run_id=str(created.mlflow_id))
     run.folder.mkdir(parents=True, exist_ok=True)
     own(run.folder)
@@ -61,12 +65,17 @@ def attach(run: Run) -> Run:
     """The same run, made in MLflow if it was started offline; a killed attempt to make it is found again."""
     if run.mlflow_id is not None:
         return run
-    with store_errors(run.tracking):
-        client = client_of(run.tracking)
-        wanted = f"tags.`{OUR_ID}` = '{run.run_id}'"
-        found = client.search_runs([experiment_id_of(client, run.tracking)], wanted, max_results=1)
-    attached = _with_entity(run, found[0]) if found else _create(run, {OUR_ID: run.run_id})
-    attached.save()
+    with FileLock(run.folder / ATTACHING):  # two commands may come to it at once
+        known = saved(run.folder)
+        if known.mlflow_id is not None:
+            return replace(known, tracking=run.tracking, tags=run.tags)
+        with store_errors(run.tracking):
+            client = client_of(run.tracking)
+            wanted = f"tags.`{OUR_ID}` = '{run.run_id}'"
+            found = client.search_runs([experiment_id_of(client, run.tracking)], wanted, max_results=1)
+        attached = _with_entity(run, found[0]) if found else _create(run, {OUR_ID: run.run_id})
+        _log_params(attached)
+        attached.save()
     return attached
 
 
@@ -78,10 +87,15 @@ def _create(run: Run, tags: Mapping[str, str]) -> Run:
             start_time=run.start_time_ms,
             tags={**run.tags, **tags, "mlflow.runName": run.name, OWNER: json.dumps(me())},
         )
-        entries = [Param(key, value) for key, value in run.params.items()]
-        for start in range(0, len(entries), PARAMS_PER_BATCH):
-            client.log_batch(entity.info.run_id, params=entries[start : start + PARAMS_PER_BATCH])
     return _with_entity(run, entity)
+
+
+def _log_params(run: Run) -> None:
+    """The hyperparameters; MLflow takes what it has already once more."""
+    entries = [Param(key, value) for key, value in run.params.items()]
+    with store_errors(run.tracking):
+        for start in range(0, len(entries), PARAMS_PER_BATCH):
+            client_of(run.tracking).log_batch(run.mlflow_id, params=entries[start : start + PARAMS_PER_BATCH])
 
 
 def _with_entity(run: Run, entity: mlflow.entities.Run) -> Run:
@@ -194,6 +208,12 @@ def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str
             client.update_run(run.mlflow_id, status=mlflow_status)
         else:
             client.set_terminated(run.mlflow_id, mlflow_status)
+
+
+def is_open(run: Run) -> bool:
+    """Whether MLflow takes the run to be running."""
+    with store_errors(run.tracking):
+        return str(client_of(run.tracking).get_run(run.mlflow_id).info.status) == "RUNNING"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 LONG = ("--set", "training.max_steps=400", "--set", "training.checkpoint_every_steps=50")
 
@@ -77,6 +78,25 @@ def test_a_run_without_mlflow_is_sent_later(undisturbed: dict[str, Any], workpla
     assert [check for check in workplace.json("verify", offline["run_id"]) if not check["holds"]] == []
     after = {run["run_id"]: run["status"] for run in workplace.json("runs")}
     assert after == before | {offline["run_id"]: "completed"}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_without_mlflow_is_sent_as_stopped_and_goes_on(
+    undisturbed: dict[str, Any], new_workplace: Callable[[], Any]
+) -> None:
+    place = new_workplace()
+    process = place.start_run("smoke", *LONG, "--offline", step=130)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 1
+    assert place.run("sample", "latest", "--prompt", "The ", "--max-new-tokens", "5").stdout.startswith("The ")
+    assert "goes on with it" in place.run("sync").stdout
+    (run,) = place.json("runs")
+    assert run["status"] == "interrupted"
+    [tracked] = MlflowClient(f"sqlite:///{place.home}/mlflow.db").search_runs(["1"])
+    assert (tracked.info.status, tracked.data.tags["minigpt.run_id"]) == ("KILLED", run["run_id"])
+    assert same_bits(place.json("resume"), undisturbed)
+    (run,) = place.json("runs")
+    assert run["status"] == "completed"
 
 
 @pytest.mark.slow
