@@ -21,6 +21,8 @@ RERUN_DIFFERS = 3
 FAILED = 1
 FAULTS_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES}
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
+# Threads give way, and neither Prefect nor MLflow tells anything to anyone; read when torch and they are imported.
+ENVIRONMENT = {SPINS: FEW_SPINS, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 app = typer.Typer(
     help="Pretrain small GPTs and be able to trust the result.",
@@ -33,7 +35,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
-    os.environ.setdefault(SPINS, FEW_SPINS)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     try:

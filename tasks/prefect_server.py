@@ -15,10 +15,15 @@ from pathlib import Path
 from minigpt.garbage import collecting_rarely
 
 POLL_SECONDS = 1.0
+# Uvicorn and Prefect have so long to end in good order.
+STOP_SECONDS = 15.0
 
 
 def end_without_users(lock: Path) -> None:
-    """Ask this process to end as soon as no other holds the lock."""
+    """Ask this process to end as soon as no other holds the lock, which is then its own to the end.
+
+    Whoever comes meanwhile waits until it is gone, and does not take it for a server.
+    """
     with lock.open("a") as users:
         while True:
             time.sleep(POLL_SECONDS)
@@ -27,7 +32,8 @@ def end_without_users(lock: Path) -> None:
             except BlockingIOError:
                 continue
             os.kill(os.getpid(), signal.SIGTERM)
-            return
+            time.sleep(STOP_SECONDS)
+            os._exit(1)
 
 
 def main(listening: int, lock: Path) -> None:

@@ -5,6 +5,7 @@ killed user leaves nothing behind. Prefect itself is imported nowhere here: its 
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -34,9 +35,7 @@ STOP_SECONDS = 15
 # Nothing is told to anyone, results are never pickled, library records reach the server, pages of others do not, and
 # the server, whose cores are the training's, looks for what is late, paused, cancelled or lost once a minute.
 PREFECT_DEFAULTS = {
-    "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "minigpt,tasks,flows",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -116,7 +115,7 @@ def _running_or_new() -> Server:
     """The server of this home; a new one is written down before anyone else looks."""
     with FileLock(folder() / "start.lock"):
         known = _known()
-        if known and _process(known) and _reachable(known["url"]):
+        if known and _reachable(known):
             return Server(known["url"])
         if os.environ.get("PREFECT_HOME") == str(folder()) and "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ:
             empty_databases.copy("prefect", folder() / "prefect.db")
@@ -159,13 +158,14 @@ def _process(known: dict[str, Any]) -> psutil.Process | None:
     return None
 
 
-def _reachable(url: str) -> bool:
-    """Whether the server answers, given the time that one that is just starting needs."""
-    try:
-        Server(url).wait()
-    except FailedError:
-        return False
-    return True
+def _reachable(known: dict[str, Any]) -> bool:
+    """Whether the server answers, given the time that one that is just starting needs, and as long as it lives."""
+    deadline = time.monotonic() + START_SECONDS
+    while _process(known) and time.monotonic() < deadline:
+        if answers(f"{known['url']}/api"):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _leave(users: Any) -> None:
@@ -202,11 +202,13 @@ def listening(wanted: int) -> socket.socket:
     return place
 
 
-def port_is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+def trouble_with_port(host: str, port: int) -> str | None:
+    """What keeps a server from listening there, said of the port."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+    return None

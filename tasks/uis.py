@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import psutil
 
-from minigpt.errors import InputError
-from tasks.servers import port_is_free, prefect_server
+from minigpt.errors import FailedError, InputError
+from tasks.home import home
+from tasks.servers import prefect_server, trouble_with_port
 from tasks.tracking_settings import Tracking, read_file
 from tasks.tracking_store import prepare_store
 
@@ -24,9 +26,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def show() -> None:
     """Serve until Ctrl-C."""
     settings = read_file().ui
-    if not port_is_free(settings.host, settings.port):
+    if trouble := trouble_with_port(settings.host, settings.port):
         raise InputError(
-            f"port {settings.port} on {settings.host} is in use; choose another with ui.port in mlflow.yaml"
+            f"port {settings.port} on {settings.host} {trouble}; choose another with ui.port or ui.host in mlflow.yaml"
         )
     with prefect_server() as prefect:
         process = _mlflow_server(settings.host, settings.port)
@@ -39,6 +41,7 @@ def show() -> None:
             log.warning("Ctrl-C ends both")
             while process.poll() is None:
                 time.sleep(POLL_SECONDS)
+            raise FailedError(f"the MLflow server at {url} ended; {_log()} says why")
         finally:
             _end(process)
 
@@ -52,16 +55,19 @@ def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
     hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK)))
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", str(tracking.tracking_uri)]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment["DO_NOT_TRACK"] = "true"
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with _log().open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def _log() -> Path:
+    return home() / "mlflow-server.log"
 
 
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
@@ -72,7 +78,7 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
                 return
         except httpx.HTTPError:
             time.sleep(POLL_SECONDS)
-    raise RuntimeError(f"the MLflow server did not start at {url}")
+    raise FailedError(f"the MLflow server did not start at {url}; {_log()} says why")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,11 +1,19 @@
 """Prefect's server beside a training: its port is its own, and it is quiet."""
 
+import fcntl
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
-from tasks.servers import Server, listening
+import psutil
+import pytest
+
+from tasks.servers import START_SECONDS, Server, listening
 from tests.conftest import Workplace
 
 # How often the threads of an idle server fall asleep in a second: 197 by Prefect's defaults, 72 by ours.
@@ -40,3 +48,34 @@ def test_an_idle_server_leaves_the_cores_to_the_training(new_workplace: Callable
         time.sleep(SECONDS)
         asleep = (sleeps(pid) - before) / SECONDS
     assert 0 < asleep < MOST_SLEEPS
+
+
+@pytest.mark.slow
+def test_who_comes_while_a_server_ends_waits_for_its_end_and_has_another(
+    new_workplace: Callable[[], Workplace],
+) -> None:
+    place = new_workplace()
+    code = "from tasks import servers as s; s.prepare()\nwith s.prefect_server() as server: server.wait(); "
+    code += "print(server.url)"
+    first = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; input()"], env=place.environment(), stdin=PIPE, stdout=PIPE
+    )
+    assert first.stdout and first.stdout.readline()
+    first.kill()
+    with (place.home / "prefect" / "users.lock").open("a") as users:
+        while can_be_shared(users):  # until the server, which nobody uses, has it for itself
+            time.sleep(0.01)
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], env=place.environment(), capture_output=True, text=True)
+    assert done.stdout.startswith("http://127.0.0.1:"), done.stderr
+    assert time.monotonic() - started < START_SECONDS / 2
+    assert psutil.wait_procs(place.processes(), timeout=30)[1] == []
+
+
+def can_be_shared(users: Any) -> bool:
+    try:
+        fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(users, fcntl.LOCK_UN)
+    return True
