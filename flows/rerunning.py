@@ -20,8 +20,8 @@ from tasks.report import Result
 from tasks.runs import CONFIG, CORPUS, FACTS, RESULT, Run, named
 from tasks.tracking_settings import Tracking
 
-# Facts of the training process, from the first record of its journal; the rest of that record is not about bits.
-NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters")
+# Of the record with which a training process begins, what is not about bits.
+NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters", "after_step", "damaged")
 # Nats per token between one config's last validation losses on two machine classes. Measured on one machine and thread:
 # 1,200 steps of quickstart with AVX2 kernels alone end 0.010 from those with AVX-512, and are at most 0.027 apart on
 # the way; 600 steps of smoke 2e-8. The limit is five times the first.
@@ -103,9 +103,13 @@ class RecordedRun:
         )
 
     def all_facts(self) -> dict[str, Any]:
-        """Config, code, data and process as one value."""
-        start = next(journal.of_kind(self.records, "start"))
-        process = {key: value for key, value in start.items() if key not in NOT_FACTS}
+        """Config, code, data and process as one value; of a run that was resumed elsewhere, all that a fact was."""
+        begun = [record for kind in ("start", "resume") for record in journal.of_kind(self.records, kind)]
+        process = {
+            key: ", then ".join(dict.fromkeys(str(record[key]) for record in begun if key in record))
+            for key in begun[0]
+            if key not in NOT_FACTS
+        }
         return {"config": self.config_values, "code_and_data": self.facts, "process": process}
 
 

@@ -25,6 +25,9 @@ M_MMAP_THRESHOLD = -3
 # weights 5 to 10 %. glibc reads it when a process starts, from 2.35 on.
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 
+# Facts of a process that have to be equal for equal bits.
+BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
+
 # Instruction sets that choose a kernel, and so the bits.
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
 

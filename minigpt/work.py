@@ -79,12 +79,14 @@ class Worker:
     def run(self) -> None:
         """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
         checkpoint.check_room(self.checkpoints, self.model, self.job.training.full_checkpoints)
-        step = self._continue() or self._begin()
-        started = time.perf_counter() - self.training_seconds
-        # A run that was killed when it had stopped early takes no step more.
-        status, error = "stopped_early" if self._stops_early() else "completed", None
-        steps = train(self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step)
+        step, status, error = self._continue(), "completed", None
         try:
+            if step == 0:
+                self._begin()
+            elif self._stops_early():  # it was killed when it had
+                status = "stopped_early"
+            started = time.perf_counter() - self.training_seconds
+            steps = train(self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step)
             for metrics in steps if status == "completed" else ():
                 step = metrics.step
                 self.training_seconds = time.perf_counter() - started
@@ -95,6 +97,7 @@ class Worker:
                 if self._stops_early():
                     status = "stopped_early"
                     break
+            self.training_seconds = time.perf_counter() - started
         except DivergedError as diverged:
             status, error = "diverged", str(diverged)
         except ContinuationError as differs:
@@ -130,10 +133,12 @@ class Worker:
             checkpoint.load_optimizers(folder, self.optimizers)
             self.best_val_loss = state["best_val_loss"]
             self.evaluations_since_best = state["evaluations_since_best"]
-            self.training_seconds = state["training_seconds"]
+        # What is done again is paid for again.
+        steps = (record["training_seconds"] for (kind, _), record in self.known.items() if kind == "step")
+        self.training_seconds = max(steps, default=0.0)
         return last
 
-    def _begin(self) -> int:
+    def _begin(self) -> None:
         """Measure the untrained model, and with it how long everything takes, for the quote."""
         quoted = ("probe", None) in self.known
         step_seconds = [] if quoted else self._probe()
@@ -151,7 +156,6 @@ class Worker:
                 sample_seconds=sampled - evaluated,
                 checkpoint_seconds=time.perf_counter() - sampled,
             )
-        return 0
 
     def _record(self, kind: str, step: int, **fields: Any) -> None:
         """Journal what a step gave; what is there already has to be the same, and keeps its first time."""
@@ -225,7 +229,6 @@ class Worker:
             "step": step,
             "best_val_loss": self.best_val_loss,
             "evaluations_since_best": self.evaluations_since_best,
-            "training_seconds": self.training_seconds,
         }
 
     def _save_best(self, step: int) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from minigpt import cost
 from minigpt.cost import Quote
+from minigpt.environment import BITS
 from minigpt.evaluation import perplexity
 from minigpt.job import TrainingJob
 from minigpt.journal import Record
+from tasks.facts import differences
 from tasks.pricing import quote_for
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ class Narrator:
                 self._start = record
                 log.info("training %s parameters in a process of its own", f"{record['parameters']:,}")
             elif record["kind"] == "resume":
-                _tell_resume(record)
+                _tell_resume(record, self._start)
             elif record["kind"] == "probe":
                 self._tell_quote(record)
             elif record["kind"] == "step":
@@ -73,8 +75,11 @@ class Narrator:
         )
 
 
-def _tell_resume(record: Record) -> None:
+def _tell_resume(record: Record, start: Record) -> None:
     log.info("going on behind step %d", record["after_step"])
+    before, now = ({key: process[key] for key in BITS} for process in (start, record))
+    if changed := differences(before, now):
+        log.warning("a run without a stop would have other bits from here on: %s", "; ".join(changed))
     if record["damaged"]:
         log.warning("not whole, and so not used: %s", ", ".join(record["damaged"]))
 

@@ -23,8 +23,6 @@ from tasks.curves import Curves
 from tasks.ownership import is_owned
 from tasks.runs import CORPUS, FACTS, Run
 
-# Facts of the process that have to be equal for equal bits.
-BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
 # Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
 CLASS_TOLERANCE = 1e-4
 
@@ -86,8 +84,9 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     """The weights against the digest that the training ended with, and against the losses that it measured."""
     job = TrainingJob.model_validate_json((run.folder / JOB).read_bytes())
     environment.apply(job.environment)
-    start = next(journal.of_kind(records, "start"))
-    same_class = all(start[key] == value for key, value in environment.facts().items() if key in BITS)
+    begun = [record for kind in ("start", "resume") for record in journal.of_kind(records, kind)]
+    facts = environment.facts()
+    same_class = all(record[key] == facts[key] for record in begun for key in environment.BITS)
     measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")}
     ended = {record["step"]: record["weights_sha256"] for record in journal.of_kind(records, "end")}
     for role in ("best", "last"):
@@ -119,7 +118,7 @@ def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Ch
         return Check(name, now == then, f"validation at step {step} gives {now!r}, the curve has {then!r}")
     holds = math.isclose(now, then, rel_tol=0.0, abs_tol=CLASS_TOLERANCE)
     what = f"validation at step {step} gives {now!r}, the curve has {then!r}"
-    return Check(name, holds, f"{what}; another machine class, compared within {CLASS_TOLERANCE:g}")
+    return Check(name, holds, f"{what}; another machine class or instruction set, compared within {CLASS_TOLERANCE:g}")
 
 
 def _mlflow(run: Run, records: Sequence[Record]) -> Check:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.rerunning import CLASS_TOLERANCE, Comparison, first_difference
+from flows.rerunning import CLASS_TOLERANCE, Comparison, RecordedRun, first_difference
 
 SAME = Comparison(
     of_run="a" * 32,
@@ -51,3 +51,12 @@ def test_the_first_step_that_differs_in_a_bit(
     before: list[tuple[int, float]], now: list[tuple[int, float]], step: int | None
 ) -> None:
     assert first_difference(before, now) == step
+
+
+def test_a_run_that_was_resumed_elsewhere_has_every_fact_that_it_had() -> None:
+    records = [
+        {"kind": "start", "time_ms": 1, "cpu_class": "A", "torch_threads": 2},
+        {"kind": "resume", "time_ms": 2, "cpu_class": "B", "torch_threads": 2, "after_step": 3, "damaged": []},
+    ]
+    run = RecordedRun("a" * 32, {}, None, {}, records, {})
+    assert run.all_facts()["process"] == {"cpu_class": "A, then B", "torch_threads": "2"}

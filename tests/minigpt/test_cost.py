@@ -121,3 +121,11 @@ def test_a_quote_lies_in_its_range(step_seconds: list[float], steps: int, other:
     )
     assert quote.seconds_low <= 0.95 * quote.seconds < 1.05 * quote.seconds <= quote.seconds_high
     assert quote.bill.seconds == quote.seconds
+
+
+def test_a_cpu_is_priced_by_the_cores_that_train() -> None:
+    of_two, of_sixteen = (CostConfig().resolved(cores) for cores in (2, 16))
+    assert (of_two.usd_per_hour, of_two.watts) == (0.10, 20.0)
+    assert (of_sixteen.usd_per_hour, of_sixteen.watts) == (pytest.approx(0.80), 160.0)
+    assert CostConfig(usd_per_hour=3.0).resolved(16).usd_per_hour == 3.0  # the user's is the machine's
+    assert CostConfig(hardware="a100").resolved(16) == CostConfig(hardware="a100")
