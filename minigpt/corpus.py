@@ -1,7 +1,6 @@
 """The text that a run learns from: where it comes from, and that it is text."""
 
 import codecs
-import hashlib
 import itertools
 import shutil
 from dataclasses import dataclass
@@ -66,14 +65,16 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
             private_hosts=config.private_hosts,
         )
     if source == PYTHON_TOPICS:
-        data = python_topics()
-        check_digest(hashlib.sha256(data).hexdigest(), config.sha256, source)
-        destination.write_bytes(data)
+        destination.write_bytes(python_topics())
     else:
-        path = _readable_file(source, config.max_bytes)
-        check_digest(sha256_of_file(path), config.sha256, source)
-        shutil.copyfile(path, destination)
-    return sha256_of_file(destination)
+        shutil.copyfile(_readable_file(source, config.max_bytes), destination)
+    try:  # of the copy, for a file may be written to meanwhile
+        check_size(destination.stat().st_size, source, config.max_bytes)
+        check_digest(sha256 := sha256_of_file(destination), config.sha256, source)
+    except InputError:
+        destination.unlink()
+        raise
+    return sha256
 
 
 def _is_fetched(source: str) -> bool:
@@ -107,9 +108,15 @@ def _readable_file(source: str, max_bytes: int) -> Path:
             pass
     except (OSError, ValueError) as error:
         raise InputError(f"the corpus {path} cannot be read ({error}); give a readable text file") from error
-    if size_bytes > max_bytes:
-        raise InputError(f"the corpus {path} has {size_bytes} bytes, more than corpus.max_bytes {max_bytes}; raise it")
+    check_size(size_bytes, str(path), max_bytes)  # before it is copied
     return path
+
+
+def check_size(size_bytes: int, source: str, max_bytes: int) -> None:
+    if size_bytes > max_bytes:
+        raise InputError(
+            f"the corpus {source} has {size_bytes} bytes, more than corpus.max_bytes {max_bytes}; raise it"
+        )
 
 
 def check_text(text: BinaryIO, source: str) -> None:

@@ -26,7 +26,7 @@ EVALUATION_METRICS = {
     "bits_per_byte/train": "train_bits_per_byte",
     "bits_per_byte/val": "val_bits_per_byte",
 }
-FINAL = ("train_loss", "val_loss", "perplexity", "bits_per_byte", "xz_bits_per_byte")
+FINAL = ("train_loss", "val_loss", "perplexity", "bits_per_byte", "xz_bits_per_byte", "xz_after_training_bits_per_byte")
 BILL = ("seconds", "usd", "kwh", "co2_kg", "quote_error_fraction")
 
 
@@ -84,6 +84,6 @@ class Curves:
 
 def final_points(result: Mapping[str, Any], time_ms: int) -> list[Point]:
     """The last weights' numbers and the bill, of a result as `--json` prints it."""
-    values = {f"final/{key}": result[key] for key in FINAL if result[key] is not None}
+    values = {f"final/{key}": result[key] for key in FINAL if result.get(key) is not None}
     values |= {f"bill/{key}": result["cost"]["actual"][key] for key in BILL}
     return [Point(key, value, time_ms, result["steps"]) for key, value in values.items()]

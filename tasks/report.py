@@ -48,6 +48,7 @@ class Result(BaseModel):
     perplexity: float
     bits_per_byte: float
     xz_bits_per_byte: float | None
+    xz_after_training_bits_per_byte: float | None
     best_step: int
     best_val_loss: float
     overfitting_since_step: int | None
@@ -120,6 +121,7 @@ def _result(
         perplexity=perplexity(evaluated.val.loss),
         bits_per_byte=evaluated.val.bits_per_byte,
         xz_bits_per_byte=windows.xz_bits_per_byte,
+        xz_after_training_bits_per_byte=windows.xz_after_training_bits_per_byte,
         best_step=found.best_step,
         best_val_loss=found.best_val_loss,
         overfitting_since_step=found.overfitting_since_step,
@@ -158,7 +160,7 @@ def _plot(evaluations: Sequence[Record], what: str, unit: str, result: Result, p
 
 def summary_lines(result: Result) -> list[str]:
     """The result for a person at a terminal."""
-    bar = f", xz -9e needs {result.xz_bits_per_byte:.3f}" if result.xz_bits_per_byte else ""
+    bar = f", {_bar(result)}" if result.xz_bits_per_byte else ""
     untrained = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
     return [
         f"run {result.run_id}: {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}",
@@ -176,7 +178,7 @@ def summary_lines(result: Result) -> list[str]:
 
 def _markdown(result: Result) -> str:
     """The report as a page."""
-    bar = f" (xz -9e: {result.xz_bits_per_byte:.3f})" if result.xz_bits_per_byte else ""
+    bar = f" ({_bar(result)})" if result.xz_bits_per_byte else ""
     first = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
     rows = [
         ("status", f"{result.status} after {result.steps:,} steps"),
@@ -202,6 +204,12 @@ def _markdown(result: Result) -> str:
         f"Untrained: {_cell(first)}\n\nTrained: {_cell(result.samples['greedy'])}\n\n"
         f"| temperature | top-k | text |\n| --- | --- | --- |\n{samples}\n"
     )
+
+
+def _bar(result: Result) -> str:
+    """What a program that knows no language needs for the same text."""
+    read = result.xz_after_training_bits_per_byte
+    return f"xz -9e needs {result.xz_bits_per_byte:.3f}" + (f", {read:.3f} behind the training text" if read else "")
 
 
 def _cell(text: str) -> str:

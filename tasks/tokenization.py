@@ -4,10 +4,10 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import rustbpe
 import tiktoken
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -47,7 +47,7 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
         "boundary": split.model_dump(mode="json", include={"validation_fraction", "boundary"}),
         "tokenizer": config.model_dump(mode="json"),
         "code": [sha256_of_file(Path(str(module.__file__))) for module in (dataset, texts, tokenizers)],
-        "versions": {"tiktoken": tiktoken.__version__, "rustbpe": getattr(rustbpe, "__version__", "0.1.0")},
+        "versions": {"tiktoken": tiktoken.__version__, "rustbpe": metadata.version("rustbpe")},
     }
 
     def fill(place: Path) -> dict[str, Any]:

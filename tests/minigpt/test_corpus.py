@@ -92,3 +92,16 @@ def test_a_file_of_another_digest_or_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"more than corpus\.max_bytes 2"):
         corpus.read_source(CorpusConfig(source=str(path), max_bytes=2), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("text.txt", "the config pins"), (corpus.PYTHON_TOPICS, "the config pins")]
+)
+def test_a_text_that_is_not_the_pinned_one_is_not_kept(
+    source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("another text")
+    with pytest.raises(InputError, match=words):
+        corpus.read_source(CorpusConfig(source=source, sha256="0" * 64), tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()

@@ -1,5 +1,6 @@
 """From a file to windows: every text gives what it should, or an error that says where and why."""
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from minigpt.errors import InputError
 from minigpt.tokenizer import TOKENIZER, TokenizerConfig, load
 from minigpt.training import TrainingConfig
 from tasks.corpus import download_corpus
-from tasks.split import Windows, split_windows
+from tasks.split import Windows, split_windows, xz_bits_per_byte
 from tasks.tokenization import Tokens, tokenize
 
 CONTEXT_LENGTH = 4
@@ -113,3 +114,10 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
         [sys.executable, "-c", MEASURE, str(tmp_path / "text")], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 60_000_000
+
+
+def test_xz_needs_less_for_a_text_that_it_has_read() -> None:
+    text = random.Random(1).randbytes(1000)  # noqa: S311
+    assert xz_bits_per_byte(text) > 8
+    assert xz_bits_per_byte(text, read=text) < 0.5
+    assert xz_bits_per_byte(text, read=text[::-1]) == pytest.approx(8, rel=0.1)
