@@ -26,6 +26,7 @@ class Diagnosis:
     worse_since_step: int | None
     """Since when it has unlearnt both texts."""
     gap_since_step: int | None
+    """When the validation loss was more than LOSS_GAP above the training loss for the first time."""
 
 
 def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
@@ -37,8 +38,12 @@ def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
     best, last = min(evaluations, key=lambda e: e["val_loss"]), evaluations[-1]
     since = best["step"] if last["val_loss"] > best["val_loss"] + LOSS_TOLERANCE else None
     unlearnt = last["train_loss"] > best["train_loss"] + LOSS_TOLERANCE
-    gap = next((e["step"] for e in evaluations if e["val_loss"] - e["train_loss"] > LOSS_GAP), None)
+    gap = next((e["step"] for e in evaluations if _is_apart(e)), None)
     return Diagnosis(best["step"], best["val_loss"], None if unlearnt else since, since if unlearnt else None, gap)
+
+
+def _is_apart(evaluation: Record) -> bool:
+    return bool(evaluation["val_loss"] - evaluation["train_loss"] > LOSS_GAP)
 
 
 def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[str]:
@@ -70,8 +75,12 @@ def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[st
         trend = "still falling: more steps may help" if before > LOSS_TOLERANCE else "level at the end"
         sentences.append(f"No over-fitting: the validation loss ({last['val_loss']:.3f}) is {trend}.")
     if found.gap_since_step is not None:
+        ever_since = all(_is_apart(e) for e in evaluations if e["step"] >= found.gap_since_step)
+        when = f"From step {found.gap_since_step} on"
+        if not ever_since:
+            when = f"At step {found.gap_since_step}, though not at each evaluation behind it,"
         sentences.append(
-            f"From step {found.gap_since_step} on the validation loss is more than {LOSS_GAP:g} nat above the training "
+            f"{when} the validation loss is more than {LOSS_GAP:g} nat above the training "
             f"loss: the model is {math.e**LOSS_GAP:.1f} times surer of text that it has read than of new text."
         )
     return sentences
