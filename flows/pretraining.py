@@ -28,6 +28,7 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
     """Pretrain a GPT on a text and track it in MLflow; or go on with the run `resumed`, which has this config."""
     if newer := newer_due_run():
         return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
+    config = config.without_secrets()  # Prefect's form may have been given some
     corpus = download_corpus(config.corpus)
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)

@@ -20,7 +20,10 @@ from prefect.runtime import deployment, flow_run
 
 
 def newer_due_run() -> FlowRun | None:
-    """Another run of this flow run's schedule that is due by now and was meant to start later; None without one."""
+    """Another run of this flow run's schedule that is due by now and was meant to start later; None without one.
+
+    What a person started by hand neither gives way nor is given way to.
+    """
     if deployment.id is None:
         return None
     scheduled = flow_run.scheduled_start_time
@@ -28,7 +31,9 @@ def newer_due_run() -> FlowRun | None:
     waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING]))
     of_schedule = FlowRunFilterDeploymentId(any_=[UUID(deployment.id)])
     with get_client(sync_client=True) as client:
+        if not client.read_flow_run(UUID(flow_run.id)).auto_scheduled:
+            return None
         due = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(deployment_id=of_schedule, expected_start_time=after, state=waiting), limit=1
+            flow_run_filter=FlowRunFilter(deployment_id=of_schedule, expected_start_time=after, state=waiting)
         )
-    return due[0] if due else None
+    return next((run for run in due if run.auto_scheduled), None)

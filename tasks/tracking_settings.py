@@ -15,6 +15,9 @@ from tasks.home import home
 FILE = "mlflow.yaml"
 LOCAL_SCHEMES = ("sqlite", "file")
 
+# Variables with what an address held, which the user did not set.
+_taken_from_addresses: set[str] = set()
+
 
 class Server(Part):
     mlflow_tracking_uri: str | None = None
@@ -97,13 +100,19 @@ def _without_password(uri: str) -> str:
     """The address alone; user and password go where MLflow's own client looks for them."""
     shown, parts = public(uri), urlsplit(uri)
     for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
-        if value:
-            os.environ.setdefault(name, unquote(value))
+        if value and name not in os.environ:
+            os.environ[name] = unquote(value)
+            _taken_from_addresses.add(name)
     return shown
 
 
 def recall_password(uri: str) -> None:
-    """For a run whose address was written down without it: from where the address is named in full, if it is."""
+    """For a run whose address was written down without it: from where the address is named in full, if it is.
+
+    One that belongs to another address is forgotten, so that no server is told another's.
+    """
+    while _taken_from_addresses:
+        os.environ.pop(_taken_from_addresses.pop(), None)
     for named in (os.environ.get("MLFLOW_TRACKING_URI"), read_file().server.mlflow_tracking_uri):
         if named and public(named) == uri:
             _without_password(named)

@@ -1,6 +1,7 @@
 """Addresses of tracking stores: what stands in them, and what reaches the server."""
 
 import base64
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -53,6 +54,17 @@ def test_a_run_that_recorded_the_address_alone_finds_its_password(
         check_reachable(Tracking(tracking_uri=address))
     recall_password(address)
     check_reachable(Tracking(tracking_uri=address))
+
+
+def test_no_store_is_told_the_password_of_another(guarded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:p%40ss@127.0.0.1:{guarded}")
+    recall_password(f"http://127.0.0.1:{guarded}")
+    assert "MLFLOW_TRACKING_PASSWORD" in os.environ
+    recall_password("http://127.0.0.1:1")
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "set by hand")
+    recall_password("http://127.0.0.1:1")
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "set by hand"
 
 
 @pytest.mark.parametrize("address", ["http://localhost:abc", "http://[::1", "http://"])
