@@ -45,8 +45,8 @@ class LearntPositions(nn.Module):
     def __init__(self, model: models.GPT) -> None:
         super().__init__()
         self.tokens = model.token_embedding
-        self.positions = nn.Embedding(model.config.context_length, model.config.width)
-        nn.init.normal_(self.positions.weight, std=0.02)
+        self.positions = models.embedding(model.config.context_length, model.config.width)
+        nn.init.normal_(self.positions.weight, std=0.02, generator=torch.Generator().manual_seed(123))
 
     def forward(self, tokens: torch.Tensor) -> Any:
         return self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))

@@ -138,7 +138,7 @@ def described(job: dict[str, Any]) -> dict[str, str]:
         "wall": f"{job['wall_seconds']:.0f} s",
         "training": f"{result['training_seconds']:.0f} s",
         "peak memory": ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in sorted(job["peaks"].items())),
-        "losses": f"{result['train_loss']:.3f}, {result['val_loss']:.3f}",
+        "losses": f"{result['train_loss']:.3f}, {result['val_loss']:.3f} on every window",
     }
 
 
@@ -166,7 +166,7 @@ def run() -> Outcome:
             "wall": f"{theirs['wall_seconds']:.0f} s",
             "training": "",
             "peak memory": f"{theirs['peak_bytes'] / 1e9:.2f} GB",
-            "losses": f"{theirs['train_loss']:.3f}, {theirs['val_loss']:.3f}",
+            "losses": f"{theirs['train_loss']:.3f}, {theirs['val_loss']:.3f} on a batch each",
         }
     )
     return Outcome(rows, table, {"ours": {precision: kept(job) for precision, job in ours.items()}, "book": theirs})

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from bench.measure import PEERS, ROOT, THREADS
 
+# What an edit that is not committed may have changed; the results of one part are written before the next one runs.
+MEASURED = ("minigpt", "tasks", "flows", "bench/*.py")
 PACKAGES = ("torch", "tiktoken", "prefect", "mlflow", "llms-from-scratch", "transformers", "litgpt")
 
 
 def facts() -> dict[str, str]:
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "commit": git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "minigpt") else ""),
+        "commit": git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", *MEASURED) else ""),
         "machine": machine(),
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
     }

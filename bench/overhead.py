@@ -140,9 +140,11 @@ def loop(arguments: list[str]) -> None:
     from minigpt import initialisation
     from minigpt.training import make_optimizers, train
 
-    config, _, windows = bare_job(arguments[0], arguments[2::2])
-    model = initialisation.build(config.model, config.tokenizer.vocabulary_size, config.seed)
-    answer(train(model, make_optimizers(model, config.training), windows, config.training, config.seed))
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["MINIGPT_HOME"] = home
+        config, _, windows = bare_job(arguments[0], arguments[2::2])
+        model = initialisation.build(config.model, config.tokenizer.vocabulary_size, config.seed)
+        answer(train(model, make_optimizers(model, config.training), windows, config.training, config.seed))
 
 
 def answer(steps: Iterator[Any]) -> None:
@@ -162,7 +164,6 @@ def loop_overhead(preset: str, text: Path | None) -> tuple[Spread, list[dict[str
     """Seconds a step of the tracked loop over those of the bare one, pair by pair."""
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["MINIGPT_HOME"] = folder
         arguments = preset_arguments(preset, text)
         tracked, bare = Tracked(arguments, Path(folder)), Bare("bench.overhead", arguments)
         try:
