@@ -15,6 +15,7 @@ from tasks.runs import named
 from tasks.verification import verify
 from tests.conftest import Workplace
 
+pytestmark = pytest.mark.slow
 SHORT = ("smoke", "--set", "training.max_steps=20")
 
 
@@ -59,7 +60,6 @@ def test_a_run_that_died_at_once_keeps_no_other_from_mlflow(
         list(verify(named(died.name)))
 
 
-@pytest.mark.slow
 def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(
     place: Workplace, result: dict[str, Any]
 ) -> None:
@@ -70,7 +70,6 @@ def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(
     assert f"identical to {result['run_id']}" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_run_of_a_deleted_experiment_keeps_no_other_from_mlflow(place: Workplace, result: dict[str, Any]) -> None:
     waiting = place.json("run", *SHORT, "--offline", "--experiment", "gone")
     client = MlflowClient(f"sqlite:///{place.home / 'mlflow.db'}")

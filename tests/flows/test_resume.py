@@ -68,6 +68,7 @@ def test_a_worker_that_is_killed_fails_the_run_which_goes_on(
     assert same_bits(place.json("resume", run["run_id"]), undisturbed)
 
 
+@pytest.mark.slow
 def test_a_run_without_mlflow_is_sent_later(undisturbed: dict[str, Any], workplace: Any) -> None:
     offline = workplace.json("run", "smoke", *LONG, "--offline")
     assert same_bits(offline, undisturbed)

@@ -126,6 +126,11 @@ def place_without_runs(new_workplace: Callable[[], Any]) -> Iterator[Any]:
         yield place
 
 
+def slow(arguments: list[str], words: str) -> Any:
+    """Of one sort with those that are not."""
+    return pytest.param(arguments, words, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -133,11 +138,11 @@ def place_without_runs(new_workplace: Callable[[], Any]) -> Iterator[Any]:
         (["run", "smoke", "--set", "model.heads=3"], "heads 3 does not divide width 32"),
         (["run", "smoke", "--set", "corpus.source=missing.txt"], "missing.txt is not there"),
         (["run", "smoke", "--set", "corpus.source=empty.txt"], "is empty"),
-        (["run", "smoke", "--set", "corpus.source=latin1.txt"], "not UTF-8 from byte 3 on"),
-        (["run", "smoke", "--set", "corpus.source=short.txt"], "leaves one side of 99 characters empty"),
-        (["run", "smoke", "--set", "corpus.source=same.txt"], "vocabulary_size asks for 300"),
+        slow(["run", "smoke", "--set", "corpus.source=latin1.txt"], "not UTF-8 from byte 3 on"),
+        slow(["run", "smoke", "--set", "corpus.source=short.txt"], "leaves one side of 99 characters empty"),
+        slow(["run", "smoke", "--set", "corpus.source=same.txt"], "vocabulary_size asks for 300"),
         (["run", "smoke", "--set", "corpus.source=spaces.txt"], "white space characters in a row from byte 1"),
-        (["run", "verdict", "--set", "corpus.source=short.txt"], "corpus.sha256=null"),
+        slow(["run", "verdict", "--set", "corpus.source=short.txt"], "corpus.sha256=null"),
         (["run", "smoke", "--set", "model.context_length=7000"], "context_length 7000 exceeds"),
         (["run", "smoke", "--set", "sampling.prompt=" + "word " * 99], "the context holds 1 to 32"),
         (["run", "smoke", "--tracking-uri", "http://127.0.0.1:9"], "no MLflow server answers"),

@@ -34,6 +34,7 @@ def test_a_port_that_is_given_is_taken_although_nobody_answers_there() -> None:
             assert second.getsockname()[1] not in (0, port)
 
 
+@pytest.mark.slow
 def test_an_idle_server_leaves_the_cores_to_the_training(new_workplace: Callable[[], Workplace]) -> None:
     place = new_workplace()
     with place.prefect_server():
