@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, tracking_of
+from flows.options import Experiment, Here, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
 from minigpt.garbage import collecting_rarely
 from minigpt.threads import FEW_SPINS, SPINS
@@ -185,11 +185,11 @@ def config(preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]")] = "qu
 
 
 @app.command()
-def runs(uri: Uri = None, experiment: Experiment = None, as_json: Json = False) -> None:
+def runs(uri: Uri = None, experiment: Experiment = None, as_json: Json = False, offline: Here = False) -> None:
     """List the tracked runs, newest first."""
     from tasks import comparison
 
-    typer.echo(comparison.list_runs(tracking_of(uri, experiment), as_json))
+    typer.echo(comparison.list_runs(tracking_of(uri, experiment, offline=offline), as_json))
 
 
 @app.command()
@@ -198,11 +198,12 @@ def compare(
     uri: Uri = None,
     experiment: Experiment = None,
     as_json: Json = False,
+    offline: Here = False,
 ) -> None:
     """Show two or more runs side by side: the hyperparameters that differ, and the results."""
     from tasks import comparison
 
-    typer.echo(comparison.compare_runs(tracking_of(uri, experiment), runs, as_json))
+    typer.echo(comparison.compare_runs(tracking_of(uri, experiment, offline=offline), runs, as_json))
 
 
 @app.command()
@@ -221,6 +222,7 @@ def sample(
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     uri: Uri = None,
     experiment: Experiment = None,
+    offline: Here = False,
 ) -> None:
     """Let a run's model write."""
     from tasks import writing
@@ -228,7 +230,7 @@ def sample(
     if checkpoint not in ("best", "last"):
         raise InputError(f"--checkpoint {checkpoint!r} is neither best nor last")
     pieces = writing.write(
-        tracking_of(uri, experiment),
+        tracking_of(uri, experiment, offline=offline),
         run,
         checkpoint,
         prompt,
@@ -270,7 +272,7 @@ def estimate(
 @app.command()
 def schedule(
     preset: Annotated[str, typer.Argument(metavar="PRESET|FILE")],
-    cron: Annotated[str, typer.Option(help="When: five cron fields, such as '0 3 * * *'.")],
+    cron: Annotated[str, typer.Option(help="When: five cron fields in local time, such as '0 3 * * *'.")],
     overrides: Set = [],  # noqa: B006
     uri: Uri = None,
     experiment: Experiment = None,
@@ -279,7 +281,7 @@ def schedule(
     from flows import config as configs
 
     config = configs.load(preset, overrides).without_secrets()
-    tracking = tracking_of(uri, experiment)
+    tracking = named_tracking(uri, experiment)
     prepare()
     from flows import deployments
 

@@ -51,12 +51,10 @@ class RunConfig(Part):
     def resolved(self, corpus_sha256: str, train_windows: int) -> Self:
         """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
         corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
-        environment = self.environment.resolved()
         decided = {
             "model": self.model.resolved(self.training.epochs(train_windows) * self.overlap),
             "training": self.training.resolved(),
-            "environment": environment,
-            "cost": self.cost.resolved(environment.threads or 1),
+            "environment": self.environment.resolved(),
         }
         return self.model_copy(update={"corpus": corpus, **decided})
 

@@ -1,34 +1,72 @@
 """The flow on a schedule."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import tzlocal
+from filelock import FileLock, Timeout
 
 from flows.config import RunConfig
 from flows.running import prefect
 from minigpt.errors import InputError
-from tasks.tracking_settings import Tracking
+from tasks.servers import folder
+from tasks.tracking_settings import Tracking, check_reachable
 
 log = logging.getLogger(__name__)
 
+CRON_FIELDS = 5
+
 
 def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
-    """Serve the flow until Ctrl-C; each run is a process of its own, one at a time."""
+    """Serve the flow until Ctrl-C; each run is a process of its own, one at a time. Cron's hours are local ones."""
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
+    zone = tzlocal.get_localzone_name()
     try:
-        times = Cron(cron)
+        times = Cron(cron, timezone=zone)
     except ValueError as error:
-        raise InputError(f"--cron {cron!r} is no cron expression; give five fields, such as '0 3 * * *'") from error
+        raise _no_cron(cron) from error
+    if len(cron.split()) != CRON_FIELDS:  # Prefect takes a sixth for seconds
+        raise _no_cron(cron)
     settings = tracking.model_copy(update={"offline_if_unreachable": True})
-    with prefect(settings) as server:
+    try:
+        check_reachable(settings)
+    except InputError as error:
+        log.warning("%s; runs that find none are offline, and are sent by a later one", error)
+    with _alone(config.name), prefect(settings) as server:
         from flows.pretraining import pretrain
 
-        log.warning("%s runs at %r until Ctrl-C; Prefect shows it at %s/deployments", config.name, cron, server.url)
+        log.warning(
+            "%s runs at %r (%s) until Ctrl-C; Prefect shows it at %s/deployments", config.name, cron, zone, server.url
+        )
         pretrain.serve(
             name=config.name,
             schedule=times,
             parameters={"config": config.model_dump(mode="json"), "tracking": settings.model_dump(mode="json")},
             entrypoint_type=EntrypointType.MODULE_PATH,
             print_starting_message=False,
+            pause_on_shutdown=False,  # which would delete the runs that are due
             limit=1,
         )
+
+
+def _no_cron(cron: str) -> InputError:
+    return InputError(f"--cron {cron!r} is no cron expression; give five fields, such as '0 3 * * *'")
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Refuse a second schedule of a name, which Prefect would put in the first one's place."""
+    lock = FileLock(folder() / f"schedule-{name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another `minigpt schedule` of this home runs {name!r}; end it, or name this one with --set name=NAME"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -12,6 +12,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
 Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends the run.")]
+Here = Annotated[bool, typer.Option("--offline", help="Ask no MLflow: the runs of this home alone.")]
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")
@@ -21,8 +22,17 @@ RunArgument = Annotated[
 def tracking_of(
     uri: str | None, experiment: str | None, run_name: str | None = None, offline: bool = False
 ) -> "Tracking":
-    from tasks.tracking_settings import Tracking, check_reachable
+    """Where the options say; refused if it does not answer."""
+    from tasks.tracking_settings import check_reachable
 
-    tracking = Tracking(tracking_uri=uri, experiment=experiment, run_name=run_name, offline=offline).resolved()
+    tracking = named_tracking(uri, experiment, run_name, offline)
     check_reachable(tracking)
     return tracking
+
+
+def named_tracking(
+    uri: str | None, experiment: str | None, run_name: str | None = None, offline: bool = False
+) -> "Tracking":
+    from tasks.tracking_settings import Tracking
+
+    return Tracking(tracking_uri=uri, experiment=experiment, run_name=run_name, offline=offline).resolved()

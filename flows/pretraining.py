@@ -33,6 +33,7 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
     config = config.resolved(corpus.sha256, windows.train_windows)
+    prices = config.cost.resolved(config.environment.threads or 1)
     job = TrainingJob(
         seed=config.seed,
         model=config.model,
@@ -41,7 +42,7 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
         evaluation=config.evaluation,
         sampling=config.sampling,
         environment=config.environment,
-        cost=config.cost,
+        cost=prices,
         tokens_folder=tokens.folder,
     )
     run = open_run(config, job, tracking or Tracking(), corpus, tokens, windows, flow_run.id, resumed)
@@ -49,4 +50,4 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
         trained = train(run, job)
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
-        return report(run, corpus, windows, trained, evaluated, samples, config.cost, flow_run.id)
+        return report(run, corpus, windows, trained, evaluated, samples, prices, flow_run.id)

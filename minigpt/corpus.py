@@ -99,14 +99,15 @@ def check_digest(sha256: str, pinned: str | None, source: str) -> None:
 
 def _readable_file(source: str, max_bytes: int) -> Path:
     check_scheme(source)
-    path = Path(source).expanduser()
+    path = Path(source)
     try:
+        path = path.expanduser()
         if not path.is_file():
             raise InputError(f"the corpus {path} is {'a folder' if path.is_dir() else 'not there'}; give a text file")
         size_bytes = path.stat().st_size
         with path.open("rb"):
             pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last of ~NOBODY
         raise InputError(f"the corpus {path} cannot be read ({error}); give a readable text file") from error
     check_size(size_bytes, str(path), max_bytes)  # before it is copied
     return path

@@ -19,6 +19,8 @@ from minigpt.errors import InputError
 from minigpt.store import sync
 
 MAX_REDIRECTS = 5
+# A long text may take longer than a short one, as long as it keeps coming.
+SLOWEST_BYTES_PER_SECOND = 100_000
 
 
 class DownloadError(InputError):
@@ -66,13 +68,15 @@ def download(
     """Fetch `address` into the file `destination` and return its sha256.
 
     private_hosts may be asked although their numbers are private;
-    timeout_seconds bounds each wait for the other side, deadline_seconds the whole; on an error nothing is left.
+    timeout_seconds bounds each wait for the other side; deadline_seconds, and what SLOWEST_BYTES_PER_SECOND adds for
+    what has come, the whole; on an error nothing is left.
     """
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.incomplete")
     shown = public_address(address)
     try:
-        fetching = _fetch(address, temporary, max_bytes, timeout_seconds, frozenset(private_hosts))
-        found = asyncio.run(asyncio.wait_for(fetching, deadline_seconds))
+        found = asyncio.run(
+            _fetch(address, temporary, max_bytes, timeout_seconds, deadline_seconds, frozenset(private_hosts))
+        )
         if sha256 is not None and found != sha256:
             raise DownloadError(
                 f"{shown} has sha256 {found}, and {sha256} is pinned; "
@@ -83,9 +87,12 @@ def download(
         temporary.rename(destination)
     except TimeoutError:
         raise DownloadError(
-            f"{shown} was too slow: not whole after {deadline_seconds:g} seconds; try again later", transient=True
+            f"{shown} was too slow: not whole after {deadline_seconds:g} seconds and one more for each "
+            f"{SLOWEST_BYTES_PER_SECOND:,} bytes; try again later",
+            transient=True,
         ) from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):  # whose words may hold a part of a password
+    # Their words may hold a part of a password; the last is of a host that no name server could be asked for.
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
         raise DownloadError(f"{shown} is no address; give http://HOST/PATH", transient=False) from None
     except httpx.HTTPError as error:
         reason = type(error).__name__
@@ -98,11 +105,17 @@ def download(
 
 
 async def _fetch(
-    address: str, temporary: Path, max_bytes: int, timeout_seconds: float, private_hosts: Collection[str]
+    address: str,
+    temporary: Path,
+    max_bytes: int,
+    timeout_seconds: float,
+    deadline_seconds: float,
+    private_hosts: Collection[str],
 ) -> str:
     shown = public_address(address)
     digest, size = hashlib.sha256(), 0
-    async with _response(address, timeout_seconds, private_hosts) as response:
+    latest = asyncio.get_running_loop().time() + deadline_seconds
+    async with asyncio.timeout_at(latest) as limit, _response(address, timeout_seconds, private_hosts) as response:
         expected = _expected_bytes(response, shown, max_bytes)
         with temporary.open("wb") as file:
             async for chunk in response.aiter_raw():  # as it arrives, so that a drip is seen
@@ -111,6 +124,7 @@ async def _fetch(
                     raise _too_large(shown, size, max_bytes)
                 digest.update(chunk)
                 file.write(chunk)
+                limit.reschedule(latest + size / SLOWEST_BYTES_PER_SECOND)
     if expected is not None and size != expected:
         raise DownloadError(f"{shown} sent {size} of the {expected} bytes that it told; try again", transient=True)
     return digest.hexdigest()

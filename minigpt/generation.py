@@ -158,6 +158,10 @@ def complete(
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, context_length: int) -> list[int]:
     """The prompt's tokens; an empty one, or one that the context cannot hold, is refused."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the prompt {prompt[:40]!r} is not UTF-8; give text that is") from error
     tokens: list[int] = tokenizer.encode(prompt).tolist()
     if not 1 <= len(tokens) <= context_length:
         raise InputError(

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,5 +91,6 @@ class Saver:
             wait([self._pending[1]])
         self.note()
         for path in self._superseded:
-            shutil.rmtree(path)
+            with suppress(FileNotFoundError):  # someone made room
+                shutil.rmtree(path)
         self._superseded = []

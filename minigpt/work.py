@@ -134,8 +134,8 @@ class Worker:
             self.best_val_loss = state["best_val_loss"]
             self.evaluations_since_best = state["evaluations_since_best"]
         # What is done again is paid for again.
-        steps = (record["training_seconds"] for (kind, _), record in self.known.items() if kind == "step")
-        self.training_seconds = max(steps, default=0.0)
+        spent = (record.get("training_seconds", 0.0) for record in self.known.values())
+        self.training_seconds = max(spent, default=0.0)
         return last
 
     def _begin(self) -> None:

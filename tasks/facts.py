@@ -33,6 +33,7 @@ SWITCHES = (
 )
 CODE = Path(minigpt.__file__).parent
 LOCK = CODE.parent / "requirements.lock"
+PACKAGES = ("minigpt", "tasks", "flows")
 
 
 def code_facts() -> dict[str, Any]:
@@ -42,8 +43,8 @@ def code_facts() -> dict[str, Any]:
         "code_sha256": code_sha256(),
         "lock_sha256": sha256_of_file(LOCK) if LOCK.exists() else None,
         "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_commit": None if (commit := _git("rev-parse", "HEAD")) is None else commit.decode().strip(),
+        "git_dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
     }
 
 
@@ -56,18 +57,20 @@ def code_sha256() -> str:
 
 
 def code_diff() -> bytes | None:
-    """How the code differs from its commit; None where it does not, or where there is no commit."""
-    diff = _git("diff", "HEAD", "--", str(CODE))
-    return diff.encode() if diff else None
+    """How the code differs from its commit, for `git apply`; None where it does not, or where there is no commit.
+
+    Of a new file only the digest is known.
+    """
+    return _git("diff", "--no-ext-diff", "--no-color", "--binary", "HEAD", "--", *PACKAGES) or None
 
 
-def _git(*arguments: str) -> str | None:
-    """What git says of the code's own checkout; None where it is installed and not checked out."""
+def _git(*arguments: str) -> bytes | None:
+    """What git says of the code's own checkout; None where it is installed and not checked out, or where git fails."""
     if not (CODE.parent / ".git").exists():
         return None
     try:
         command = ["git", "-C", str(CODE.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(command, capture_output=True, check=True, timeout=10).stdout
     except (OSError, subprocess.SubprocessError):
         return None
 

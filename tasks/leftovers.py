@@ -9,7 +9,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from minigpt.errors import InputError
-from tasks.ownership import abandoned, disown
+from tasks.ownership import OWNER, disown, unowned
 from tasks.publishing import publish, tell_status
 from tasks.runs import Run, left_behind
 from tasks.tracking_settings import Tracking
@@ -27,8 +27,8 @@ def settle(settings: Tracking, resumed: str | None) -> None:
         if run.result() is not None:
             _send(run)
         else:
-            with abandoned(run.folder) as died:
-                if died:
+            with unowned(run.folder) as free:
+                if free and (run.folder / OWNER).exists():
                     _bury(run, told=run.run_id == resumed)
 
 

@@ -1,11 +1,12 @@
 """Which run a person means, and how all of them stand: what MLflow says, corrected by the folders of this home."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import tzlocal
 
 from minigpt.errors import InputError
 from tasks import runs
@@ -20,16 +21,28 @@ def find_run(tracking: Tracking, text: str) -> Run:
     """The run of the experiment that is meant, or of this home if MLflow has yet to get it."""
     if tracking.offline:
         return runs.named(text).tracked(offline=True)
-    waiting = {run.run_id: run for run in runs.runs_here() if run.mlflow_id is None}
-    theirs = {run_id: run for run_id, run in waiting.items() if _is_of(run, tracking)}
-    known: dict[str, Run | Tracked] = {**theirs, **{run.run_id: run for run in tracked_runs(tracking)}}
-    newest_first = sorted(known.values(), key=lambda run: run.start_time_ms, reverse=True)
-    if (run := runs.meant(text, newest_first) or runs.meant(text, list(waiting.values()))) is not None:
+    waiting = _waiting()
+    known = _known([run for run in waiting if _is_of(run, tracking)], tracking)
+    if (run := runs.meant(text, known) or runs.meant(text, waiting)) is not None:
         return _run(run, tracking) if isinstance(run, Tracked) else run
     raise InputError(
         f"there is no run with the id or name {text!r} in the experiment {tracking.experiment!r} at "
         f"{public(tracking.tracking_uri or '')}; `minigpt runs` lists them"
     )
+
+
+def _waiting() -> list[Run]:
+    """The runs of this home that MLflow has yet to get, newest first."""
+    return [run for run in runs.runs_here() if run.mlflow_id is None]
+
+
+def _known(waiting: Iterable[Run], tracking: Tracking) -> list[Run | Tracked]:
+    """These and MLflow's, newest first; one that is on its way there is MLflow's. Offline, all of this home."""
+    if tracking.offline:
+        return list(runs.runs_here())
+    known: dict[str, Run | Tracked] = {run.run_id: run for run in waiting}
+    known |= {run.run_id: run for run in tracked_runs(tracking)}
+    return sorted(known.values(), key=lambda run: run.start_time_ms, reverse=True)
 
 
 def _is_of(run: Run, tracking: Tracking) -> bool:
@@ -56,11 +69,13 @@ def _run(tracked: Tracked, tracking: Tracking) -> Run:
 
 def runs_table(tracking: Tracking, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """A row a run, newest first (params.*, metrics.*), and the runs of this home that MLflow has yet to get."""
-    found: list[Run | Tracked] = [*tracked_runs(tracking), *(run for run in runs.runs_here() if run.mlflow_id is None)]
-    wanted = [run for run in found if run_ids is None or run.run_id in run_ids]
-    wanted.sort(key=lambda run: run.start_time_ms, reverse=True)
+    wanted = [run for run in _known(_waiting(), tracking) if run_ids is None or run.run_id in run_ids]
     table = pd.DataFrame([_tracked_row(run) if isinstance(run, Tracked) else _row_here(run) for run in wanted])
     return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
+
+
+def _started(run: Run | Tracked) -> pd.Timestamp:
+    return pd.Timestamp(run.start_time_ms, unit="ms", tz=tzlocal.get_localzone()).round("s")
 
 
 def _tracked_row(run: Tracked) -> dict[str, Any]:
@@ -68,7 +83,7 @@ def _tracked_row(run: Tracked) -> dict[str, Any]:
         "run_id": run.run_id,
         "name": run.name,
         "status": status_of(run),
-        "started": pd.Timestamp(run.start_time_ms, unit="ms").round("s"),
+        "started": _started(run),
         **{f"params.{key}": value for key, value in run.params.items()},
         **{f"metrics.{key}": value for key, value in run.metrics.items()},
     }
@@ -99,7 +114,7 @@ def _row_here(run: Run) -> dict[str, Any]:
         "run_id": run.run_id,
         "name": run.name,
         "status": _status_here(run),
-        "started": pd.Timestamp(run.start_time_ms, unit="ms").round("s"),
+        "started": _started(run),
         **{f"params.{key}": value for key, value in run.params.items()},
         **({f"metrics.final/{key}": result[key] for key in results} if result else {}),
     }

@@ -84,6 +84,13 @@ def open_run(
         write_whole(run.folder / CONFIG, config.to_yaml().encode())
         if corpus.size_bytes <= KEPT_CORPUS_MAX_BYTES:
             link_or_copy(corpus.path, run.folder / CORPUS)
+        else:
+            log.warning(
+                "the corpus has %s bytes, more than the %s that a run keeps; a rerun needs its source again (%s)",
+                f"{corpus.size_bytes:,}",
+                f"{KEPT_CORPUS_MAX_BYTES:,}",
+                corpus.sha256,
+            )
         if diff := code_diff():
             write_whole(run.folder / DIFF, diff)
         write_whole(run.folder / FACTS, json.dumps(facts, indent=1).encode())

@@ -38,10 +38,10 @@ def own(folder: Path) -> None:
 
 
 @contextmanager
-def abandoned(folder: Path) -> Iterator[bool]:
-    """Whether the process that wrote the run died without a word; nobody owns the run while the block runs."""
+def unowned(folder: Path) -> Iterator[bool]:
+    """Whether no process writes the run; none begins to while the block runs."""
     with FileLock(folder / LOCK):
-        yield (folder / OWNER).exists() and not is_owned(folder)
+        yield not is_owned(folder)
 
 
 def disown(folder: Path) -> None:

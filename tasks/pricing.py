@@ -14,9 +14,8 @@ def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
     first = job.evaluation.offset_steps % job.evaluation.every_steps or job.evaluation.every_steps
     evaluations = len(range(first, steps + 1, job.evaluation.every_steps)) + (not job.evaluation.due(steps))
     every = job.sampling.every_steps
-    # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times, and the one
-    # behind the last step is no part of the training's time.
-    full = (steps - 1) // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
+    # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times.
+    full = steps // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
     sampled = steps // every if every else 0
     return cost.quote(
         parameters=start["parameters"],

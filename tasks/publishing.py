@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from minigpt import checkpoint, journal
@@ -17,7 +18,7 @@ from minigpt.journal import Record
 from minigpt.store import write_whole
 from tasks import tracking
 from tasks.curves import Curves, final_points
-from tasks.ownership import disown
+from tasks.ownership import disown, unowned
 from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, PLOTS, PUBLISHED, REPORT, RESULT, Run
 from tasks.tracking_store import StoreError
 
@@ -80,8 +81,7 @@ def publish(run: Run, curve: bool = True) -> None:
         curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
         tracking.send(run, [point for record in records for point in curves.points(record)])
     if (result := run.result()) is None:
-        if tracking.is_open(run):  # it was stopped while MLflow did not hear of it
-            tracking.set_status(run, "KILLED", "interrupted", {})
+        _tell_end_unheard(run)
         return
     for name in (RESULT, REPORT, JOURNAL, *PLOTS):
         tracking.keep_file(run, run.folder / name)
@@ -96,6 +96,14 @@ def publish(run: Run, curve: bool = True) -> None:
     }
     tracking.set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags)
     write_whole(run.folder / PUBLISHED, b"")
+
+
+def _tell_end_unheard(run: Run) -> None:
+    """Of a run that was stopped, or failed, while nobody asked MLflow."""
+    with unowned(run.folder) as free:
+        if free and tracking.is_open(run):
+            failed = run.tags.get(tracking.STATUS) == "failed"
+            tracking.set_status(run, "FAILED" if failed else "KILLED", "failed" if failed else "interrupted", {})
 
 
 def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:
@@ -142,8 +150,9 @@ def closing(run: Run) -> Iterator[None]:
 
 
 def tell_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str]) -> bool:
-    """Say so in MLflow; false if it cannot be reached."""
+    """Say so in MLflow; false if it cannot be reached. Offline it is noted, for whoever sends the run."""
     if run.tracking.offline or run.mlflow_id is None:
+        replace(run, tags={**run.tags, tracking.STATUS: status, **tags}).save()
         return True
     try:
         tracking.set_status(run, mlflow_status, status, tags)

@@ -28,6 +28,7 @@ from tasks import empty_databases
 from tasks.home import home
 
 HOST = "127.0.0.1"
+LOOPBACK = (HOST, "localhost")
 PREFECT_PORT = 4200
 START_SECONDS = 120
 STOP_SECONDS = 15
@@ -59,6 +60,9 @@ def prepare() -> None:
     folder().mkdir(parents=True, exist_ok=True)
     for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(folder())}.items():
         os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy cannot reach what listens here
+        others = [host for host in os.environ.get(name, "").split(",") if host not in ("", *LOOPBACK)]
+        os.environ[name] = ",".join([*others, *LOOPBACK])
 
 
 @dataclass(frozen=True)
@@ -205,10 +209,10 @@ def listening(wanted: int) -> socket.socket:
 def trouble_with_port(host: str, port: int) -> str | None:
     """What keeps a server from listening there, said of the port."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
     except OSError as error:
         return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
     return None

@@ -23,7 +23,14 @@ from minigpt.store import MANIFEST, link_or_copy
 from tasks.ownership import me, own
 from tasks.runs import Run, saved
 from tasks.tracking_settings import Tracking
-from tasks.tracking_store import StoreError, client_of, experiment_id_of, store_errors
+from tasks.tracking_store import (
+    StoreError,
+    client_of,
+    experiment_id_of,
+    is_made,
+    known_experiment_id,
+    store_errors,
+)
 
 # Limits of one call.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
@@ -237,11 +244,14 @@ class Tracked:
 
 
 def tracked_runs(tracking: Tracking) -> list[Tracked]:
-    """Every run of the experiment, newest first."""
+    """Every run of the experiment, newest first; nothing is made by asking."""
     try:
         with store_errors(tracking):
+            if not is_made(tracking):
+                return []
             client = client_of(tracking)
-            entities = client.search_runs([experiment_id_of(client, tracking)], max_results=10_000)
+            experiment_id = known_experiment_id(client, tracking)
+            entities = client.search_runs([experiment_id], max_results=10_000) if experiment_id else []
     except StoreError as error:
         raise InputError(f"{error}; see that it runs, or give another address with --tracking-uri") from error
     return [

@@ -15,8 +15,8 @@ from tasks.home import home
 FILE = "mlflow.yaml"
 LOCAL_SCHEMES = ("sqlite", "file")
 
-# Variables with what an address held, which the user did not set.
-_taken_from_addresses: set[str] = set()
+# Variables that the user did not set, and the address that each was taken from.
+_taken_from: dict[str, str] = {}
 
 
 class Server(Part):
@@ -102,7 +102,7 @@ def _without_password(uri: str) -> str:
     for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
         if value and name not in os.environ:
             os.environ[name] = unquote(value)
-            _taken_from_addresses.add(name)
+            _taken_from[name] = shown
     return shown
 
 
@@ -111,8 +111,9 @@ def recall_password(uri: str) -> None:
 
     One that belongs to another address is forgotten, so that no server is told another's.
     """
-    while _taken_from_addresses:
-        os.environ.pop(_taken_from_addresses.pop(), None)
+    for name in [name for name, address in _taken_from.items() if address != uri]:
+        del _taken_from[name]
+        os.environ.pop(name, None)
     for named in (os.environ.get("MLFLOW_TRACKING_URI"), read_file().server.mlflow_tracking_uri):
         if named and public(named) == uri:
             _without_password(named)

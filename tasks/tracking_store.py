@@ -38,8 +38,17 @@ def client_of(tracking: Tracking) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     if tracking.is_local:
-        _make_store(Path((tracking.tracking_uri or "").removeprefix("sqlite:///")))
+        _make_store(_path(tracking))
     return MlflowClient(tracking.tracking_uri)
+
+
+def _path(tracking: Tracking) -> Path:
+    return Path((tracking.tracking_uri or "").removeprefix("sqlite:///"))
+
+
+def is_made(tracking: Tracking) -> bool:
+    """Whether a local store is there; of a server that answers it is taken for granted."""
+    return not tracking.is_local or _path(tracking).exists()
 
 
 def prepare_store(tracking: Tracking) -> None:
@@ -64,13 +73,27 @@ def _make_store(path: Path) -> None:
 
 def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
     """The experiment by name, made if it is not there; a local one keeps its files in the runs' own folders."""
-    name = tracking.experiment or "minigpt"
-    if (experiment := client.get_experiment_by_name(name)) is None:
-        location = runs_folder().as_uri() if tracking.is_local else None
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except mlflow.exceptions.MlflowException:  # another run was faster
-            experiment = client.get_experiment_by_name(name)
-    if experiment is None or experiment.lifecycle_stage != "active":
-        raise InputError(f"the MLflow experiment {name!r} is deleted; restore it or choose another with --experiment")
+    if known := known_experiment_id(client, tracking):
+        return known
+    location = runs_folder().as_uri() if tracking.is_local else None
+    try:
+        return str(client.create_experiment(_name(tracking), artifact_location=location))
+    except mlflow.exceptions.MlflowException:
+        if known := known_experiment_id(client, tracking):  # another run was faster
+            return known
+        raise
+
+
+def known_experiment_id(client: MlflowClient, tracking: Tracking) -> str | None:
+    """The same, where it is there; a deleted one is refused."""
+    if (experiment := client.get_experiment_by_name(_name(tracking))) is None:
+        return None
+    if experiment.lifecycle_stage != "active":
+        raise InputError(
+            f"the MLflow experiment {_name(tracking)!r} is deleted; restore it or choose another with --experiment"
+        )
     return str(experiment.experiment_id)
+
+
+def _name(tracking: Tracking) -> str:
+    return tracking.experiment or "minigpt"

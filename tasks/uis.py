@@ -33,7 +33,8 @@ def show() -> None:
     with prefect_server() as prefect:
         process = _mlflow_server(settings.host, settings.port)
         try:
-            url = f"http://{settings.host}:{settings.port}"
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            url = f"http://{host}:{settings.port}"
             _wait(process, url)
             prefect.wait()
             log.warning("MLflow  %s/#/experiments?workflowType=machine_learning", url)

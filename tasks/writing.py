@@ -43,4 +43,5 @@ def write(
 
 def _checkpoint(run: Run, role: str) -> Path:
     """Of a run of this home the newest, which a run that has not ended has as well; else the one that MLflow keeps."""
-    return checkpoint.newest(run.folder / CHECKPOINTS, role) or tracking.artifact(run, f"checkpoints/{role}")
+    here = checkpoint.written(run.folder / CHECKPOINTS, role)
+    return here[-1] if here else tracking.artifact(run, f"checkpoints/{role}")

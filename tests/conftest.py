@@ -17,8 +17,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from minigpt.journal import curve, read
+
+# An example's time by the clock says something of the machine alone.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 SHARED = os.environ.get("MINIGPT_SHARED")
 if SHARED:

@@ -12,8 +12,8 @@ LIBRARY = {"torch", "numpy", "tiktoken", "tiktoken_ext", "rustbpe", "pydantic", 
 SYSTEMS = {"prefect", "minigpt", "tasks", "httpx", "psutil", "filelock", "yaml", "uvicorn", "pydantic", "rustbpe"}
 ALLOWED = {
     "minigpt": LIBRARY | {"minigpt", "pydoc_data"},
-    "tasks": SYSTEMS | {"torch", "tiktoken"},
-    "flows": {"prefect", "tasks", "minigpt", "flows", "typer", "yaml", "pydantic"},
+    "tasks": SYSTEMS | {"torch", "tiktoken", "tzlocal"},
+    "flows": {"prefect", "tasks", "minigpt", "flows", "typer", "yaml", "pydantic", "filelock", "tzlocal"},
 }
 ONLY_IN = {
     "mlflow": {"tasks/tracking.py", "tasks/tracking_store.py"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import tracking_store
+from tasks import empty_databases, tracking_store
 from tasks.tracking_settings import Tracking
 from tests.faults.tiny import FORKS
 
@@ -15,6 +15,7 @@ SECONDS = 3.0
 
 
 def use(place: Path) -> None:
+    empty_databases.FOLDER = place / "none"  # so that MLflow makes its own, step by step
     there = Tracking(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="Default")
     tracking_store.experiment_id_of(tracking_store.client_of(there), there)
 

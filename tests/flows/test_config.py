@@ -1,5 +1,7 @@
 """The configuration: presets, overrides, and one sentence for all that is wrong."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
@@ -97,3 +99,8 @@ def test_no_value_breaks_the_config(value: object) -> None:
         config.validated({"corpus": {"source": "x"}, "training": value}, (), "test")
     except InputError as error:
         assert str(error)
+
+
+def test_a_file_of_ones_own_takes_a_presets_place(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(config.load("verdict").to_yaml())
+    assert config.load(str(tmp_path / "mine.yaml")) == config.load("verdict")

@@ -8,6 +8,7 @@ import torch
 
 from flows import config
 from flows.estimating import estimate
+from minigpt.cost import HARDWARE
 from minigpt.errors import InputError
 from minigpt.model import GPT, multiplied_parameter_count, parameter_count
 
@@ -55,3 +56,16 @@ def test_an_option_that_would_change_nothing_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"^{flags} does not go with"):
         estimate(what, overrides, parameters, tokens, mfu, hardware, as_json=False)
+
+
+def test_a_person_is_told_what_the_authors_of_llama_paid() -> None:
+    told = estimate("llama-2-7b", (), None, None, None, [], as_json=False)
+    assert "184,320" in told
+    assert "691,200" in told
+
+
+def test_any_size_is_estimated_on_every_hardware() -> None:
+    told = json.loads(estimate(None, (), 7e9, 2e12, 0.5, [], as_json=True))["estimates"]
+    assert [found["bill"]["hardware"] for found in told] == list(HARDWARE)
+    a100 = next(found["bill"] for found in told if found["bill"]["hardware"] == "a100")
+    assert a100["seconds"] == pytest.approx(6 * 7e9 * 2e12 / (0.5 * 3.12e14))

@@ -150,6 +150,7 @@ def slow(arguments: list[str], words: str) -> Any:
         (["sample", "0000", "--prompt", "x"], "there is no run"),
         (["estimate"], "estimate needs"),
         (["schedule", "smoke", "--cron", "every day"], "is no cron expression"),
+        (["schedule", "smoke", "--cron", "0 0 3 * * *"], "is no cron expression"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )

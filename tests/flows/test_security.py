@@ -3,7 +3,9 @@
 import ast
 import json
 import pickle
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from flows import config as configs
 from minigpt import checkpoint, store
 from minigpt.errors import InputError
 from tasks import credentials
+from tasks.servers import listening
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("minigpt", "tasks", "flows") for path in (ROOT / package).rglob("*.py"))
@@ -62,7 +65,9 @@ def test_a_pickle_in_a_checkpoints_place_is_not_unpickled(smoke: dict[str, Any],
 def served(new_workplace: Callable[[], Any]) -> Iterator[tuple[Any, str, str]]:
     """A workplace with both UIs up, and their addresses."""
     place = new_workplace()
-    (place.folder / "mlflow.yaml").write_text("ui: {port: 5077}\n")
+    with listening(0) as free:
+        port = free.getsockname()[1]
+    (place.folder / "mlflow.yaml").write_text(f"ui: {{port: {port}}}\n")
     with place.serving("ui", pattern="Ctrl-C ends both"):
         words = place.log("ui").read_text().split()
         mlflow, prefect = (next(w for w in words[words.index(name) :] if "://" in w) for name in ("MLflow", "Prefect"))
@@ -81,7 +86,7 @@ def test_mlflow_answers_to_its_own_names_alone(served: tuple[Any, str, str]) -> 
     _, mlflow, _ = served
     address = f"{mlflow}/api/2.0/mlflow/experiments/search?max_results=1"
     assert httpx.get(address).status_code == 200
-    for host in ("evil.example", "10.1.2.3", "192.168.0.7:5077"):
+    for host in ("evil.example", "10.1.2.3", f"192.168.0.7:{httpx.URL(mlflow).port}"):
         assert httpx.get(address, headers={"Host": host}).status_code == 403
 
 
@@ -138,16 +143,30 @@ def test_a_rerun_tells_no_secret_that_it_was_given(smoke: dict[str, Any], workpl
     assert [path for path in files if b"hunter2" in path.read_bytes()] == []
 
 
+class Empty(BaseHTTPRequestHandler):
+    """Has nothing."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def test_secrets_of_an_address_are_told_nowhere(new_workplace: Callable[[], Any]) -> None:
     """Neither the corpus's nor the tracking store's: not in what is said, nor in any file of the home."""
     place = new_workplace()
-    for arguments in (
-        ("run", "smoke", "--set", "corpus.source=http://user:hunter2@127.0.0.1:9/x?key=hunter2"),
-        ("run", "smoke", "--tracking-uri", "http://user:hunter2@127.0.0.1:9"),
-    ):
-        done = place.run(*arguments)
-        assert done.returncode == 2
-        assert "http://127.0.0.1:9" in done.stderr
-        assert "hunter2" not in done.stdout + done.stderr
+    with HTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        for arguments, shown in (
+            (("--set", f"corpus.source=http://user:hunter2@{host}/x?key=hunter2"), f"http://{host}/x"),
+            (("--tracking-uri", "http://user:hunter2@127.0.0.1:9"), "http://127.0.0.1:9"),
+        ):
+            done = place.run("run", "smoke", *arguments)
+            assert done.returncode == 2
+            assert shown in done.stderr
+            assert "hunter2" not in done.stdout + done.stderr
+        server.shutdown()
     told = [path for path in place.home.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     assert told == []

@@ -98,10 +98,13 @@ def test_what_is_superseded_goes_when_the_next_is_begun_or_all_is_done(
 def test_one_that_was_written_and_recorded_before_is_neither_again(saver: Saver, model: GPT, tmp_path: Path) -> None:
     saver.save("best", model, {"step": 1})
     saver.finish()
+    kept = (tmp_path / "checkpoints" / "best-0000001" / checkpoint.WEIGHTS).open("rb")  # so that its number is not free
     written = (tmp_path / "checkpoints" / "best-0000001").stat().st_ino
     saver.save("best", model, {"step": 1})
     saver.finish()
     assert (tmp_path / "checkpoints" / "best-0000001").stat().st_ino == written
+    with kept:
+        assert os.fstat(kept.fileno()).st_nlink == 1
     assert recorded(tmp_path) == []
 
 

@@ -2,17 +2,21 @@
 
 import json
 import os
-import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from minigpt.errors import InputError
+from minigpt.store import write_whole
 from tasks import tracking
 from tasks.lookup import find_run, runs_table
-from tasks.ownership import OWNER, abandoned, own
-from tasks.runs import Run, meant, named
+from tasks.ownership import OWNER, own, unowned
+from tasks.publishing import tell_status
+from tasks.runs import FACTS, Run, meant, named
+from tasks.syncing import sync
 from tasks.tracking_settings import Tracking
 
 
@@ -24,6 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
 
 
 def made(settings: Tracking, name: str, *, offline: bool = False) -> Run:
+    time.sleep(0.002)  # each has a start of its own
     params = {"seed": 1, "name": name}
     return tracking.create_run(settings.model_copy(update={"offline": offline}), name, params, {})
 
@@ -49,6 +54,7 @@ def test_the_latest_run_is_one_that_mlflow_has_yet_to_get(here: Tracking) -> Non
 def test_a_run_that_breaks_off_on_its_way_into_mlflow_gets_its_hyperparameters_later(here: Tracking) -> None:
     run = made(here, "sent", offline=True)
     tracking._create(run, {tracking.OUR_ID: run.run_id})  # and not its params
+    assert list(runs_table(here)["run_id"]) == [run.run_id]
     attached = tracking.attach(run)
     client = MlflowClient(here.tracking_uri)
     assert client.get_run(attached.mlflow_id).data.params == {"seed": "1", "name": "sent"}
@@ -58,22 +64,51 @@ def test_a_run_that_breaks_off_on_its_way_into_mlflow_gets_its_hyperparameters_l
 
 def test_two_commands_that_send_one_run_make_one_of_it(here: Tracking) -> None:
     run = made(here, "sent", offline=True)
-    tracking.tracked_runs(here)  # the store is there
-    threads = [threading.Thread(target=tracking.attach, args=(run,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        attached = list(pool.map(tracking.attach, [run] * 4))
+    assert len({run.mlflow_id for run in attached}) == 1
     assert [tracked.run_id for tracked in tracking.tracked_runs(here)] == [run.run_id]
 
 
-def test_a_run_is_abandoned_once_and_not_while_another_process_has_taken_it_over(here: Tracking) -> None:
+def test_a_run_that_died_is_nobodys_until_another_process_takes_it_over(here: Tracking) -> None:
     run = made(here, "died")
     owner = json.loads((run.folder / OWNER).read_bytes())
     (run.folder / OWNER).write_text(json.dumps({**owner, "pid": 2**22 + 1}))
-    with abandoned(run.folder) as died:
-        assert died
+    with unowned(run.folder) as free:
+        assert free
     own(run.folder)
-    with abandoned(run.folder) as died:
-        assert not died
+    with unowned(run.folder) as free:
+        assert not free
     assert json.loads((run.folder / OWNER).read_bytes())["pid"] == os.getpid()
+
+
+def test_runs_that_died_are_told_from_those_that_train(here: Tracking) -> None:
+    run = made(here, "trains")
+    assert list(runs_table(here)["status"]) == ["running"]
+    owner = json.loads((run.folder / OWNER).read_bytes())
+    (run.folder / OWNER).write_text(json.dumps({**owner, "pid": 2**22 + 1}))
+    assert list(runs_table(here)["status"]) == ["dead"]
+
+
+def test_asking_makes_nothing(here: Tracking, tmp_path: Path) -> None:
+    assert runs_table(here).empty
+    assert not list(tmp_path.iterdir())
+    made(here, "first")
+    assert runs_table(here.model_copy(update={"experiment": "mistyped"})).empty
+    assert {e.name for e in MlflowClient(here.tracking_uri).search_experiments()} == {"Default", "minigpt"}
+
+
+@pytest.mark.parametrize(("said", "status"), [("failed", "FAILED"), ("interrupted", "KILLED")])
+def test_how_a_run_ended_offline_is_told_when_it_is_sent(here: Tracking, said: str, status: str) -> None:
+    run = made(here, "ended", offline=True)
+    write_whole(run.folder / FACTS, json.dumps({"corpus": {"sha256": "0" * 64}, "tokens": {}}).encode())
+    tell_status(run, status, said, {"minigpt.error": "why"})
+    (run.folder / OWNER).unlink()
+    [sentence] = sync("ended")
+    assert "`minigpt resume" in sentence
+    [sent] = tracking.tracked_runs(here)
+    assert (sent.mlflow_status, sent.tags["minigpt.status"], sent.tags["minigpt.error"]) == (
+        status.lower(),
+        said,
+        "why",
+    )

@@ -3,14 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import TypeAdapter
 
 from minigpt import checkpoint
 from minigpt.cost import Quote
 from minigpt.job import JOB, TrainingJob
+from tasks.report import Result, summary_lines
 from tasks.runs import CORPUS
 from tasks.sampling import generate_samples
+from tasks.tracking_settings import Tracking
 from tasks.training import Trained
+from tasks.writing import write
+from tests.conftest import Workplace
 
 
 def test_a_prompt_from_the_training_text_is_not_counted_as_a_copy(smoke: dict[str, Any]) -> None:
@@ -34,3 +39,32 @@ def test_a_prompt_from_the_training_text_is_not_counted_as_a_copy(smoke: dict[st
     assert samples.greedy.startswith(prompt)
     assert samples.longest_copied_tokens is not None
     assert 0 <= samples.longest_copied_tokens <= 3
+
+
+def test_each_option_of_sample_does_what_it_says(
+    smoke: dict[str, Any], workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_HOME", str(workplace.home))
+
+    def written(**options: Any) -> list[str]:
+        usual = {"samples": 2, "temperature": 1.0, "top_k": None, "top_p": None, "max_new_tokens": 12, "stop": None}
+        pieces = write(Tracking(offline=True), smoke["run_id"], "best", "The ", **{**usual, "seed": 5, **options})
+        return ["".join(text) for text in zip(*pieces, strict=True)]
+
+    [greedy, again] = written(temperature=0.0)
+    assert greedy == again
+    assert greedy.startswith("The ")
+    assert written(top_k=1) == written(top_p=1e-9) == [greedy, again]
+    assert len({*written(), *written(seed=6)}) == 4
+    added = greedy.removeprefix("The ")
+    assert written(temperature=0.0, samples=1, stop=added[3:5]) == ["The " + added[: added.index(added[3:5])]]
+
+
+def test_a_person_is_told_the_numbers_and_every_sentence(smoke: dict[str, Any]) -> None:
+    said = "\n".join(summary_lines(Result.model_validate(smoke)))
+    for name in ("loss", "perplexity", "bits per byte", "best", "bill", "untrained", "trained"):
+        assert f"\n  {name} " in said
+    assert f"{smoke['xz_bits_per_byte']:.3f}" in said
+    assert f"{smoke['xz_after_training_bits_per_byte']:.3f} behind the training text" in said
+    assert smoke["words"]
+    assert all(sentence in said for sentence in smoke["words"])

@@ -121,3 +121,18 @@ def test_xz_needs_less_for_a_text_that_it_has_read() -> None:
     assert xz_bits_per_byte(text) > 8
     assert xz_bits_per_byte(text, read=text) < 0.5
     assert xz_bits_per_byte(text, read=text[::-1]) == pytest.approx(8, rel=0.1)
+
+
+def test_the_vocabulary_and_the_training_tokens_know_nothing_of_the_validation_text(tmp_path: Path) -> None:
+    lines = [f"Line {n} has words that come back, and {n * n}.\n" for n in range(200)]
+    found = []
+    for name, ends in (("a", lines[190:]), ("b", ["qz" * (len(line) // 2) + "\n" for line in lines[190:]])):
+        (tmp_path / name).mkdir()
+        text = "".join(
+            [*lines[:190], *(end.ljust(len(line), "q") for end, line in zip(ends, lines[190:], strict=True))]
+        )
+        tokens, _ = cut(text.encode(), tmp_path / name, vocabulary_size=300)
+        found.append({file: (tokens.folder / file).read_bytes() for file in (TOKENIZER, "train.bin", "val.txt")})
+    assert found[0]["val.txt"] != found[1]["val.txt"]
+    assert found[0][TOKENIZER] == found[1][TOKENIZER]
+    assert found[0]["train.bin"] == found[1]["train.bin"]

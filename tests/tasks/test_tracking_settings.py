@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,12 @@ def test_a_run_that_recorded_the_address_alone_finds_its_password(
     check_reachable(Tracking(tracking_uri=address))
 
 
+def test_a_password_of_the_command_line_is_kept_for_its_own_address(guarded: int) -> None:
+    tracking = Tracking(tracking_uri=f"http://user:p%40ss@127.0.0.1:{guarded}").resolved()
+    recall_password(tracking.tracking_uri or "")  # as for a run of that server that was left behind
+    check_reachable(tracking)
+
+
 def test_no_store_is_told_the_password_of_another(guarded: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:p%40ss@127.0.0.1:{guarded}")
     recall_password(f"http://127.0.0.1:{guarded}")
@@ -65,6 +72,30 @@ def test_no_store_is_told_the_password_of_another(guarded: int, monkeypatch: pyt
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "set by hand")
     recall_password("http://127.0.0.1:1")
     assert os.environ["MLFLOW_TRACKING_USERNAME"] == "set by hand"
+
+
+def test_a_flag_comes_before_the_environment_before_the_file_before_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path / "home"))
+    variables = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_NAME")
+    for variable in variables:
+        monkeypatch.delenv(variable, raising=False)
+
+    def found(**flags: str) -> tuple[str | None, str | None, str | None]:
+        tracking = Tracking.model_validate(flags).resolved()
+        return tracking.tracking_uri, tracking.experiment, tracking.run_name
+
+    assert found() == (f"sqlite:///{tmp_path}/home/mlflow.db", "minigpt", None)
+    file = "server: {mlflow_tracking_uri: http://file}\ntracking: {experiment: {name: filed}, run: {name: file's}}\n"
+    (tmp_path / "mlflow.yaml").write_text(file)
+    assert found() == ("http://file", "filed", "file's")
+    for variable, value in zip(variables, ("http://environment", "set", "environment's"), strict=True):
+        monkeypatch.setenv(variable, value)
+    assert found() == ("http://environment", "set", "environment's")
+    flags = {"tracking_uri": "http://flag", "experiment": "given", "run_name": "flag's"}
+    assert found(**flags) == ("http://flag", "given", "flag's")
 
 
 @pytest.mark.parametrize("address", ["http://localhost:abc", "http://[::1", "http://"])
