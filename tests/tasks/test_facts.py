@@ -1,0 +1,34 @@
+"""What a run records of the code that made it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks import facts
+
+
+def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=x", "-c", "user.email=x", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    for package in facts.PACKAGES:
+        shutil.copytree(facts.CODE.parent / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    monkeypatch.setattr(facts, "CODE", tmp_path / "minigpt")
+    assert facts.code_diff() is None
+    assert facts.code_facts()["git_dirty"] is False
+    edited = tmp_path / "flows" / "cli.py"
+    edited.write_text(edited.read_text() + "\n\n# edited, and a blank line behind it\n\n")
+    (tmp_path / "change.diff").write_bytes(facts.code_diff() or b"")
+    after = edited.read_bytes()
+    git("checkout", "flows")
+    git("apply", "change.diff")
+    assert edited.read_bytes() == after
+    assert facts.code_facts()["git_dirty"] is True
