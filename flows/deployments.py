@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import tzlocal
 from filelock import FileLock, Timeout
@@ -11,7 +11,7 @@ from flows.config import RunConfig
 from flows.running import prefect
 from minigpt.errors import InputError
 from tasks.servers import folder
-from tasks.tracking_settings import Tracking, check_reachable
+from tasks.tracking_settings import Tracking, check_address, check_reachable
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
-    zone = tzlocal.get_localzone_name()
+    zone = _local_zone()
     try:
         times = Cron(cron, timezone=zone)
     except ValueError as error:
@@ -31,25 +31,38 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
     if len(cron.split()) != CRON_FIELDS:  # Prefect takes a sixth for seconds
         raise _no_cron(cron)
     settings = tracking.model_copy(update={"offline_if_unreachable": True})
+    check_address(settings)
     try:
         check_reachable(settings)
     except InputError as error:
         log.warning("%s; runs that find none are offline, and are sent by a later one", error)
     with _alone(config.name), prefect(settings) as server:
         from flows.pretraining import pretrain
+        from flows.superseding import forget_other_configs
 
+        parameters = {"config": config.model_dump(mode="json"), "tracking": settings.model_dump(mode="json")}
+        forget_other_configs(f"{pretrain.name}/{config.name}", parameters)
         log.warning(
             "%s runs at %r (%s) until Ctrl-C; Prefect shows it at %s/deployments", config.name, cron, zone, server.url
         )
         pretrain.serve(
             name=config.name,
             schedule=times,
-            parameters={"config": config.model_dump(mode="json"), "tracking": settings.model_dump(mode="json")},
+            parameters=parameters,
             entrypoint_type=EntrypointType.MODULE_PATH,
             print_starting_message=False,
-            pause_on_shutdown=False,  # which would delete the runs that are due
+            # That would delete the runs that are due; the next schedule of the name makes up for one of them.
+            pause_on_shutdown=False,
             limit=1,
         )
+
+
+def _local_zone() -> str:
+    """Its name, which Prefect asks for."""
+    with suppress(LookupError, ValueError):
+        if name := tzlocal.get_localzone_name():
+            return str(name)
+    raise InputError("the local time zone has no name that is known here; set TZ to one, such as TZ=Europe/Berlin")
 
 
 def _no_cron(cron: str) -> InputError:

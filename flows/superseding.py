@@ -1,10 +1,12 @@
 """Nights that were missed: only the newest of a schedule's due runs trains.
 
 Prefect makes up for every run that its scheduler missed, one after the other. Three missed nights would be three
-trainings on the same text.
+trainings on the same text. And each run has the config that its schedule had when it was planned.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -16,6 +18,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
 
 
@@ -37,3 +40,17 @@ def newer_due_run() -> FlowRun | None:
             flow_run_filter=FlowRunFilter(deployment_id=of_schedule, expected_start_time=after, state=waiting)
         )
     return next((run for run in due if run.auto_scheduled), None)
+
+
+def forget_other_configs(name: str, parameters: Mapping[str, Any]) -> None:
+    """Delete the runs that a schedule of this name and another config has planned: none of them is made up for."""
+    with get_client(sync_client=True) as client:
+        try:
+            planned_by = client.read_deployment_by_name(name).id
+        except ObjectNotFound:
+            return
+        of_schedule = FlowRunFilterDeploymentId(any_=[planned_by])
+        planned = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(deployment_id=of_schedule, state=planned)):
+            if run.auto_scheduled and run.parameters != parameters:
+                client.delete_flow_run(run.id)

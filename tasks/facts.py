@@ -59,9 +59,22 @@ def code_sha256() -> str:
 def code_diff() -> bytes | None:
     """How the code differs from its commit, for `git apply`; None where it does not, or where there is no commit.
 
-    Of a new file only the digest is known.
+    A file that git does not know yet is not in it.
     """
-    return _git("diff", "--no-ext-diff", "--no-color", "--binary", "HEAD", "--", *PACKAGES) or None
+    return (
+        _git(
+            "diff",
+            "--no-ext-diff",
+            "--no-color",
+            "--binary",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+            "HEAD",
+            "--",
+            *PACKAGES,
+        )
+        or None
+    )
 
 
 def _git(*arguments: str) -> bytes | None:

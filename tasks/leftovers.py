@@ -12,6 +12,7 @@ from minigpt.errors import InputError
 from tasks.ownership import OWNER, disown, unowned
 from tasks.publishing import publish, tell_status
 from tasks.runs import Run, left_behind
+from tasks.tracking import ERROR
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import StoreError
 
@@ -45,7 +46,7 @@ def _bury(run: Run, told: bool) -> None:
     """Once for each death: who owns the run next writes a new owner."""
     if not told:
         log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.run_id[:12])
-        told = tell_status(run, "KILLED", "interrupted", {"minigpt.error": "its process died"})
+        told = tell_status(run, "KILLED", "interrupted", {ERROR: "its process died"})
     flow_run_id = run.tags.get("prefect.flow_run_id", "None")
     if flow_run_id != "None":
         _crash(UUID(flow_run_id))

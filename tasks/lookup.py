@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
-import tzlocal
 
 from minigpt.errors import InputError
 from tasks import runs
@@ -75,7 +75,8 @@ def runs_table(tracking: Tracking, run_ids: Sequence[str] | None = None) -> pd.D
 
 
 def _started(run: Run | Tracked) -> pd.Timestamp:
-    return pd.Timestamp(run.start_time_ms, unit="ms", tz=tzlocal.get_localzone()).round("s")
+    here = datetime.fromtimestamp(run.start_time_ms / 1000).astimezone().tzinfo
+    return pd.Timestamp(run.start_time_ms, unit="ms", tz="UTC").round("s").tz_convert(here)
 
 
 def _tracked_row(run: Tracked) -> dict[str, Any]:
@@ -103,8 +104,10 @@ def status_of(run: Tracked) -> str:
 def _status_here(run: Run) -> str:
     if is_owned(run.folder):
         return "running"
-    result = run.result()
-    return f"{result['status']}, not synced" if result else "dead"
+    if (result := run.result()) is None:
+        noted = run.tags.get(STATUS, "running")
+        return "dead" if noted == "running" else noted
+    return str(result["status"]) if run.is_published() else f"{result['status']}, not synced"
 
 
 def _row_here(run: Run) -> dict[str, Any]:

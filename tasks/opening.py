@@ -26,7 +26,7 @@ from tasks.publishing import closing, publish_opening, tell_status
 from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, Run, saved
 from tasks.split import Windows
 from tasks.tokenization import Tokens
-from tasks.tracking_settings import Tracking, check_reachable, public
+from tasks.tracking_settings import Tracking, check_address, check_reachable, public
 from tasks.tracking_store import StoreError
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ def _reachable(settings: Tracking) -> Tracking:
     """The same, or offline where that is allowed and the store does not answer."""
     if settings.offline or not settings.offline_if_unreachable:
         return settings
+    check_address(settings)
     try:
         check_reachable(settings)
     except InputError as error:
@@ -142,7 +143,8 @@ def _open_again(settings: Tracking, run_id: str, facts: dict[str, Any], flow_run
     for difference in differences(json.loads((run.folder / FACTS).read_bytes()), facts):
         log.warning("resuming run %s with a difference: %s", run.run_id, difference)
     tags = _prefect_tags(flow_run_id)
-    run = replace(run, tracking=settings, tags={**run.tags, **tags})
+    noted = {key: value for key, value in run.tags.items() if key != tracking.ERROR}  # of how it ended offline
+    run = replace(run, tracking=settings, tags={**noted, tracking.STATUS: "running", **tags})
     run.save()
     if not settings.offline:
         run = _known_to_mlflow(lambda: tracking.attach(run))

@@ -14,7 +14,8 @@ def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
     first = job.evaluation.offset_steps % job.evaluation.every_steps or job.evaluation.every_steps
     evaluations = len(range(first, steps + 1, job.evaluation.every_steps)) + (not job.evaluation.due(steps))
     every = job.sampling.every_steps
-    # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times.
+    # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times. One behind the
+    # last step is among them, although the bill is made out before it: what was quoted once is quoted so again.
     full = steps // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
     sampled = steps // every if every else 0
     return cost.quote(

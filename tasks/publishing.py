@@ -101,9 +101,11 @@ def publish(run: Run, curve: bool = True) -> None:
 def _tell_end_unheard(run: Run) -> None:
     """Of a run that was stopped, or failed, while nobody asked MLflow."""
     with unowned(run.folder) as free:
-        if free and tracking.is_open(run):
-            failed = run.tags.get(tracking.STATUS) == "failed"
-            tracking.set_status(run, "FAILED" if failed else "KILLED", "failed" if failed else "interrupted", {})
+        noted = run.tags.get(tracking.STATUS)
+        if free and (noted == "failed" or tracking.is_open(run)):
+            error = {key: value for key, value in run.tags.items() if key == tracking.ERROR}
+            mlflow_status, status = ("FAILED", "failed") if noted == "failed" else ("KILLED", "interrupted")
+            tracking.set_status(run, mlflow_status, status, error)
 
 
 def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:
@@ -142,7 +144,7 @@ def closing(run: Run) -> Iterator[None]:
             run,
             "FAILED" if failed else "KILLED",
             "failed" if failed else "interrupted",
-            {"minigpt.error": str(error)} if failed else {},
+            {tracking.ERROR: str(error)} if failed else {},
         )
         if told:
             disown(run.folder)

@@ -60,9 +60,10 @@ def prepare() -> None:
     folder().mkdir(parents=True, exist_ok=True)
     for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(folder())}.items():
         os.environ.setdefault(name, value)
-    for name in ("NO_PROXY", "no_proxy"):  # a proxy cannot reach what listens here
-        others = [host for host in os.environ.get(name, "").split(",") if host not in ("", *LOOPBACK)]
-        os.environ[name] = ",".join([*others, *LOOPBACK])
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    if "*" not in direct:  # a proxy cannot reach what listens here
+        hosts = ",".join(dict.fromkeys([*filter(None, direct.split(",")), *LOOPBACK]))
+        os.environ |= {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 @dataclass(frozen=True)

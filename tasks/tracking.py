@@ -38,6 +38,7 @@ DIGEST_CHARACTERS, TAG_CHARACTERS = 36, 5000
 # The tag of a run that was started offline: the id that it has here.
 OUR_ID = "minigpt.run_id"
 STATUS = "minigpt.status"
+ERROR = "minigpt.error"
 # The process that writes the run.
 OWNER = "minigpt.owner"
 # Held while a run that was started offline is made in MLflow.

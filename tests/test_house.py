@@ -12,7 +12,7 @@ LIBRARY = {"torch", "numpy", "tiktoken", "tiktoken_ext", "rustbpe", "pydantic", 
 SYSTEMS = {"prefect", "minigpt", "tasks", "httpx", "psutil", "filelock", "yaml", "uvicorn", "pydantic", "rustbpe"}
 ALLOWED = {
     "minigpt": LIBRARY | {"minigpt", "pydoc_data"},
-    "tasks": SYSTEMS | {"torch", "tiktoken", "tzlocal"},
+    "tasks": SYSTEMS | {"torch", "tiktoken"},
     "flows": {"prefect", "tasks", "minigpt", "flows", "typer", "yaml", "pydantic", "filelock", "tzlocal"},
 }
 ONLY_IN = {

@@ -151,6 +151,7 @@ def slow(arguments: list[str], words: str) -> Any:
         (["estimate"], "estimate needs"),
         (["schedule", "smoke", "--cron", "every day"], "is no cron expression"),
         (["schedule", "smoke", "--cron", "0 0 3 * * *"], "is no cron expression"),
+        (["schedule", "smoke", "--cron", "0 3 * * *", "--tracking-uri", "htp://host"], "is neither sqlite:///PATH"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )

@@ -26,9 +26,9 @@ def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
     assert facts.code_facts()["git_dirty"] is False
     edited = tmp_path / "flows" / "cli.py"
     edited.write_text(edited.read_text() + "\n\n# edited, and a blank line behind it\n\n")
-    (tmp_path / "change.diff").write_bytes(facts.code_diff() or b"")
+    (tmp_path / ".git" / "change.diff").write_bytes(facts.code_diff() or b"")
     after = edited.read_bytes()
     git("checkout", "flows")
-    git("apply", "change.diff")
+    git("apply", ".git/change.diff")
     assert edited.read_bytes() == after
     assert facts.code_facts()["git_dirty"] is True

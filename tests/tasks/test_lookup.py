@@ -4,6 +4,8 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from tasks import tracking
 from tasks.lookup import find_run, runs_table
 from tasks.ownership import OWNER, own, unowned
 from tasks.publishing import tell_status
-from tasks.runs import FACTS, Run, meant, named
+from tasks.runs import FACTS, PUBLISHED, RESULT, Run, meant, named
 from tasks.syncing import sync
 from tasks.tracking_settings import Tracking
 
@@ -112,3 +114,27 @@ def test_how_a_run_ended_offline_is_told_when_it_is_sent(here: Tracking, said: s
         said,
         "why",
     )
+
+
+def test_offline_a_run_is_what_its_folder_says(here: Tracking) -> None:
+    run, offline = made(here, "here", offline=True), here.model_copy(update={"offline": True})
+    (run.folder / OWNER).unlink()
+    assert list(runs_table(offline)["status"]) == ["dead"]
+    tell_status(run, "FAILED", "failed", {})
+    assert list(runs_table(offline)["status"]) == ["failed"]
+    numbers = dict.fromkeys(("train_loss", "val_loss", "perplexity", "bits_per_byte"), 1.0)
+    write_whole(run.folder / RESULT, json.dumps({"status": "completed", **numbers}).encode())
+    assert list(runs_table(offline)["status"]) == ["completed, not synced"]
+    write_whole(run.folder / PUBLISHED, b"")
+    assert list(runs_table(offline)["status"]) == ["completed"]
+
+
+def test_a_run_of_the_hour_that_comes_twice_is_listed(here: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    started = datetime(2026, 10, 25, 0, 30, 0, 600_000, tzinfo=UTC)
+    replace(made(here, "nightly", offline=True), start_time_ms=int(started.timestamp() * 1000)).save()
+    [shown] = runs_table(here)["started"]
+    monkeypatch.undo()
+    time.tzset()
+    assert shown.isoformat() == "2026-10-25T02:30:01+02:00"

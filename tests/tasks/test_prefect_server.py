@@ -80,3 +80,23 @@ def can_be_shared(users: Any) -> bool:
         return False
     fcntl.flock(users, fcntl.LOCK_UN)
     return True
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": "mlflow.corp,localhost"}, "mlflow.corp,localhost,127.0.0.1"),
+        ({"NO_PROXY": "upper", "no_proxy": "lower"}, "lower,127.0.0.1,localhost"),
+        ({"NO_PROXY": "*", "no_proxy": "*"}, "*"),
+    ],
+)
+def test_no_proxy_is_asked_for_what_listens_here(
+    given: dict[str, str], kept: str, new_workplace: Callable[[], Workplace]
+) -> None:
+    code = (
+        "import os; from tasks import servers; servers.prepare(); print(os.environ['NO_PROXY'], os.environ['no_proxy'])"
+    )
+    usual = {name: value for name, value in new_workplace().environment().items() if name.lower() != "no_proxy"}
+    done = subprocess.run([sys.executable, "-c", code], env={**usual, **given}, capture_output=True, text=True)
+    assert done.stdout.split() == [kept, kept], done.stderr
