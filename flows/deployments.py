@@ -11,7 +11,7 @@ from flows.config import RunConfig
 from flows.running import prefect
 from minigpt.errors import InputError
 from tasks.servers import folder
-from tasks.tracking_settings import Tracking, check_address, check_reachable
+from tasks.tracking_settings import Tracking, UnreachableError, check_reachable
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,9 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
     if len(cron.split()) != CRON_FIELDS:  # Prefect takes a sixth for seconds
         raise _no_cron(cron)
     settings = tracking.model_copy(update={"offline_if_unreachable": True})
-    check_address(settings)
     try:
         check_reachable(settings)
-    except InputError as error:
+    except UnreachableError as error:
         log.warning("%s; runs that find none are offline, and are sent by a later one", error)
     with _alone(config.name), prefect(settings) as server:
         from flows.pretraining import pretrain

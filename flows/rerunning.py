@@ -104,7 +104,7 @@ class RecordedRun:
 
     def all_facts(self) -> dict[str, Any]:
         """Config, code, data and process as one value; of a run that was resumed elsewhere, all that a fact was."""
-        begun = [record for kind in ("start", "resume") for record in journal.of_kind(self.records, kind)]
+        begun = list(journal.of_kind(self.records, *journal.BEGINNINGS))
         process = {
             key: ", then ".join(dict.fromkeys(str(record[key]) for record in begun if key in record))
             for key in begun[0]

@@ -16,6 +16,9 @@ from typing import Any
 
 Record = dict[str, Any]
 
+# Of the records with which a training process begins.
+BEGINNINGS = ("start", "resume")
+
 
 class Journal:
     """The writing end. Each record is one write, so a kill or a full disk leaves at most one torn line, at the end."""
@@ -70,8 +73,8 @@ def ended(records: Sequence[Record]) -> bool:
     return bool(records) and records[-1]["kind"] == "end" and records[-1]["status"] not in ("interrupted", "differs")
 
 
-def of_kind(records: Iterable[Record], kind: str) -> Iterator[Record]:
-    return (record for record in records if record["kind"] == kind)
+def of_kind(records: Iterable[Record], *kinds: str) -> Iterator[Record]:
+    return (record for record in records if record["kind"] in kinds)
 
 
 def curve(records: Iterable[Record]) -> list[tuple[int, float]]:

@@ -26,7 +26,7 @@ from tasks.publishing import closing, publish_opening, tell_status
 from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, Run, saved
 from tasks.split import Windows
 from tasks.tokenization import Tokens
-from tasks.tracking_settings import Tracking, check_address, check_reachable, public
+from tasks.tracking_settings import Tracking, UnreachableError, check_reachable, public
 from tasks.tracking_store import StoreError
 
 log = logging.getLogger(__name__)
@@ -103,10 +103,9 @@ def _reachable(settings: Tracking) -> Tracking:
     """The same, or offline where that is allowed and the store does not answer."""
     if settings.offline or not settings.offline_if_unreachable:
         return settings
-    check_address(settings)
     try:
         check_reachable(settings)
-    except InputError as error:
+    except UnreachableError as error:
         log.warning("%s; this run goes on offline", error)
         return settings.model_copy(update={"offline": True})
     return settings

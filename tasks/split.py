@@ -73,14 +73,15 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
 
 def _xz(tokens: Tokens) -> tuple[float | None, float | None]:
     """What `xz -9e` makes of the validation text, alone and once it has read the training text, where that is quick."""
-    text = tokens.folder / "val.txt"
-    if not 0 < text.stat().st_size <= XZ_MAX_BYTES:
+    path = tokens.folder / "val.txt"
+    if not 0 < path.stat().st_size <= XZ_MAX_BYTES:
         return None, None
-    alone = xz_bits_per_byte(text.read_bytes())
+    text = path.read_bytes()
+    alone = xz_bits_per_byte(text)
     if tokens.train_tokens > XZ_MAX_TOKENS_READ:
         return alone, None
     read = load(tokens.folder / TOKENIZER).decode(open_tokens(tokens.folder / "train.bin").tolist()).encode()
-    return alone, xz_bits_per_byte(text.read_bytes(), read)
+    return alone, xz_bits_per_byte(text, read)
 
 
 def xz_bits_per_byte(text: bytes, read: bytes = b"") -> float:

@@ -134,25 +134,26 @@ def public(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
 
 
-def check_address(tracking: Tracking) -> None:
-    """Refuse an address at which no store can be."""
+class UnreachableError(InputError):
+    """A tracking server that does not answer now, and may later."""
+
+
+def check_reachable(tracking: Tracking) -> None:
+    """Refuse a tracking server that does not answer, or an address at which none can be, before anything is written."""
     uri = tracking.tracking_uri or ""
-    if not tracking.offline and uri.split(":")[0] not in ("http", "https", "sqlite"):
+    if tracking.offline:
+        return
+    scheme = uri.split(":")[0]
+    if scheme in ("http", "https"):
+        try:
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=10, auth=_user_and_password()).raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UnreachableError(
+                f"no MLflow server answers at {public(uri)} ({type(error).__name__}); start it, give another address "
+                "with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"
+            ) from error
+    elif scheme != "sqlite":
         raise InputError(
             f"the tracking address {public(uri)!r} is neither sqlite:///PATH nor http(s)://HOST; "
             "give one with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
         )
-
-
-def check_reachable(tracking: Tracking) -> None:
-    """Refuse a tracking server that does not answer, before anything is written."""
-    check_address(tracking)
-    uri = tracking.tracking_uri or ""
-    if not tracking.offline and uri.startswith("http"):
-        try:
-            httpx.get(f"{uri.rstrip('/')}/health", timeout=10, auth=_user_and_password()).raise_for_status()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise InputError(
-                f"no MLflow server answers at {public(uri)} ({type(error).__name__}); start it, give another address "
-                "with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"
-            ) from error

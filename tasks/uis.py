@@ -12,7 +12,7 @@ import psutil
 
 from minigpt.errors import FailedError, InputError
 from tasks.home import home
-from tasks.servers import prefect_server, trouble_with_port
+from tasks.servers import LOOPBACK, prefect_server, trouble_with_port
 from tasks.tracking_settings import Tracking, read_file
 from tasks.tracking_store import prepare_store
 
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 120
 POLL_SECONDS = 0.5
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def show() -> None:
@@ -53,7 +52,7 @@ def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
     if not tracking.is_local:
         raise InputError(f"runs are tracked at {tracking.tracking_uri}, whose own UI shows them; open that address")
     prepare_store(tracking)
-    hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK)))
+    hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK, "::1")))
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", str(tracking.tracking_uri)]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     with _log().open("ab") as output:

@@ -84,8 +84,7 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     """The weights against the digest that the training ended with, and against the losses that it measured."""
     job = TrainingJob.model_validate_json((run.folder / JOB).read_bytes())
     environment.apply(job.environment)
-    begun = [record for kind in ("start", "resume") for record in journal.of_kind(records, kind)]
-    facts = environment.facts()
+    begun, facts = list(journal.of_kind(records, *journal.BEGINNINGS)), environment.facts()
     same_class = all(record[key] == facts[key] for record in begun for key in environment.BITS)
     measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")}
     ended = {record["step"]: record["weights_sha256"] for record in journal.of_kind(records, "end")}

@@ -38,6 +38,15 @@ def shared() -> Path:
     return Path(SHARED)
 
 
+def edit_record(run_folder: Path, kind: str, step: int, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change one record of a run's journal, or take it out by leaving nothing in it."""
+    path = run_folder / "journal.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    [found] = [record for record in records if (record["kind"], record.get("step")) == (kind, step)]
+    change(found)
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records if record))
+
+
 @dataclass(frozen=True)
 class Workplace:
     """A working directory with a home of its own, where `minigpt` is called."""

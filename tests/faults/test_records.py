@@ -1,28 +1,17 @@
 """What a resumed run makes of the records of the process before it."""
 
-import json
-from typing import Any
-
 from minigpt import journal
+from tests.conftest import edit_record
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import Signal
 
 KILLED = -9
 
 
-def rewrite(run: TinyRun, kind: str, step: int, **values: Any) -> None:
-    """Give one record other values."""
-    path = run.folder / "journal.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    (found,) = [record for record in records if (record["kind"], record.get("step")) == (kind, step)]
-    found |= values
-    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
-
-
 def test_bill(run: TinyRun) -> None:
     """The bill covers what follows the last step, and what is done again"""
     assert run.live(at=Signal("step", "after", 8)) == KILLED
-    rewrite(run, "step", 8, training_seconds=1000.0)
+    edit_record(run.folder, "step", 8, lambda record: record.update(training_seconds=1000.0))
     run.finish()
     records = journal.read(run.folder / "journal.jsonl")
     last = list(journal.of_kind(records, "step"))[-1]
@@ -32,7 +21,7 @@ def test_bill(run: TinyRun) -> None:
 def test_other_untrained_model(run: TinyRun, template: Template) -> None:
     """A resume whose untrained model is another says so, at once and for good"""
     assert run.live(at=Signal("step", "after", 1)) == KILLED
-    rewrite(run, "evaluation", 0, val_loss=1.0)
+    edit_record(run.folder, "evaluation", 0, lambda record: record.update(val_loss=1.0))
     run.finish()
     end = journal.read(run.folder / "journal.jsonl")[-1]
     assert (end["status"], end["step"]) == ("differs", 0)

@@ -1,8 +1,7 @@
 """`minigpt verify` finds each thing that may be wrong with a run, and nothing else."""
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from tasks.runs import Run, named
 from tasks.verification import verify
+from tests.conftest import edit_record
 
 CHECKS = ["corpus", "journal", "best", "last", "last", "best loss", "weights", "last loss", "MLflow"]
 
@@ -29,15 +29,6 @@ def wrong(run: Run) -> list[str]:
     return [check.name for check in verify(run) if not check.holds]
 
 
-def edit(run: Run, kind: str, step: int, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change one record of the journal."""
-    path = run.folder / "journal.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    [found] = [record for record in records if (record["kind"], record.get("step")) == (kind, step)]
-    change(found)
-    path.write_text("".join(f"{json.dumps(record)}\n" for record in records if record))
-
-
 def test_a_whole_run_holds_in_everything_that_is_looked_at(run: Run) -> None:
     checks = list(verify(run))
     assert [check.holds for check in checks] == [True] * len(CHECKS)
@@ -53,20 +44,20 @@ def test_a_changed_text_is_found(run: Run) -> None:
 
 
 def test_a_changed_loss_of_a_step_is_found(run: Run) -> None:
-    edit(run, "step", 7, lambda record: record.update(loss=record["loss"] + 2**-40))
+    edit_record(run.folder, "step", 7, lambda record: record.update(loss=record["loss"] + 2**-40))
     assert wrong(run) == ["journal"]
 
 
 def test_a_step_that_is_gone_is_found(run: Run) -> None:
-    edit(run, "step", 7, lambda record: record.clear())
+    edit_record(run.folder, "step", 7, lambda record: record.clear())
     assert wrong(run) == ["journal"]
 
 
 def test_other_weights_than_those_that_the_training_ended_with_are_found(run: Run) -> None:
-    edit(run, "end", 60, lambda record: record.update(weights_sha256="0" * 64))
+    edit_record(run.folder, "end", 60, lambda record: record.update(weights_sha256="0" * 64))
     assert wrong(run) == ["weights"]
 
 
 def test_a_curve_that_is_not_that_of_the_weights_is_found(run: Run) -> None:
-    edit(run, "evaluation", 60, lambda record: record.update(val_loss=record["val_loss"] + 1e-3))
+    edit_record(run.folder, "evaluation", 60, lambda record: record.update(val_loss=record["val_loss"] + 1e-3))
     assert "last loss" in wrong(run)
