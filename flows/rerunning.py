@@ -10,8 +10,7 @@ from flows import config as configs
 from flows.config import RunConfig
 from minigpt import journal
 from minigpt.errors import InputError
-from minigpt.job import JOURNAL
-from minigpt.journal import Record
+from minigpt.journal import JOURNAL, Record
 from tasks import tracking
 from tasks.corpus import restore
 from tasks.facts import differences

@@ -12,7 +12,6 @@ from minigpt.model import ModelConfig
 from minigpt.training import TrainingConfig
 
 JOB = "job.json"
-JOURNAL = "journal.jsonl"
 CHECKPOINTS = "checkpoints"
 
 

@@ -16,6 +16,9 @@ from typing import Any
 
 Record = dict[str, Any]
 
+# In the folder of its run.
+JOURNAL = "journal.jsonl"
+
 # Of the records with which a training process begins.
 BEGINNINGS = ("start", "resume")
 

@@ -20,8 +20,8 @@ from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
 from minigpt.generation import Draw, complete
 from minigpt.initialisation import build, initialise
-from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
-from minigpt.journal import Journal, of_kind, read
+from minigpt.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.journal import JOURNAL, Journal, of_kind, read
 from minigpt.model import multiplied_parameter_count, parameter_count
 from minigpt.probing import probe
 from minigpt.saving import Saver

@@ -1,5 +1,7 @@
 """Runs side by side, as pandas tables."""
 
+from collections.abc import Iterator, Sequence
+
 import pandas as pd
 
 from tasks.lookup import find_run, runs_table
@@ -11,10 +13,14 @@ RESULTS = {
     "metrics.final/perplexity": "perplexity",
     "metrics.final/bits_per_byte": "bits_per_byte",
     "metrics.best/val_loss": "best_val_loss",
+    "metrics.best/bits_per_byte": "best_bits_per_byte",
     "metrics.best/step": "best_step",
     "metrics.bill/seconds": "training_seconds",
     "metrics.bill/usd": "usd",
 }
+DIGESTS = ("facts.corpus_sha256", "facts.code_sha256", "facts.git_commit")
+# What decides which text a run is measured on.
+VALIDATION_TEXT = ("facts.corpus_sha256", "params.split.validation_fraction", "params.split.boundary")
 LISTED = ("run_id", "name", "status", "started")
 
 
@@ -28,17 +34,27 @@ def list_runs(settings: Tracking, as_json: bool) -> str:
 
 
 def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
-    """The hyperparameters that differ between the runs, and all results, a column a run."""
+    """The hyperparameters and facts that differ between the runs, and all results, a column a run."""
     ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
     table = runs_table(settings, ids)
-    params = table[[column for column in table if str(column).startswith("params.")]]
-    differing = [column for column in params if params[column].nunique(dropna=False) > 1]
+    given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
+    differing = [str(column) for column in given if given[column].nunique(dropna=False) > 1]
     results = [column for column in RESULTS if column in table]
     shown = table[["name", "status", *differing, *results]].rename(columns=RESULTS)
     shown.index = pd.Index([run_id[:12] for run_id in table["run_id"]])
     if as_json:
         return str(shown.to_json(orient="index"))
-    return str(shown.rename(columns=lambda column: column.removeprefix("params.")).T.to_string())
+    short = {column: shown[column].str[:12] for column in DIGESTS if column in differing}
+    rows = shown.assign(**short).rename(columns=lambda column: column.removeprefix("params.").removeprefix("facts.")).T
+    return "\n".join([str(rows.to_string()), *_cautions(differing)])
+
+
+def _cautions(differing: Sequence[str]) -> Iterator[str]:
+    """What keeps results from being compared."""
+    if set(VALIDATION_TEXT) & set(differing):
+        yield "The validation texts are not the same: a lower loss may be the text's and not the model's."
+    if any(column.startswith("params.tokenizer.") for column in differing):
+        yield "The tokenizers are not the same: compare bits per byte, for loss and perplexity are per token."
 
 
 def _text(table: pd.DataFrame, as_json: bool) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -59,31 +60,25 @@ def code_sha256() -> str:
 def code_diff() -> bytes | None:
     """How the code differs from its commit, for `git apply`; None where it does not, or where there is no commit.
 
-    A file that git does not know yet is not in it.
+    A file that git does not know yet is in it as well, unless .gitignore names it.
     """
-    return (
-        _git(
-            "diff",
-            "--no-ext-diff",
-            "--no-color",
-            "--binary",
-            "--src-prefix=a/",
-            "--dst-prefix=b/",
-            "HEAD",
-            "--",
-            *PACKAGES,
-        )
-        or None
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        index = str(Path(folder) / "index")  # the checkout's own stays as it is
+        if _git("read-tree", "HEAD", index=index) is None:
+            return None
+        _git("add", "--intent-to-add", "--", *PACKAGES, index=index)
+        form = ("--no-ext-diff", "--no-color", "--binary", "--src-prefix=a/", "--dst-prefix=b/")
+        return _git("diff", *form, "HEAD", "--", *PACKAGES, index=index) or None
 
 
-def _git(*arguments: str) -> bytes | None:
+def _git(*arguments: str, index: str | None = None) -> bytes | None:
     """What git says of the code's own checkout; None where it is installed and not checked out, or where git fails."""
     if not (CODE.parent / ".git").exists():
         return None
+    environment = {**os.environ, "GIT_INDEX_FILE": index} if index else None
     try:
         command = ["git", "-C", str(CODE.parent), *arguments]
-        return subprocess.run(command, capture_output=True, check=True, timeout=10).stdout
+        return subprocess.run(command, capture_output=True, check=True, timeout=10, env=environment).stdout
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -46,7 +46,7 @@ def _bury(run: Run, told: bool) -> None:
     """Once for each death: who owns the run next writes a new owner."""
     if not told:
         log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.run_id[:12])
-        told = tell_status(run, "KILLED", "interrupted", {ERROR: "its process died"})
+        told = tell_status(run, "KILLED", "interrupted", {ERROR: "its process died"}, run.last_ms())
     flow_run_id = run.tags.get("prefect.flow_run_id", "None")
     if flow_run_id != "None":
         _crash(UUID(flow_run_id))

@@ -1,7 +1,7 @@
 """Which run a person means, and how all of them stand: what MLflow says, corrected by the folders of this home."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,15 @@ from tasks.ownership import is_owned, lives
 from tasks.runs import Run
 from tasks.tracking import OWNER, STATUS, Tracked, tracked_runs
 from tasks.tracking_settings import Tracking, public
+
+# Tags of facts that are no package's version.
+FACT_TAGS = {
+    "corpus_sha256": "minigpt.corpus_sha256",
+    "code_sha256": "minigpt.code_sha256",
+    "git_commit": "mlflow.source.git.commit",
+    "git_dirty": "minigpt.git_dirty",
+    "cpu_class": "minigpt.cpu_class",
+}
 
 
 def find_run(tracking: Tracking, text: str) -> Run:
@@ -68,7 +77,7 @@ def _run(tracked: Tracked, tracking: Tracking) -> Run:
 
 
 def runs_table(tracking: Tracking, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """A row a run, newest first (params.*, metrics.*), and the runs of this home that MLflow has yet to get."""
+    """A row a run, newest first (params.*, facts.*, metrics.*), also of runs that MLflow has yet to get."""
     wanted = [run for run in _known(_waiting(), tracking) if run_ids is None or run.run_id in run_ids]
     table = pd.DataFrame([_tracked_row(run) if isinstance(run, Tracked) else _row_here(run) for run in wanted])
     return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
@@ -80,14 +89,9 @@ def _started(run: Run | Tracked) -> pd.Timestamp:
 
 
 def _tracked_row(run: Tracked) -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "name": run.name,
-        "status": status_of(run),
-        "started": _started(run),
-        **{f"params.{key}": value for key, value in run.params.items()},
-        **{f"metrics.{key}": value for key, value in run.metrics.items()},
-    }
+    folder = runs_folder() / run.run_id
+    here = _results(runs.saved(folder)) if (folder / runs.TRACKING).exists() else {}
+    return _row(run, status_of(run)) | {f"metrics.{key}": value for key, value in {**here, **run.metrics}.items()}
 
 
 def status_of(run: Tracked) -> str:
@@ -111,13 +115,33 @@ def _status_here(run: Run) -> str:
 
 
 def _row_here(run: Run) -> dict[str, Any]:
-    result = run.result()
-    results = ("train_loss", "val_loss", "perplexity", "bits_per_byte")
+    return _row(run, _status_here(run)) | {f"metrics.{key}": value for key, value in _results(run).items()}
+
+
+def _row(run: Run | Tracked, status: str) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
-        "status": _status_here(run),
+        "status": status,
         "started": _started(run),
         **{f"params.{key}": value for key, value in run.params.items()},
-        **({f"metrics.final/{key}": result[key] for key in results} if result else {}),
+        **{f"facts.{key}": value for key, value in _facts(run.tags).items()},
     }
+
+
+def _facts(tags: Mapping[str, str]) -> dict[str, str]:
+    """What the run was made with besides its hyperparameters."""
+    packages: dict[str, str] = json.loads(tags.get("minigpt.packages", "{}"))
+    return packages | {name: tags[tag] for name, tag in FACT_TAGS.items() if tag in tags}
+
+
+def _results(run: Run) -> dict[str, float]:
+    """Of a run of this home, by MLflow's names; nothing before it has ended."""
+    if (result := run.result()) is None:
+        return {}
+    final = {f"final/{key}": result[key] for key in ("train_loss", "val_loss", "perplexity", "bits_per_byte")}
+    best = {"best/val_loss": result["best_val_loss"], "best/step": result["best_step"]}
+    if "best_bits_per_byte" in result:  # which older runs do not have
+        best["best/bits_per_byte"] = result["best_bits_per_byte"]
+    bill = {f"bill/{key}": result["cost"]["actual"][key] for key in ("seconds", "usd")}
+    return final | best | bill

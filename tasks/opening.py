@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
+import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from minigpt.corpus import Corpus
+from minigpt.environment import cpu_class
 from minigpt.errors import InputError
 from minigpt.generation import encode_prompt
 from minigpt.job import TrainingJob
@@ -77,6 +79,8 @@ def open_run(
         "minigpt.git_dirty": str(facts["git_dirty"]),
         "minigpt.packages": json.dumps({package: facts["packages"][package] for package in MAIN_PACKAGES}),
         "minigpt.corpus_sha256": corpus.sha256,
+        "minigpt.cpu_class": cpu_class(),
+        "mlflow.user": psutil.Process().username(),
         **_prefect_tags(flow_run_id),
     }
     run = _known_to_mlflow(lambda: tracking.create_run(settings, name, config.flat(), tags))

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from filelock import FileLock
+
 from minigpt import checkpoint, journal
 from minigpt.evaluation import perplexity
-from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
-from minigpt.journal import Record
+from minigpt.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.journal import JOURNAL, Record
 from minigpt.store import write_whole
 from tasks import tracking
 from tasks.curves import Curves, final_points
@@ -28,6 +30,8 @@ MLFLOW_STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "diverged
 # After a failure the store is left in peace for a while, each time twice as long.
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
+# Held while a run's folder is sent.
+PUBLISHING = ".publishing.lock"
 
 
 class Follower:
@@ -74,38 +78,46 @@ def publish(run: Run, curve: bool = True) -> None:
 
     `curve` is false for a run whose Follower has sent it already. Raises StoreError.
     """
-    run = tracking.attach(run)
-    publish_opening(run)
-    records = journal.read(run.folder / JOURNAL)
-    if curve and records:
-        curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
-        tracking.send(run, [point for record in records for point in curves.points(record)])
-    if (result := run.result()) is None:
-        _tell_end_unheard(run)
-        return
+    with FileLock(run.folder / PUBLISHING):  # two commands may come to it at once
+        run = tracking.attach(run)
+        publish_opening(run)
+        records = journal.read(run.folder / JOURNAL)
+        if curve and records:
+            curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
+            tracking.send(run, [point for record in records for point in curves.points(record)])
+        last_ms = run.last_ms()
+        if (result := run.result()) is None:
+            _tell_end_unheard(run, last_ms)
+            return
+        _publish_end(run, result, last_ms)
+        # Last, for they are the largest by far: a store that cannot take them has all the rest.
+        for role in ("best", "last"):
+            _publish_checkpoint(run, role, records, result)
+        write_whole(run.folder / PUBLISHED, b"")
+
+
+def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
     for name in (RESULT, REPORT, JOURNAL, *PLOTS):
         tracking.keep_file(run, run.folder / name)
-    for role in ("best", "last"):
-        _publish_checkpoint(run, role, records, result)
-    tracking.send(run, final_points(result, records[-1]["time_ms"]))
+    tracking.send(run, final_points(result, last_ms))
     tags = {
         "minigpt.words": " ".join(result["words"]),
         "minigpt.weights_sha256": result["weights_sha256"],
         "minigpt.curve_sha256": result["curve_sha256"],
         "minigpt.overfitting_since_step": str(result["overfitting_since_step"]),
     }
-    tracking.set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags)
-    write_whole(run.folder / PUBLISHED, b"")
+    ended_ms = (run.folder / RESULT).stat().st_mtime_ns // 1_000_000
+    tracking.set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags, ended_ms)
 
 
-def _tell_end_unheard(run: Run) -> None:
+def _tell_end_unheard(run: Run, ended_ms: int) -> None:
     """Of a run that was stopped, or failed, while nobody asked MLflow."""
     with unowned(run.folder) as free:
         noted = run.tags.get(tracking.STATUS)
         if free and (noted == "failed" or tracking.is_open(run)):
             error = {key: value for key, value in run.tags.items() if key == tracking.ERROR}
             mlflow_status, status = ("FAILED", "failed") if noted == "failed" else ("KILLED", "interrupted")
-            tracking.set_status(run, mlflow_status, status, error)
+            tracking.set_status(run, mlflow_status, status, error, ended_ms)
 
 
 def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:
@@ -135,10 +147,15 @@ def publish_if_possible(run: Run, curve: bool) -> None:
 
 @contextlib.contextmanager
 def closing(run: Run) -> Iterator[None]:
-    """Leave no run open that is not running: an error fails it, an interruption kills it."""
+    """Leave no run open that is not running: an error fails it, an interruption kills it.
+
+    A run whose result is written has ended as that says, whatever comes behind it.
+    """
     try:
         yield
     except BaseException as error:
+        if run.result() is not None:
+            raise
         failed = isinstance(error, Exception)
         told = tell_status(
             run,
@@ -151,13 +168,15 @@ def closing(run: Run) -> Iterator[None]:
         raise
 
 
-def tell_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str]) -> bool:
+def tell_status(
+    run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None
+) -> bool:
     """Say so in MLflow; false if it cannot be reached. Offline it is noted, for whoever sends the run."""
     if run.tracking.offline or run.mlflow_id is None:
         replace(run, tags={**run.tags, tracking.STATUS: status, **tags}).save()
         return True
     try:
-        tracking.set_status(run, mlflow_status, status, tags)
+        tracking.set_status(run, mlflow_status, status, tags, ended_ms)
     except StoreError:
         return False
     return True

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 from matplotlib.figure import Figure
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -18,8 +19,7 @@ from minigpt.checkpoint import step_of
 from minigpt.corpus import Corpus
 from minigpt.cost import CostConfig
 from minigpt.evaluation import perplexity
-from minigpt.job import JOURNAL
-from minigpt.journal import Record
+from minigpt.journal import JOURNAL, Record
 from minigpt.store import write_whole
 from tasks.evaluation import Evaluated
 from tasks.narration import duration
@@ -51,6 +51,7 @@ class Result(BaseModel):
     xz_after_training_bits_per_byte: float | None
     best_step: int
     best_val_loss: float
+    best_bits_per_byte: float
     overfitting_since_step: int | None
     parameters: int
     corpus_sha256: str
@@ -85,8 +86,16 @@ def report(
     publish_if_possible(run, curve=not trained.curve_sent)
     disown(run.folder)
     if flow_run_id:
-        create_markdown_artifact(_markdown(result), key=f"report-{run.run_id}", description=f"MLflow run {run.run_id}")
+        _show_in_prefect(result)
     return result
+
+
+def _show_in_prefect(result: Result) -> None:
+    about = f"MLflow run {result.run_id}"
+    try:
+        create_markdown_artifact(_markdown(result), key=f"report-{result.run_id}", description=about)
+    except httpx.HTTPError as error:
+        log.warning("Prefect did not take the report (%s); it is in %s", error, result.run_dir)
 
 
 def _result(
@@ -124,6 +133,7 @@ def _result(
         xz_after_training_bits_per_byte=windows.xz_after_training_bits_per_byte,
         best_step=found.best_step,
         best_val_loss=found.best_val_loss,
+        best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
         overfitting_since_step=found.overfitting_since_step,
         parameters=next(journal.of_kind(records, "start"))["parameters"],
         corpus_sha256=corpus.sha256,
@@ -167,7 +177,7 @@ def summary_lines(result: Result) -> list[str]:
         f"  loss           train {result.train_loss:.3f}, validation {result.val_loss:.3f} nats per token",
         f"  perplexity     {result.perplexity:.4g}",
         f"  bits per byte  {result.bits_per_byte:.3f}{bar}",
-        f"  best           validation loss {result.best_val_loss:.3f} at step {result.best_step}",
+        f"  best           {_best(result)}",
         f"  bill           {_bill(result)}",
         f"  untrained      {untrained[:160]!r}",
         f"  trained        {result.samples['greedy'][:240]!r}",
@@ -187,7 +197,7 @@ def _markdown(result: Result) -> str:
         ("loss, train / validation", f"{result.train_loss:.3f} / {result.val_loss:.3f} nats per token"),
         ("perplexity", f"{result.perplexity:.4g}"),
         ("bits per byte", f"{result.bits_per_byte:.3f}{bar}"),
-        ("best", f"validation loss {result.best_val_loss:.3f} at step {result.best_step}"),
+        ("best", _best(result)),
         ("bill", _bill(result)),
         ("corpus", f"`{result.corpus_sha256[:16]}`"),
         ("weights, curve", f"`{result.weights_sha256[:16]}`, `{result.curve_sha256[:16]}`"),
@@ -204,6 +214,12 @@ def _markdown(result: Result) -> str:
         f"Untrained: {_cell(first)}\n\nTrained: {_cell(result.samples['greedy'])}\n\n"
         f"| temperature | top-k | text |\n| --- | --- | --- |\n{samples}\n"
     )
+
+
+def _best(result: Result) -> str:
+    """As the evaluations in training measured it, which may be on fewer windows."""
+    losses = f"validation loss {result.best_val_loss:.3f}, {result.best_bits_per_byte:.3f} bits per byte"
+    return f"{losses}, at step {result.best_step}"
 
 
 def _bar(result: Result) -> str:

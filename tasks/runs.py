@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from minigpt import journal
 from minigpt.errors import InputError
+from minigpt.journal import JOURNAL
 from minigpt.store import write_whole
 from tasks.home import runs_folder
 from tasks.ownership import is_owned
@@ -61,6 +63,11 @@ class Run:
         except FileNotFoundError:
             return None
         return result
+
+    def last_ms(self) -> int:
+        """When it last did something that its journal tells."""
+        records = journal.read(self.folder / JOURNAL)
+        return int(records[-1]["time_ms"]) if records else self.start_time_ms
 
     def is_opened(self) -> bool:
         """Whether its folder has all that the training starts from."""

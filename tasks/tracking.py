@@ -29,6 +29,7 @@ from tasks.tracking_store import (
     experiment_id_of,
     is_made,
     known_experiment_id,
+    patience_for,
     store_errors,
 )
 
@@ -159,7 +160,8 @@ def keep_file(run: Run, path: Path, folder: str = "") -> None:
         if (place := local_artifacts(run)) is not None:
             (place / folder).mkdir(parents=True, exist_ok=True)
             link_or_copy(path, place / folder / path.name)
-        else:
+            return
+        with patience_for(path.stat().st_size):
             client_of(run.tracking).log_artifact(run.mlflow_id, str(path), folder or None)
 
 
@@ -206,16 +208,18 @@ def _create_logged_model(run: Run, folder: Path, role: str, manifest: Mapping[st
     )
 
 
-def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str]) -> None:
-    """RUNNING, FINISHED, FAILED or KILLED for MLflow, and what we call it."""
+def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None) -> None:
+    """RUNNING, FINISHED, FAILED or KILLED for MLflow, and what we call it; None: it ended now."""
     with store_errors(run.tracking):
         set_tags(run, {STATUS: status, **tags})
         client = client_of(run.tracking)
         if mlflow_status == "RUNNING":
             set_tags(run, {OWNER: json.dumps(me())})
+            if ERROR in client.get_run(run.mlflow_id).data.tags:
+                client.delete_tag(run.mlflow_id, ERROR)
             client.update_run(run.mlflow_id, status=mlflow_status)
         else:
-            client.set_terminated(run.mlflow_id, mlflow_status)
+            client.set_terminated(run.mlflow_id, mlflow_status, ended_ms)
 
 
 def is_open(run: Run) -> bool:

@@ -15,6 +15,11 @@ from tasks import empty_databases
 from tasks.home import runs_folder
 from tasks.tracking_settings import Tracking, public
 
+# MLflow reads it at each request.
+TIMEOUT, TIMEOUT_SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT", 20
+# A server that hands a file on to a store of its own answers only when that has it.
+SLOWEST_UPLOAD_BYTES_PER_SECOND = 1_000_000
+
 
 class StoreError(FailedError):
     """The tracking store did not take or give what it was asked; the run's folder still has it."""
@@ -34,12 +39,24 @@ def client_of(tracking: Tracking) -> MlflowClient:
     """A client that gives up on a dead server within seconds instead of minutes, and prints nothing."""
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault(TIMEOUT, str(TIMEOUT_SECONDS))
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     if tracking.is_local:
         _make_store(_path(tracking))
     return MlflowClient(tracking.tracking_uri)
+
+
+@contextlib.contextmanager
+def patience_for(size_bytes: int) -> Iterator[None]:
+    """The time for an answer that a file of this size may need, unless the user has set another."""
+    theirs = os.environ.get(TIMEOUT)
+    if theirs in (None, str(TIMEOUT_SECONDS)):
+        os.environ[TIMEOUT] = str(TIMEOUT_SECONDS + size_bytes // SLOWEST_UPLOAD_BYTES_PER_SECOND)
+    try:
+        yield
+    finally:
+        os.environ[TIMEOUT] = theirs or str(TIMEOUT_SECONDS)
 
 
 def _path(tracking: Tracking) -> Path:

@@ -20,8 +20,8 @@ from prefect.cache_policies import NO_CACHE
 from minigpt.checkpoint import step_of
 from minigpt.cost import Quote
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
-from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
-from minigpt.journal import Reader, Record, ended, of_kind
+from minigpt.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.journal import JOURNAL, Reader, Record, ended, of_kind
 from minigpt.store import write_whole
 from tasks.narration import Narrator
 from tasks.publishing import Follower

@@ -13,8 +13,8 @@ from minigpt import checkpoint, dataset, environment, journal
 from minigpt.dataset import Windows, cut_windows
 from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
-from minigpt.job import CHECKPOINTS, JOB, JOURNAL, TrainingJob
-from minigpt.journal import Record
+from minigpt.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.journal import JOURNAL, Record
 from minigpt.store import read_folder, sha256_of_file
 from minigpt.text import blocks, size_bytes
 from minigpt.tokenizer import Tokenizer

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt import checkpoint, journal
-from minigpt.job import JOURNAL
-from minigpt.journal import Record
+from minigpt.journal import JOURNAL, Record
 
 # Numbers that two runs do not share, for they are seconds or what follows from them.
 MEASURED = ("throughput/tokens_per_second", "quote/", "bill/")

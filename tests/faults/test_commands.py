@@ -21,7 +21,7 @@ import pytest
 
 from minigpt import journal
 from minigpt.corpus import python_topics
-from minigpt.job import JOURNAL
+from minigpt.journal import JOURNAL
 from tests.faults import checks
 
 LONG = ("--set", "training.max_steps=300", "--set", "training.checkpoint_every_steps=30")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minigpt import checkpoint, journal
-from minigpt.job import JOURNAL
+from minigpt.journal import JOURNAL
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import Signal

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from minigpt import journal
-from minigpt.job import JOURNAL
+from minigpt.journal import JOURNAL
 from tasks import tracking
 from tasks.runs import Run
 from tasks.tracking_settings import Tracking

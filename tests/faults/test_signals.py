@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from minigpt import journal
-from minigpt.job import JOURNAL
+from minigpt.journal import JOURNAL
 from tasks.training import OUT_OF_MEMORY
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun, wait_until_stopped

@@ -12,9 +12,9 @@ from tasks import facts
 def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def git(*arguments: str) -> None:
+    def git(*arguments: str) -> bytes:
         who = ("-c", "user.name=x", "-c", "user.email=x", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+        return subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True).stdout
 
     for package in facts.PACKAGES:
         shutil.copytree(facts.CODE.parent / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -26,9 +26,15 @@ def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
     assert facts.code_facts()["git_dirty"] is False
     edited = tmp_path / "flows" / "cli.py"
     edited.write_text(edited.read_text() + "\n\n# edited, and a blank line behind it\n\n")
+    new = tmp_path / "minigpt" / "new.py"
+    new.write_text("WIDTH = 64\n")
+    status = git("status", "--porcelain")
     (tmp_path / ".git" / "change.diff").write_bytes(facts.code_diff() or b"")
+    assert git("status", "--porcelain") == status, "its own index is as it was"
     after = edited.read_bytes()
+    new.unlink()
     git("checkout", "flows")
     git("apply", ".git/change.diff")
     assert edited.read_bytes() == after
+    assert new.read_text() == "WIDTH = 64\n"
     assert facts.code_facts()["git_dirty"] is True

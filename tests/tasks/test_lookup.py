@@ -35,6 +35,14 @@ def made(settings: Tracking, name: str, *, offline: bool = False) -> Run:
     return tracking.create_run(settings.model_copy(update={"offline": offline}), name, params, {})
 
 
+def ended(val_loss: float) -> bytes:
+    """The result of a run that completed."""
+    final = dict.fromkeys(("train_loss", "perplexity", "bits_per_byte"), 1.0)
+    best = {"best_val_loss": 1.0, "best_bits_per_byte": 1.0, "best_step": 7}
+    cost = {"actual": {"seconds": 60.0, "usd": 0.5}}
+    return json.dumps({"status": "completed", "val_loss": val_loss, **final, **best, "cost": cost}).encode()
+
+
 def test_a_name_is_meant_before_the_beginning_of_an_id() -> None:
     runs = [Run(run_id, name, Tracking(), 0, {}, {}) for run_id, name in (("12", "x"), ("34", "1"), ("15", "y"))]
     found = {text: run and run.run_id for text in ("latest", "1", "3", "15", "y", "z") for run in [meant(text, runs)]}
@@ -122,11 +130,20 @@ def test_offline_a_run_is_what_its_folder_says(here: Tracking) -> None:
     assert list(runs_table(offline)["status"]) == ["dead"]
     tell_status(run, "FAILED", "failed", {})
     assert list(runs_table(offline)["status"]) == ["failed"]
-    numbers = dict.fromkeys(("train_loss", "val_loss", "perplexity", "bits_per_byte"), 1.0)
-    write_whole(run.folder / RESULT, json.dumps({"status": "completed", **numbers}).encode())
+    write_whole(run.folder / RESULT, ended(val_loss=2.5))
     assert list(runs_table(offline)["status"]) == ["completed, not synced"]
     write_whole(run.folder / PUBLISHED, b"")
     assert list(runs_table(offline)["status"]) == ["completed"]
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_run_that_has_yet_to_be_sent_has_results(here: Tracking, offline: bool) -> None:
+    """Be it that MLflow knows nothing of it, or that it missed the end alone."""
+    run = made(here, "unsent", offline=offline)
+    write_whole(run.folder / RESULT, ended(val_loss=2.5))
+    [shown] = runs_table(here).to_dict("records")
+    assert shown["metrics.final/val_loss"] == 2.5
+    assert (shown["metrics.best/step"], shown["metrics.bill/usd"]) == (7, 0.5)
 
 
 def test_a_run_of_the_hour_that_comes_twice_is_listed(here: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:

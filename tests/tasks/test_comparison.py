@@ -1,0 +1,64 @@
+"""`minigpt compare`: what was not the same, what came out, and what keeps the one from being told by the other."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import tracking
+from tasks.comparison import compare_runs
+from tasks.tracking_settings import Tracking
+
+PARAMS = {"seed": 1, "split.validation_fraction": 0.1, "tokenizer.kind": "bpe"}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
+    return Tracking(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
+
+
+def made(here: Tracking, name: str, params: dict[str, Any] | None = None, **facts: str) -> None:
+    packages = {"torch": facts.pop("torch", "2.13.0"), "mlflow": "3.17.2"}
+    time.sleep(0.002)  # each has a start of its own
+    tags = {"minigpt.packages": json.dumps(packages), **{f"minigpt.{fact}": value for fact, value in facts.items()}}
+    tracking.create_run(here, name, {**PARAMS, **(params or {})}, tags)
+
+
+def rows(here: Tracking, *names: str) -> dict[str, list[str]]:
+    _, *lines = compare_runs(here, list(names), as_json=False).splitlines()
+    return {words[0]: words[1:] for words in map(str.split, lines)}
+
+
+def test_facts_that_differ_are_told_beside_hyperparameters(here: Tracking) -> None:
+    made(here, "before", code_sha256="a" * 64, cpu_class="GenuineIntel")
+    made(here, "after", {"seed": 2}, code_sha256="b" * 64, cpu_class="GenuineIntel", torch="2.14.0")
+    compared = rows(here, "before", "after")
+    assert list(compared) == ["name", "status", "seed", "torch", "code_sha256"]
+    assert compared["torch"] == ["2.13.0", "2.14.0"]
+    assert compared["code_sha256"] == ["a" * 12, "b" * 12]
+    whole = json.loads(compare_runs(here, ["before", "after"], as_json=True))
+    assert {run["facts.code_sha256"] for run in whole.values()} == {"a" * 64, "b" * 64}
+
+
+@pytest.mark.parametrize(
+    ("params", "corpus", "sentence"),
+    [
+        ({}, "b" * 64, "The validation texts are not the same"),
+        ({"split.validation_fraction": 0.2}, "a" * 64, "The validation texts are not the same"),
+        ({"tokenizer.kind": "gpt2"}, "a" * 64, "The tokenizers are not the same"),
+    ],
+)
+def test_results_that_cannot_be_compared_are_said_not_to_be(
+    here: Tracking, params: dict[str, Any], corpus: str, sentence: str
+) -> None:
+    made(here, "before", corpus_sha256="a" * 64)
+    made(here, "same", corpus_sha256="a" * 64)
+    made(here, "after", params, corpus_sha256=corpus)
+    assert "not the same" not in compare_runs(here, ["before", "same"], as_json=False)
+    [caution] = [
+        line for line in compare_runs(here, ["before", "after"], as_json=False).splitlines() if "not the same" in line
+    ]
+    assert caution.startswith(sentence)
