@@ -1,6 +1,5 @@
 """The command line. Imports stay inside the commands, so that --help is quick."""
 
-import errno
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flows.options import Experiment, Here, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
-from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
+from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
 from minigpt.garbage import collecting_rarely
 from minigpt.threads import FEW_SPINS, SPINS
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 RERUN_DIFFERS = 3
 FAILED = 1
-FAULTS_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES}
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 # Threads give way, and neither Prefect nor MLflow tells anything to anyone; read when torch and they are imported.
 ENVIRONMENT = {SPINS: FEW_SPINS, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -39,6 +37,8 @@ def main() -> None:
         os.environ.setdefault(name, value)
     for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that closes; nohup has it ignored
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         with collecting_rarely():
             app()
@@ -47,12 +47,12 @@ def main() -> None:
     except FailedError as error:
         fail(str(error), FAILED)
     except OSError as error:
-        if error.errno not in FAULTS_OF_THE_DISK:
+        if (fault := fault_of_the_disk(error)) is None:
             raise
-        fail(f"{error.strerror}: {error.filename or 'the disk'}; mend that, then go on with `minigpt resume`", FAILED)
+        fail(f"{fault}; mend that; `minigpt resume` continues a run that it stopped", FAILED)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            fail("stopped; nothing of ours is left running", FAILED)
+            fail("stopped, and no process is left running; `minigpt resume` continues a run that was training", FAILED)
         raise
 
 
@@ -161,8 +161,8 @@ def sync(
 
 
 @app.command()
-def verify(run: RunArgument, as_json: Json = False, offline: Offline = False) -> None:
-    """Check a run of this home: are its files whole, does its curve belong to its weights, has MLflow all points."""
+def verify(run: RunArgument, as_json: Json = False, offline: Here = False) -> None:
+    """Check a run of this home: files whole, curve and weights of one training, every point in MLflow once."""
     from dataclasses import asdict
 
     from tasks import verification
@@ -200,7 +200,7 @@ def compare(
     as_json: Json = False,
     offline: Here = False,
 ) -> None:
-    """Show two or more runs side by side: the hyperparameters that differ, and the results."""
+    """Show two or more runs side by side: the hyperparameters and facts that differ, and the results."""
     from tasks import comparison
 
     typer.echo(comparison.compare_runs(tracking_of(uri, experiment, offline=offline), runs, as_json))
@@ -210,16 +210,19 @@ def compare(
 def sample(
     run: RunArgument,
     prompt: Annotated[str, typer.Option(help="Text to go on from.")],
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Texts, written at once.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, max=1000, help="How many texts, side by side.")] = 1,
     temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 is greedy.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from so many likeliest tokens only.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from this many of the likeliest tokens only.")] = None,
     top_p: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Draw from the fewest likeliest that have this probability.")
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Draw from the fewest likeliest tokens whose probabilities add up to this."
+        ),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
-    stop: Annotated[str | None, typer.Option(help="Text before which a sample ends.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Tokens to add.")] = 100,
+    stop: Annotated[str | None, typer.Option(help="End a text just before this.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 123,
-    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    checkpoint: Annotated[str, typer.Option(help="best (lowest validation loss) or last.")] = "best",
     uri: Uri = None,
     experiment: Experiment = None,
     offline: Here = False,
@@ -258,9 +261,9 @@ def estimate(
     parameters: Annotated[float | None, typer.Option(help="Parameters of the model, such as 124e6.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens to train on, such as 2e12.")] = None,
     mfu: Annotated[
-        float | None, typer.Option(min=0.001, max=1.0, help="Share of the peak that the training reaches; 0.4.")
+        float | None, typer.Option(min=0.001, max=1.0, help="Share of the hardware's peak that is used; 0.4.")
     ] = None,
-    hardware: Annotated[list[str], typer.Option(help="Kinds of hardware; all if not given.")] = [],  # noqa: B006
+    hardware: Annotated[list[str], typer.Option(help="Kind of hardware, may be repeated; all without it.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Quote a training without training: for a preset, for a published model, or for --parameters and --tokens."""

@@ -65,7 +65,7 @@ def _local_zone() -> str:
 
 
 def _no_cron(cron: str) -> InputError:
-    return InputError(f"--cron {cron!r} is no cron expression; give five fields, such as '0 3 * * *'")
+    return InputError(f"--cron {cron!r} is not a cron expression; give five fields, such as '0 3 * * *'")
 
 
 @contextmanager

@@ -7,12 +7,14 @@ import typer
 if TYPE_CHECKING:
     from tasks.tracking_settings import Tracking
 
-Set = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
 Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends the run.")]
-Here = Annotated[bool, typer.Option("--offline", help="Ask no MLflow: the runs of this home alone.")]
+Here = Annotated[bool, typer.Option("--offline", help="Do not ask MLflow; look at this home alone.")]
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")

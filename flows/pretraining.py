@@ -1,23 +1,30 @@
 """The flow: from a text to a trained, measured, tracked model."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.runtime import deployment, flow_run
+from prefect.states import Cancelled, Failed
 
 from flows.config import RunConfig
+from flows.running import tell
 from flows.superseding import newer_due_run
 from minigpt.job import TrainingJob
 from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
 from tasks.opening import open_run
 from tasks.publishing import closing
-from tasks.report import Result, report
+from tasks.report import Result, headline, report
 from tasks.sampling import generate_samples
 from tasks.split import split_windows
 from tasks.tokenization import tokenize
 from tasks.tracking_settings import Tracking
 from tasks.training import train
+
+log = logging.getLogger(__name__)
 
 # How many tasks a whole flow run has.
 TASK_RUNS = 8
@@ -28,7 +35,30 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
     """Pretrain a GPT on a text and track it in MLflow; or go on with the run `resumed`, which has this config."""
     if newer := newer_due_run():
         return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
-    config = config.without_secrets()  # Prefect's form may have been given some
+    with _told_by_schedule(config.name):
+        config = config.without_secrets()  # Prefect's form may have been given some
+        result = _pretrain(config, tracking or Tracking(), resumed)
+        if deployment.id is not None:
+            log.warning("%s: %s", config.name, headline(result))
+    return Failed(message=headline(result), data=result) if result.status == "diverged" else result
+
+
+@contextmanager
+def _told_by_schedule(name: str) -> Iterator[None]:
+    """Let a process that Prefect started for a schedule say on standard error what a person's own would."""
+    if deployment.id is None:
+        yield
+        return
+    tell(quiet=True)
+    try:
+        yield
+    except Exception as error:
+        log.error("%s failed: %s", name, error)
+        raise
+
+
+def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Result:
+    """Every task, in order."""
     corpus = download_corpus(config.corpus)
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
@@ -45,7 +75,7 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
         cost=prices,
         tokens_folder=tokens.folder,
     )
-    run = open_run(config, job, tracking or Tracking(), corpus, tokens, windows, flow_run.id, resumed)
+    run = open_run(config, job, tracking, corpus, tokens, windows, flow_run.id, resumed)
     with closing(run):
         trained = train(run, job)
         evaluated = evaluate_model(trained, job)

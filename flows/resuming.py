@@ -4,7 +4,7 @@ from flows import config as configs
 from flows.config import RunConfig
 from minigpt.errors import InputError
 from tasks.corpus import restore
-from tasks.ownership import is_owned
+from tasks.ownership import is_owned, writing
 from tasks.runs import CONFIG, CORPUS, Run, named, unfinished
 
 
@@ -12,11 +12,11 @@ def unfinished_run(text: str | None) -> Run:
     """The run of this home to go on with: the named one, or the last that did not end."""
     if text is None:
         if (run := next(unfinished(), None)) is None:
-            raise InputError("there is no run that did not end; `minigpt runs` lists all")
+            raise InputError("no run waits to be resumed: all have ended; `minigpt runs` lists them")
         return run
     run = named(text)
     if is_owned(run.folder):
-        raise InputError(f"run {run.run_id} is being written by another process; wait until it has ended, or end it")
+        raise InputError(writing(run.folder))
     if run.result() is not None:
         raise InputError(f"run {run.run_id} has ended; `minigpt rerun {text}` does it again")
     return run

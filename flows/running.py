@@ -57,10 +57,13 @@ def run_flow(config: "RunConfig", tracking: "Tracking", resumed: str | None = No
         from tasks.report import Result
 
         log.info("Prefect shows the run at %s", server.url)
-        state = pretrain(config, tracking, resumed, return_state=True)
+        with server.answering():
+            state = pretrain(config, tracking, resumed, return_state=True)
         drain()
         if flow_run_id := state.state_details.flow_run_id:
             wait_for_final_states(flow_run_id, TASK_RUNS if state.is_completed() else 0)
-        result = state.result()
+        result = state.result(raise_on_failure=False)  # of a run that diverged, which is one for Prefect, as well
+        if isinstance(result, BaseException):
+            raise result
         assert isinstance(result, Result)  # noqa: S101  (only a schedule's run gives way to another)
         return result

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from minigpt import tokenizer as tokenizer_module
 from minigpt.errors import InputError
 from minigpt.model import GPT, ModelConfig, empty
-from minigpt.store import Filled, fill_folder, link_or_copy, read_folder
+from minigpt.store import Filled, fill_folder, read_folder
 from minigpt.tokenizer import TOKENIZER, Tokenizer
 
 WEIGHTS = "weights.safetensors"
@@ -54,7 +54,7 @@ def begin(
         save_file(weights_of(model), place / WEIGHTS)
         if optimizers:
             save_file(_optimizer_tensors(optimizers), place / OPTIMIZER)
-        link_or_copy(tokenizer, place / TOKENIZER)
+        shutil.copyfile(tokenizer, place / TOKENIZER)  # as a second name it would be damaged everywhere at once
         return {MODEL: model.config.model_dump(mode="json"), STATE: dict(facts)}
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -145,8 +145,8 @@ def to_continue(checkpoints: Path, saved: Iterable[str]) -> tuple[Path | None, l
     damaged = sorted(path.name for path in known if step_of(path) > last)
     if damaged and not folder:
         raise InputError(
-            f"no checkpoint in {checkpoints} is whole, the newest was {damaged[-1]}; put one back from a copy, or do "
-            "the run again with `minigpt rerun`"
+            f"no checkpoint in {checkpoints} is whole, the newest was {damaged[-1]}; put one back from a copy, or "
+            f"start a new run: `minigpt run {checkpoints.parent / 'config.yaml'}`"
         )
     return folder, damaged
 

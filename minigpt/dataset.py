@@ -132,7 +132,7 @@ class Windows:
 
 
 def cut_windows(tokens: NDArray[np.uint16], side: Side, context_length: int, config: SplitConfig) -> Windows:
-    """The windows of one side: validation windows never overlap, so that each token is measured once."""
+    """The windows of one side: validation windows never overlap, so that none of their tokens is measured twice."""
     stride = config.stride_tokens if side == "train" and config.stride_tokens else context_length
     windows = Windows(tokens, context_length, stride, shifted=side == "train" and config.shift_windows)
     if len(windows) == 0:

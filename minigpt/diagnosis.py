@@ -4,10 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from minigpt.journal import Record
 
 # Validation losses closer than this (nats per token) are the same.
 LOSS_TOLERANCE = 0.01
+# A trend is told from an evaluation no later than this share of the steps, for the last two may be a step apart.
+TREND_SHARE = 0.9
 # Validation above train by more than this (nats per token) is told.
 LOSS_GAP = 1.0
 
@@ -71,24 +76,31 @@ def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[st
             "the steps are too large; lower the learning rate, and ship the best checkpoint, not the last."
         )
     elif len(evaluations) > 1 and status != "diverged":
-        before = evaluations[-2]["val_loss"] - last["val_loss"]
-        trend = "still falling: more steps may help" if before > LOSS_TOLERANCE else "level at the end"
-        sentences.append(f"No over-fitting: the validation loss ({last['val_loss']:.3f}) is {trend}.")
+        earlier = [e for e in evaluations[:-1] if e["step"] <= TREND_SHARE * last["step"]] or evaluations[:1]
+        fell = earlier[-1]["val_loss"] - last["val_loss"] > LOSS_TOLERANCE
+        trend = "still falling: more steps may help" if fell else "level at the end"
+        sentences.append(f"No over-fitting so far: the validation loss ({last['val_loss']:.3f}) is {trend}.")
     if found.gap_since_step is not None:
-        ever_since = all(_is_apart(e) for e in evaluations if e["step"] >= found.gap_since_step)
-        when = f"From step {found.gap_since_step} on"
-        if not ever_since:
-            when = f"At step {found.gap_since_step}, though not at each evaluation behind it,"
-        sentences.append(
-            f"{when} the validation loss is more than {LOSS_GAP:g} nat above the training "
-            f"loss: the model is {math.e**LOSS_GAP:.1f} times surer of text that it has read than of new text."
-        )
+        apart = f"the validation loss is more than {LOSS_GAP:g} nat above the training loss"
+        if all(_is_apart(e) for e in evaluations if e["step"] >= found.gap_since_step):
+            gap = last["val_loss"] - last["train_loss"]
+            sentences.append(
+                f"From step {found.gap_since_step} on {apart}, at the end by {gap:.2f}: on average the model gives a "
+                f"token of text that it has read {math.exp(gap):.1f} times the probability of one of new text."
+            )
+        else:
+            sentences.append(f"At step {found.gap_since_step}, though not at every later evaluation, {apart}.")
     return sentences
 
 
-def longest_copy(sample: Sequence[int], training: Sequence[int]) -> int:
+def _as_text(tokens: npt.ArrayLike) -> str:
+    """A character for each token, so that the text can be searched; four bytes each, and no object."""
+    return np.asarray(tokens, "<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def longest_copy(sample: npt.ArrayLike, training: npt.ArrayLike) -> int:
     """How many consecutive tokens of the sample stand in the training text exactly so."""
-    text, piece = "".join(map(chr, training)), "".join(map(chr, sample))
+    text, piece = _as_text(training), _as_text(sample)
     longest = 0
     for start in range(len(piece)):
         while start + longest < len(piece) and piece[start : start + longest + 1] in text:

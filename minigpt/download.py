@@ -93,7 +93,7 @@ def download(
         ) from None
     # Their words may hold a part of a password; the last is of a host that no name server could be asked for.
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
-        raise DownloadError(f"{shown} is no address; give http://HOST/PATH", transient=False) from None
+        raise DownloadError(f"{shown} is not a valid address; give http://HOST/PATH", transient=False) from None
     except httpx.HTTPError as error:
         reason = type(error).__name__
         raise DownloadError(
@@ -126,7 +126,7 @@ async def _fetch(
                 file.write(chunk)
                 limit.reschedule(latest + size / SLOWEST_BYTES_PER_SECOND)
     if expected is not None and size != expected:
-        raise DownloadError(f"{shown} sent {size} of the {expected} bytes that it told; try again", transient=True)
+        raise DownloadError(f"{shown} sent {size} of the {expected} bytes that it announced; try again", transient=True)
     return digest.hexdigest()
 
 
@@ -155,7 +155,10 @@ def _check_status(response: httpx.Response, shown: str) -> None:
         way_out = "try again later" if transient else "give another address"
         raise DownloadError(f"{shown} answers with status {status}; {way_out}", transient=transient)
     if (encoding := response.headers.get("content-encoding", "identity").lower()) != "identity":
-        raise DownloadError(f"{shown} answers compressed ({encoding}), which is not accepted", transient=False)
+        raise DownloadError(
+            f"{shown} answers compressed ({encoding}), which is not accepted; unpack it and give the file",
+            transient=False,
+        )
 
 
 async def check_target(first: httpx.URL, target: httpx.URL, private_hosts: Collection[str] = ()) -> None:
@@ -168,7 +171,8 @@ async def check_target(first: httpx.URL, target: httpx.URL, private_hosts: Colle
     shown = public_address(str(target))
     if target.scheme not in ("http", "https"):
         raise DownloadError(
-            f"{public_address(str(first))} redirects to {target.scheme}:, not followed", transient=False
+            f"{public_address(str(first))} redirects to {target.scheme}:, which is not followed; give another address",
+            transient=False,
         )
     if not target.host:
         raise DownloadError(f"{shown} names no host; give http://HOST/PATH", transient=False)

@@ -1,6 +1,7 @@
 """What decides a run's bits besides its config and code: threads, CPU switches, the CPU's class, the allocator."""
 
 import ctypes
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ M_MMAP_THRESHOLD = -3
 # Memory comes in pages of 2 MB where the system has them to give: a step of 162M parameters takes 7 % less, and reading
 # weights 5 to 10 %. glibc reads it when a process starts, from 2.35 on.
 TUNABLES, HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 # Facts of a process that have to be equal for equal bits.
 BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
@@ -63,7 +66,19 @@ class EnvironmentConfig(Part):
 
 
 def available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that the process may run on, or so many as it is granted the time of, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, math.ceil(_granted_cores() or cores))
+
+
+def _granted_cores() -> float | None:
+    """What a container's limit leaves of the cores that it sees (cgroup v2); None without a limit."""
+    try:
+        own = OWN_CGROUP.read_text().removeprefix("0::/").strip()
+        quota, period = (CGROUPS / own / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
 
 
 def best_products() -> Library:

@@ -1,5 +1,7 @@
 """The exceptions that are told in a sentence; every other one is a bug of ours and shows its traceback."""
 
+import errno
+
 # Exit code of a command, or of a training process, whose input is wrong; its last line says what.
 INPUT_IS_WRONG = 2
 
@@ -10,3 +12,10 @@ class InputError(Exception):
 
 class FailedError(Exception):
     """The machine or a service failed; the message says what, and how to go on."""
+
+
+def fault_of_the_disk(error: OSError) -> str | None:
+    """What the system says of a disk that is full, broken or not writable; None of any other error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
+        return None
+    return f"{error.strerror}: {error.filename or 'the disk'}"

@@ -61,8 +61,8 @@ class Draw:
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (V,) / temperature, 0 for what may not be drawn."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            least = logits.topk(self.top_k).values[..., -1:]
-            logits = logits.masked_fill(logits < least, -torch.inf)
+            kept = logits.topk(self.top_k)  # by their places, for more than so many may be equal
+            logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
         shares = (logits / self.temperature).softmax(-1)
         if self.top_p is None:
             return shares

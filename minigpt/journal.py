@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from minigpt.errors import InputError
+
 Record = dict[str, Any]
 
 # In the folder of its run.
@@ -63,8 +65,15 @@ class Reader:
         with self._path.open("rb") as file:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
+        try:
+            records = [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise InputError(
+                f"{self._path} is damaged behind byte {self._offset:,} ({error}); put it back from a copy, such as "
+                "MLflow has of runs that ended, or start a new run"
+            ) from error
         self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines()]
+        return records
 
 
 def read(path: Path) -> list[Record]:

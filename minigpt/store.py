@@ -156,7 +156,8 @@ def produce(cache: Path, kind: str, made_from: Mapping[str, Any], fill: Callable
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if entry := find(cache, kind, made_from):
             return entry
-        shutil.rmtree(folder, ignore_errors=True)
+        for left in (folder, *folder.parent.glob(f".{folder.name}.*.tmp")):  # damaged, or of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         facts = write_folder(folder, lambda place: {"made_from": dict(made_from), **fill(place)})
         return Entry(folder, facts, reused=False)
 

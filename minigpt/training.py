@@ -84,7 +84,9 @@ class TrainingConfig(Part):
     def full_checkpoints(self) -> int:
         """The most full checkpoints that lie on the disk at once, with the one that is being written."""
         written = 1 + (self.max_steps // self.checkpoint_every_steps if self.checkpoint_every_steps else 0)
-        round_steps = self.max_steps // self.keep_every_steps if self.keep_every_steps else 0
+        round_steps = 0
+        if self.checkpoint_every_steps and self.keep_every_steps:
+            round_steps = self.max_steps // math.lcm(self.checkpoint_every_steps, self.keep_every_steps)
         return min(written, self.kept_checkpoints + 1 + round_steps)
 
     def tokens_per_step(self, context_length: int) -> int:

@@ -1,7 +1,9 @@
 """The step `corpus download`: from a source to a checked text in the cache."""
 
 import logging
+import shutil
 import tempfile
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from tasks.home import cache_folder
 log = logging.getLogger(__name__)
 
 TEXT = "corpus.txt"
+# Folders of texts that are on their way; no fetch takes a day, so that an older one is of a process that was killed.
+ARRIVING, ABANDONED_SECONDS = ".corpus.arriving.", 86_400
 
 
 async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
@@ -51,7 +55,10 @@ def download_corpus(config: CorpusConfig) -> Corpus:
 
 def _arrived(config: CorpusConfig) -> Entry:
     """The text, fetched, checked, and put into the cache."""
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".corpus.") as folder:
+    for left in cache_folder().glob(f"{ARRIVING}*/"):
+        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
         arrived = Path(folder) / TEXT
         digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
         with arrived.open("rb") as text:

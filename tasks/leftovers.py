@@ -39,7 +39,7 @@ def _send(run: Run) -> None:
     except (StoreError, InputError) as error:
         log.warning("run %s still waits for MLflow: %s", run.run_id[:12], error)
     else:
-        log.warning("run %s, which MLflow did not have whole, is now there", run.run_id[:12])
+        log.warning("run %s is now complete in MLflow", run.run_id[:12])
 
 
 def _bury(run: Run, told: bool) -> None:

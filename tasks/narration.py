@@ -76,12 +76,15 @@ class Narrator:
 
 
 def _tell_resume(record: Record, start: Record) -> None:
-    log.info("going on behind step %d", record["after_step"])
+    log.info("continuing after step %d", record["after_step"])
     before, now = ({key: process[key] for key in BITS} for process in (start, record))
     if changed := differences(before, now):
-        log.warning("a run without a stop would have other bits from here on: %s", "; ".join(changed))
+        log.warning(
+            "this machine is not the one that began the run, so that other bits are to be expected from here on: %s",
+            "; ".join(changed),
+        )
     if record["damaged"]:
-        log.warning("not whole, and so not used: %s", ", ".join(record["damaged"]))
+        log.warning("damaged or missing checkpoints, not used: %s", ", ".join(record["damaged"]))
 
 
 def duration(seconds: float) -> str:

@@ -29,11 +29,8 @@ def own(folder: Path) -> None:
     """Make this process the one that writes the run; refused while another does."""
     with FileLock(folder / LOCK):
         owner = _owner(folder)
-        if lives(owner) and owner["pid"] != os.getpid():
-            raise InputError(
-                f"run {folder.name} is being written by process {owner['pid']} on {owner['host']}; "
-                "wait until it has ended, or end it"
-            )
+        if lives(owner) and (owner["host"], owner["pid"]) != (socket.gethostname(), os.getpid()):
+            raise InputError(writing(folder))
         write_whole(folder / OWNER, json.dumps(me()).encode())
 
 
@@ -42,6 +39,16 @@ def unowned(folder: Path) -> Iterator[bool]:
     """Whether no process writes the run; none begins to while the block runs."""
     with FileLock(folder / LOCK):
         yield not is_owned(folder)
+
+
+def writing(folder: Path) -> str:
+    """Who writes the run, and what to do about it."""
+    owner = _owner(folder)
+    gone = f"; if that machine is gone, delete {folder / OWNER}" if owner.get("host") != socket.gethostname() else ""
+    return (
+        f"run {folder.name} is being written by process {owner.get('pid')} on {owner.get('host')}; "
+        f"wait until it has ended, or end it{gone}"
+    )
 
 
 def disown(folder: Path) -> None:

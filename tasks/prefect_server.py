@@ -41,11 +41,15 @@ def main(listening: int, lock: Path) -> None:
     with collecting_rarely():
         import uvicorn
         from prefect.server.api.server import create_app
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         from tasks import quiet_worker
+        from tasks.servers import LOOPBACK
 
         quiet_worker.install()
         app = create_app()
+        # A page whose name turns out to stand for this machine is no page of ours.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 

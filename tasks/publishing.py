@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from minigpt import checkpoint, journal
+from minigpt.errors import InputError
 from minigpt.evaluation import perplexity
 from minigpt.job import CHECKPOINTS, JOB, TrainingJob
 from minigpt.journal import JOURNAL, Record
@@ -83,7 +84,7 @@ def publish(run: Run, curve: bool = True) -> None:
         publish_opening(run)
         records = journal.read(run.folder / JOURNAL)
         if curve and records:
-            curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
+            curves = Curves(_job(run))
             tracking.send(run, [point for record in records for point in curves.points(record)])
         last_ms = run.last_ms()
         if (result := run.result()) is None:
@@ -94,6 +95,17 @@ def publish(run: Run, curve: bool = True) -> None:
         for role in ("best", "last"):
             _publish_checkpoint(run, role, records, result)
         write_whole(run.folder / PUBLISHED, b"")
+
+
+def _job(run: Run) -> TrainingJob:
+    try:
+        return TrainingJob.model_validate_json((run.folder / JOB).read_bytes())
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{run.folder / JOB} cannot be read by this version of minigpt ({reason}); send run {run.run_id[:12]} with "
+            "the version that made it"
+        ) from error
 
 
 def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:

@@ -115,8 +115,8 @@ def _result(
     words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
     if samples.longest_copied_tokens is not None and samples.longest_copied_tokens >= diagnosis.COPY_TOKENS:
         words.append(
-            f"Memorisation: {samples.longest_copied_tokens} tokens in a row of the last greedy sample stand in the "
-            "training text word for word."
+            f"Memorisation: {samples.longest_copied_tokens} tokens in a row of the last greedy sample appear "
+            "word for word in the training text."
         )
     return Result(
         run_id=run.run_id,
@@ -166,6 +166,15 @@ def _plot(evaluations: Sequence[Record], what: str, unit: str, result: Result, p
     axes.set(xlabel="step", ylabel=f"{what} ({unit})", title=f"{what} of {Path(result.run_dir).name[:12]}")
     axes.legend()
     figure.savefig(path, dpi=120, metadata={"Software": ""})
+
+
+def headline(result: Result) -> str:
+    """The result in one line, for a log."""
+    return (
+        f"run {result.run_id} {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}, "
+        f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte, "
+        f"${result.cost['actual']['usd']:.4f}"
+    )
 
 
 def summary_lines(result: Result) -> list[str]:
@@ -225,7 +234,9 @@ def _best(result: Result) -> str:
 def _bar(result: Result) -> str:
     """What a program that knows no language needs for the same text."""
     read = result.xz_after_training_bits_per_byte
-    return f"xz -9e needs {result.xz_bits_per_byte:.3f}" + (f", {read:.3f} behind the training text" if read else "")
+    return f"xz -9e needs {result.xz_bits_per_byte:.3f}" + (
+        f", {read:.3f} after reading the training text" if read else ""
+    )
 
 
 def _cell(text: str) -> str:
@@ -239,4 +250,5 @@ def _bill(result: Result) -> str:
     bill = f"${actual['usd']:.4f}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2"
     if result.status != "completed":
         return bill
-    return f"{bill}; the quote was off by {actual['quote_error_fraction']:+.1%}"
+    error = actual["quote_error_fraction"]
+    return f"{bill}; the quote was {abs(error):.1%} too {'high' if error > 0 else 'low'}"

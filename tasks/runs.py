@@ -1,6 +1,7 @@
 """A run's folder: the truth about it, whether or not a tracking store can be reached."""
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from minigpt.store import write_whole
 from tasks.home import runs_folder
 from tasks.ownership import is_owned
 from tasks.tracking_settings import Tracking, recall_password
+
+log = logging.getLogger(__name__)
 
 TRACKING = "tracking.json"
 CONFIG = "config.yaml"
@@ -78,13 +81,23 @@ class Run:
 
 
 def saved(folder: Path) -> Run:
-    values = json.loads((folder / TRACKING).read_bytes())
-    return Run(**values | {"tracking": Tracking.model_validate(values["tracking"])})
+    """The run of a folder; InputError if the file that says where it is tracked cannot be read."""
+    try:
+        values = json.loads((folder / TRACKING).read_bytes())
+        return Run(**values | {"tracking": Tracking.model_validate(values["tracking"])})
+    except (ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder / TRACKING} is damaged ({reason}); put it back from a copy, or delete it") from error
 
 
 def runs_here() -> list[Run]:
-    """Every run of this home, newest first."""
-    found = [saved(path.parent) for path in runs_folder().glob(f"*/{TRACKING}")]
+    """Every run of this home that can be read, newest first."""
+    found = []
+    for path in runs_folder().glob(f"*/{TRACKING}"):
+        try:
+            found.append(saved(path.parent))
+        except InputError as error:
+            log.warning("%s", error)
     return sorted(found, key=lambda run: run.start_time_ms, reverse=True)
 
 

@@ -44,5 +44,5 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
     copied = None
     if len(training_tokens) <= COPY_SEARCH_MAX_TOKENS:
         written = tokenizer.encode(greedy.removeprefix(config.prompt))
-        copied = longest_copy(written.tolist(), training_tokens.tolist())
+        copied = longest_copy(written, training_tokens)
     return Samples(greedy, table, copied)

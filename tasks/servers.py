@@ -77,6 +77,17 @@ class Server:
     def api_url(self) -> str:
         return f"{self.url}/api"
 
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Say in one sentence that it is gone, if it is."""
+        try:
+            yield
+        except httpx.HTTPError as error:
+            raise FailedError(
+                f"Prefect at {self.url} stopped answering ({type(error).__name__}); `minigpt runs` tells how the run "
+                "stands, and `minigpt resume` goes on with one that did not end"
+            ) from error
+
     def wait(self) -> None:
         """Return when the server answers."""
         deadline = time.monotonic() + START_SECONDS

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from minigpt.errors import InputError
-from tasks.ownership import is_owned
+from tasks.ownership import is_owned, writing
 from tasks.publishing import publish
 from tasks.runs import Run, left_behind, named
 from tasks.tracking_settings import check_reachable, public
@@ -14,7 +14,7 @@ def sync(text: str | None) -> Iterator[str]:
     """Sentences about each run that was sent: the named one, whatever MLflow has of it, or all that wait."""
     waiting = [run for run in left_behind() if run.is_opened()] if text is None else [_ended(text)]
     if not waiting:
-        yield "MLflow has every run of this home"
+        yield "every run of this home has been sent to MLflow"
     refused: dict[str, list[str]] = {}
     for run in (waits.tracked(offline=False) for waits in waiting):
         try:
@@ -27,13 +27,13 @@ def sync(text: str | None) -> Iterator[str]:
             yield f"run {run.run_id}: MLflow at {public(run.tracking.tracking_uri or '')} has all of it{ended}"
     if refused:
         reasons = "; ".join(f"{error} (still waiting: {', '.join(ids)})" for error, ids in refused.items())
-        raise InputError(f"{reasons}; run `minigpt sync` again when that is mended")
+        raise InputError(f"{reasons}; run `minigpt sync` again when that is fixed")
 
 
 def _ended(text: str) -> Run:
     run = named(text)
     if is_owned(run.folder):
-        raise InputError(f"run {run.run_id} is still being written; it is sent when it ends")
+        raise InputError(f"{writing(run.folder)}; it is sent when it ends")
     if not run.is_opened():
         raise InputError(f"run {run.run_id} was stopped before it was opened, so there is nothing to send")
     return run

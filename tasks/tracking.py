@@ -288,4 +288,7 @@ def artifact(run: Run, name: str) -> Path:
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             return arrived.rename(here / name)  # whole or not there
     except StoreError as error:
-        raise InputError(f"run {run.run_id} has no {name}; it ended too early, or its files were deleted") from error
+        raise InputError(
+            f"run {run.run_id} has no {name} here, and MLflow gave none ({error}); if it did not end, "
+            f"`minigpt resume {run.run_id[:12]}` finishes it"
+        ) from error

@@ -86,7 +86,9 @@ def read_file() -> TrackingFile:
         return TrackingFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())
-        raise InputError(f"{path.resolve()} is not what it should be: {detail}; compare it with README") from error
+        raise InputError(
+            f"{path.resolve()} is not a valid mlflow.yaml: {detail}; compare it with minigpt's own"
+        ) from error
 
 
 def _absolute(uri: str) -> str:
@@ -130,7 +132,7 @@ def public(uri: str) -> str:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise InputError("the tracking address is none; give sqlite:///PATH or http(s)://HOST") from error
+        raise InputError("the tracking address cannot be read; give sqlite:///PATH or http(s)://HOST") from error
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
 
 

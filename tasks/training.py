@@ -25,7 +25,7 @@ from minigpt.journal import JOURNAL, Reader, Record, ended, of_kind
 from minigpt.store import write_whole
 from tasks.narration import Narrator
 from tasks.publishing import Follower
-from tasks.runs import Run
+from tasks.runs import CONFIG, Run
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,10 @@ def train(run: Run, job: TrainingJob) -> Trained:
     if end["status"] == "interrupted":
         raise KeyboardInterrupt
     if end["status"] == "differs" or narrator.quote is None:
-        raise TrainingFailedError(f"run {run.run_id} cannot be continued: {end['error'] or 'it has no quote'}")
+        raise TrainingFailedError(
+            f"run {run.run_id} cannot be continued: {end['error'] or 'it has no quote'}; resume it on the machine and "
+            f"with the packages that began it, or start a new run: `minigpt run {run.folder / CONFIG}`"
+        )
     return Trained(
         status=end["status"],
         steps=end["step"],
@@ -122,9 +125,9 @@ def failure(run_id: str, exit_code: int, said: str) -> FailedError | InputError:
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, instead of breaking into whatever this process does at the moment.
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, instead of breaking into what this process does.
 
-    A second one breaks in after all.
+    A second one breaks in after all, but not of the terminal, of which both the shell and the system may tell.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only that one may change what signals do
@@ -133,11 +136,14 @@ def stop_signals() -> Iterator[threading.Event]:
 
     def note(number: int, _frame: Any) -> None:
         if stop.is_set():
+            if number == signal.SIGHUP:
+                return
             raise KeyboardInterrupt
-        log.warning("stopping after this step, with a checkpoint; once more stops at once")
+        log.warning("stopping after this step, with a checkpoint; a second time stops at once")
         stop.set()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    closed = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup has it ignored
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, *closed)}
     try:
         yield stop
     finally:
@@ -195,9 +201,16 @@ def follow(process: subprocess.Popen[bytes], reader: Reader, stop: threading.Eve
 
 
 def _last_checkpoint(run: Run, records: Sequence[Record], status: str) -> Path:
-    """The one of the last step; of a run that diverged the newest. Whoever loads it finds out if it is whole."""
+    """The one of the last step; of a run that diverged the newest whose loss is known to be a number.
+
+    Whoever loads it finds out if it is whole.
+    """
     written: list[Path] = [run.folder / CHECKPOINTS / record["name"] for record in of_kind(records, "checkpoint")]
     if not written:
         raise TrainingFailedError(f"no whole checkpoint was written to {run.folder / CHECKPOINTS}")
+    if status == "diverged":  # a step's loss is that of the weights before it
+        measured = {record["step"] for record in of_kind(records, "evaluation")}
+        measured |= {record["step"] - 1 for record in of_kind(records, "step")}
+        return max((folder for folder in written if step_of(folder) in measured), key=step_of)
     full = [folder for folder in written if folder.name.startswith("last-")]
-    return max(written if status == "diverged" else full or written, key=step_of)
+    return max(full or written, key=step_of)

@@ -42,7 +42,11 @@ def verify(run: Run) -> Iterator[Check]:
         raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it where it was made")
     if is_owned(run.folder):
         raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
-    records = journal.read(run.folder / JOURNAL)
+    try:
+        records = journal.read(run.folder / JOURNAL)
+    except InputError as error:
+        yield Check("journal", False, str(error))
+        return
     if not any(journal.of_kind(records, "start")):
         raise InputError(f"run {run.run_id} was stopped before its training began, so there is nothing to verify")
     yield _corpus(run)

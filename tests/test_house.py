@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = {"torch", "numpy", "tiktoken", "tiktoken_ext", "rustbpe", "pydantic", "safetensors", "httpx", "filelock"}
-SYSTEMS = {"prefect", "minigpt", "tasks", "httpx", "psutil", "filelock", "yaml", "uvicorn", "pydantic", "rustbpe"}
+SYSTEMS = {"prefect", "minigpt", "tasks", "httpx", "psutil", "filelock", "yaml", "pydantic", "rustbpe"}
 ALLOWED = {
     "minigpt": LIBRARY | {"minigpt", "pydoc_data"},
-    "tasks": SYSTEMS | {"torch", "tiktoken"},
+    "tasks": SYSTEMS | {"torch", "tiktoken", "uvicorn", "starlette"},
     "flows": {"prefect", "tasks", "minigpt", "flows", "typer", "yaml", "pydantic", "filelock", "tzlocal"},
 }
 ONLY_IN = {

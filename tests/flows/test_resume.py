@@ -31,6 +31,7 @@ def same_bits(one: dict[str, Any], other: dict[str, Any]) -> bool:
         (signal.SIGKILL, "dead"),
         pytest.param(signal.SIGINT, "interrupted", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "interrupted", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, "interrupted", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
@@ -50,7 +51,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     assert [check for check in place.json("verify", run["run_id"]) if not check["holds"]] == []
     again = place.run("resume")
     assert again.returncode == 2
-    assert "no run that did not end" in again.stderr
+    assert "no run waits to be resumed" in again.stderr
     assert place.processes() == []
 
 
@@ -75,7 +76,7 @@ def test_a_run_without_mlflow_is_sent_later(undisturbed: dict[str, Any], workpla
     before = {run["run_id"]: run["status"] for run in workplace.json("runs")}
     assert before[offline["run_id"]] == "completed, not synced"
     assert workplace.run("sync", offline["run_id"]).returncode == 0
-    assert workplace.run("sync").stdout.strip() == "MLflow has every run of this home"
+    assert workplace.run("sync").stdout.strip() == "every run of this home has been sent to MLflow"
     assert [check for check in workplace.json("verify", offline["run_id"]) if not check["holds"]] == []
     after = {run["run_id"]: run["status"] for run in workplace.json("runs")}
     assert after == before | {offline["run_id"]: "completed"}

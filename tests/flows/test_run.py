@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from minigpt import checkpoint, journal
+from minigpt.store import MANIFEST
 
 ROOT = Path(__file__).parents[2]
 KEYS = {
@@ -55,7 +56,16 @@ def test_every_step_of_the_card_is_a_final_task_of_one_flow_run(smoke: dict[str,
 
 
 def test_a_rerun_is_identical_and_reuses_all_but_the_training(smoke: dict[str, Any], workplace: Any) -> None:
+    cache = workplace.home / "cache"
+
+    def made() -> dict[Path, int]:
+        """Each entry with what changes when it is filled again."""
+        return {path: path.stat().st_ino for path in cache.glob(f"*/[!.]*/{MANIFEST}")}
+
+    before = made()
     again = workplace.json("rerun", smoke["run_id"])
+    assert {path.parts[-3] for path in before} >= {"corpus", "tokens", "windows"}
+    assert made() == before
     assert again["run_id"] != smoke["run_id"]
     assert again["rerun"]["identical"]
     assert again["curve_sha256"] == smoke["curve_sha256"]
@@ -149,8 +159,8 @@ def slow(arguments: list[str], words: str) -> Any:
         (["rerun", "0000"], "there is no run"),
         (["sample", "0000", "--prompt", "x"], "there is no run"),
         (["estimate"], "estimate needs"),
-        (["schedule", "smoke", "--cron", "every day"], "is no cron expression"),
-        (["schedule", "smoke", "--cron", "0 0 3 * * *"], "is no cron expression"),
+        (["schedule", "smoke", "--cron", "every day"], "is not a cron expression"),
+        (["schedule", "smoke", "--cron", "0 0 3 * * *"], "is not a cron expression"),
         (["schedule", "smoke", "--cron", "0 3 * * *", "--tracking-uri", "htp://host"], "is neither sqlite:///PATH"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
@@ -193,4 +203,9 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_weights(workplace: 
     assert any(f"weights of step {kept} were kept" in sentence for sentence in result["words"])
     listed = json.loads(workplace.run("runs", "--json").stdout)
     assert [run["status"] for run in listed if run["run_id"] == result["run_id"]] == ["diverged"]
+    with sqlite3.connect(workplace.home / "prefect" / "prefect.db") as database:
+        [(state,)] = database.execute(
+            "select state_type from flow_run where replace(id, '-', '') = ?", [result["flow_run_id"].replace("-", "")]
+        )
+    assert state == "FAILED", "who is told of failures by Prefect hears of it"
     assert checkpoint.newest(Path(result["run_dir"]) / "checkpoints", "best") is not None

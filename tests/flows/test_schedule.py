@@ -42,6 +42,7 @@ def test_a_cron_of_every_minute_fires(new_workplace: Callable[[], Any]) -> None:
         artifacts = database.execute("select key from artifact where key = ?", [f"report-{run_id}"]).fetchall()
     assert (state, created_by) == ("COMPLETED", 1)
     assert artifacts == [(f"report-{run_id}",)]
+    assert f"smoke: run {run_id} completed after 60 steps" in (place.folder / "schedule.log").read_text()
     assert left_over(place) == []
 
 

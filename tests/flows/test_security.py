@@ -90,6 +90,14 @@ def test_mlflow_answers_to_its_own_names_alone(served: tuple[Any, str, str]) -> 
         assert httpx.get(address, headers={"Host": host}).status_code == 403
 
 
+def test_prefect_answers_to_its_own_names_alone(served: tuple[Any, str, str]) -> None:
+    _, _, prefect = served
+    for name in ("127.0.0.1", "localhost"):
+        assert httpx.get(f"{prefect}/api/health", headers={"Host": name}).status_code == 200
+    for host in ("evil.example", "10.1.2.3", f"192.168.0.7:{httpx.URL(prefect).port}"):
+        assert httpx.get(f"{prefect}/api/health", headers={"Host": host}).status_code == 400
+
+
 def test_prefect_lets_no_other_page_read(served: tuple[Any, str, str]) -> None:
     _, _, prefect = served
     for origin, allowed in ((prefect, prefect), ("http://evil.example", None)):

@@ -245,7 +245,7 @@ def test_a_kill_while_saving_leaves_the_one_before_whole(saved: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from minigpt import checkpoint\n"
         "model, _ = checkpoint.load(Path(sys.argv[1]))\n"
-        "checkpoint.link_or_copy = lambda *_: os.kill(os.getpid(), 9)  # when the weights are written\n"
+        "checkpoint.shutil.copyfile = lambda *_: os.kill(os.getpid(), 9)  # when the weights are written\n"
         "place = Path(sys.argv[1]).parent\n"
         "checkpoint.begin(checkpoint.named(place, 'last', 3), model, place / 'vocabulary', {'step': 3})"
     )

@@ -129,3 +129,18 @@ def test_a_cpu_is_priced_by_the_cores_that_train() -> None:
     assert (of_sixteen.usd_per_hour, of_sixteen.watts) == (pytest.approx(0.80), 160.0)
     assert CostConfig(usd_per_hour=3.0).resolved(16).usd_per_hour == 3.0  # the user's is the machine's
     assert CostConfig(hardware="a100").resolved(16) == CostConfig(hardware="a100")
+
+
+def test_a_quote_is_the_mean_step_times_the_steps_and_the_rest() -> None:
+    quote = cost.quote(
+        parameters=1,
+        flops_per_token=6.0,
+        flops_formula=cost.SIX_N_FORMULA,
+        step_seconds=[1, 2, 3, 6],
+        steps=10,
+        tokens_per_step=2,
+        other_seconds=5,
+        config=CostConfig(),
+    )
+    assert (quote.seconds_low, quote.seconds, quote.seconds_high) == (15, 35, 65)
+    assert (quote.tokens, quote.total_flops) == (20, 120)

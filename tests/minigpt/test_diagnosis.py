@@ -103,3 +103,19 @@ def test_the_longest_copy_is_the_longest_common_run(sample: list[int], training:
 @given(st.lists(st.integers(0, 65_535), max_size=12))
 def test_a_sample_is_a_copy_of_itself_whatever_its_tokens(tokens: list[int]) -> None:
     assert longest_copy(tokens, [7, *tokens, 7]) == len(tokens)
+
+
+def test_a_trend_is_not_told_from_two_steps_that_follow_each_other() -> None:
+    evaluations = curve((3, 5), (3, 4.1), (3, 4.0))
+    evaluations.append({**evaluations[-1], "step": 21, "val_loss": 3.999})
+    assert "still falling" in " ".join(words(evaluations, "completed", 21))
+
+
+def test_what_a_gap_means_is_told_in_numbers_while_there_is_one() -> None:
+    [_, said] = words(curve((3, 3.5), (2, 3.5), (1.6, 3.4)), "completed", 20)
+    assert "From step 10 on" in said
+    assert "at the end by 1.80" in said
+    assert "6.0 times the probability" in said
+    [_, closed] = words(curve((3, 3.5), (2, 3.5), (3, 3.4)), "completed", 20)
+    assert closed.startswith("At step 10, though not at every later evaluation")
+    assert "times the probability" not in closed

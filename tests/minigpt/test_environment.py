@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from minigpt import environment
 from minigpt.environment import TUNABLES, EnvironmentConfig
 from minigpt.threads import SPINS
 
@@ -41,3 +42,20 @@ def test_big_tensors_lie_in_huge_pages() -> None:
 
     assert huge_kilobytes(EnvironmentConfig(keep_memory=False)) < 32_000
     assert huge_kilobytes(EnvironmentConfig()) > 96_000
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [("max 100000", 64), ("150000 100000", 2), ("6400000 100000", 64), (None, 64), ("50000 100000", 1)],
+)
+def test_a_container_uses_the_cores_that_it_is_granted(
+    limit: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(environment, "CGROUPS", tmp_path)
+    monkeypatch.setattr(environment, "OWN_CGROUP", tmp_path / "cgroup")
+    (tmp_path / "cgroup").write_text("0::/a.slice/b\n")
+    if limit is not None:
+        (tmp_path / "a.slice" / "b").mkdir(parents=True)
+        (tmp_path / "a.slice" / "b" / "cpu.max").write_text(f"{limit}\n")
+    assert environment.available_cores() == cores

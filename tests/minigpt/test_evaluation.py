@@ -59,7 +59,7 @@ def test_over_fitting_begins_at_the_lowest_loss_that_the_curve_has_left(val: tup
 def test_the_gap_is_told_from_its_first_step() -> None:
     assert diagnose(curve(5.0, 3.9, 4.1, 4.2)).gap_since_step == 0
     assert diagnose(curve(3.5, 3.9, 4.1, 4.2)).gap_since_step == 20
-    assert "At step 0, though not at each" in " ".join(words(curve(5.0, 3.9, 4.1, 4.2), "completed", 30))
+    assert "At step 0, though not at every" in " ".join(words(curve(5.0, 3.9, 4.1, 4.2), "completed", 30))
     assert "From step 20 on" in " ".join(words(curve(3.5, 3.9, 4.1, 4.2), "completed", 30))
 
 

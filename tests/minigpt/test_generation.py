@@ -63,6 +63,7 @@ def test_top_p_keeps_the_fewest_tokens_that_are_enough() -> None:
     torch.testing.assert_close(shares, torch.tensor([0.0, 0.4, 0.0, 0.3, 0.0]) / 0.7)
 
 
+@example(logits=[0.0, 0.0, 0.0], top_k=2, top_p=1.0)
 @example(logits=[0.0, 7.756552079628126e-41], top_k=2, top_p=0.5)
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=20), st.integers(1, 20), st.floats(0.01, 1.0))
 def test_what_is_drawn_keeps_to_both_limits(logits: list[float], top_k: int, top_p: float) -> None:
@@ -70,6 +71,7 @@ def test_what_is_drawn_keeps_to_both_limits(logits: list[float], top_k: int, top
     shares = Draw(0.8, top_k, top_p).probabilities(row)
     assert shares.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert shares[row.argmax()] > 0
+    assert shares.count_nonzero() <= top_k
     assert not (shares > 0)[row < row.topk(min(top_k, len(row))).values[-1]].any()
 
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from minigpt import journal
-from minigpt.journal import Journal, Reader
+from minigpt.errors import InputError
+from minigpt.journal import Journal, Reader, read
 
 JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 
@@ -118,3 +119,12 @@ def test_the_curve_digest_is_over_the_exact_bits(path: Path) -> None:
 def test_another_step_or_bit_is_another_digest(other: tuple[int, float]) -> None:
     assert journal.curve_sha256([other]) != journal.curve_sha256([(1, 0.3)])
     assert journal.curve_sha256([(1, 0.0)]) != journal.curve_sha256([(1, -0.0)])
+
+
+def test_a_damaged_line_is_told_in_a_sentence(path: Path) -> None:
+    Journal(path).append("step", step=1)
+    whole = path.read_bytes()
+    for damaged in (whole.replace(b"{", b"\xff"), whole.replace(b":", b";")):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"{path} is damaged"):
+            read(path)

@@ -139,8 +139,10 @@ def test_who_is_killed_while_filling_stops_nobody(tmp_path: Path) -> None:
     )
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)])
     assert killed.returncode == -9
+    assert list((tmp_path / "kind").glob(".*.tmp"))
     entry = store.produce(tmp_path, "kind", MADE_FROM, Filler())
     assert (entry.folder / "data").read_bytes() == b"whole"
+    assert not list((tmp_path / "kind").glob(".*.tmp"))
 
 
 def test_a_manifest_has_the_digest_of_every_file(tmp_path: Path) -> None:

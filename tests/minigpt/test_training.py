@@ -50,6 +50,28 @@ def digest(model: GPT) -> str:
     return checkpoint.weights_sha256(checkpoint.weights_of(model))
 
 
+def test_precision_is_that_of_the_products() -> None:
+    losses = {}
+    for recipe in ("gpt2", "bf16"):
+        model, optimizers = new(recipe)
+        losses[recipe] = next(train(model, optimizers, WINDOWS, RECIPES[recipe][1], seed=3)).loss
+    assert losses["gpt2"] != losses["bf16"]
+    assert losses["gpt2"] == pytest.approx(losses["bf16"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("every", "kept", "keep_every", "most"),
+    [(None, 2, None, 1), (1000, 2, None, 2), (400, 5, None, 3), (7, 2, 1000, 3), (10, 1, 15, 2 + 33)],
+)
+def test_as_much_room_is_asked_for_as_full_checkpoints_lie_there(
+    every: int | None, kept: int, keep_every: int | None, most: int
+) -> None:
+    training = TrainingConfig(
+        max_steps=1000, checkpoint_every_steps=every, kept_checkpoints=kept, keep_every_steps=keep_every
+    )
+    assert training.full_checkpoints == most
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers(recipe: str) -> None:
     (first, a), (second, b), (_, config) = new(recipe), new(recipe), RECIPES[recipe]

@@ -100,6 +100,24 @@ def test_runs_that_died_are_told_from_those_that_train(here: Tracking) -> None:
     assert list(runs_table(here)["status"]) == ["dead"]
 
 
+def test_a_run_of_another_host_is_said_to_be_and_how_to_take_it_over(here: Tracking) -> None:
+    run = made(here, "elsewhere")
+    owner = json.loads((run.folder / OWNER).read_bytes())
+    (run.folder / OWNER).write_text(json.dumps({**owner, "host": "pod-7"}))
+    with pytest.raises(InputError, match=f"on pod-7; .*if that machine is gone, delete {run.folder / OWNER}"):
+        own(run.folder)
+    (run.folder / OWNER).unlink()
+    own(run.folder)
+
+
+def test_one_damaged_run_keeps_no_other_from_being_listed(here: Tracking, caplog: pytest.LogCaptureFixture) -> None:
+    damaged, whole = made(here, "damaged", offline=True), made(here, "whole", offline=True)
+    (damaged.folder / "tracking.json").write_bytes(b"{}")
+    assert list(runs_table(here)["name"]) == ["whole"]
+    assert named("latest").run_id == whole.run_id
+    assert f"{damaged.folder / 'tracking.json'} is damaged" in caplog.text
+
+
 def test_asking_makes_nothing(here: Tracking, tmp_path: Path) -> None:
     assert runs_table(here).empty
     assert not list(tmp_path.iterdir())

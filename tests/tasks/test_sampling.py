@@ -65,6 +65,6 @@ def test_a_person_is_told_the_numbers_and_every_sentence(smoke: dict[str, Any]) 
     for name in ("loss", "perplexity", "bits per byte", "best", "bill", "untrained", "trained"):
         assert f"\n  {name} " in said
     assert f"{smoke['xz_bits_per_byte']:.3f}" in said
-    assert f"{smoke['xz_after_training_bits_per_byte']:.3f} behind the training text" in said
+    assert f"{smoke['xz_after_training_bits_per_byte']:.3f} after reading the training text" in said
     assert smoke["words"]
     assert all(sentence in said for sentence in smoke["words"])

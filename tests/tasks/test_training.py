@@ -3,12 +3,16 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from minigpt.errors import FailedError, InputError
-from tasks.training import failure
+from minigpt.journal import Record
+from tasks.runs import Run
+from tasks.tracking_settings import Tracking
+from tasks.training import _last_checkpoint, failure
 
 LIMITED = "import resource, torch, safetensors.torch\n"
 CAPPED = "resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))\n"
@@ -52,3 +56,21 @@ def test_what_is_wrong_with_the_input_is_its_last_line(tmp_path: Path) -> None:
 def test_any_other_end_shows_what_was_said(tmp_path: Path) -> None:
     done = ended("[][0]", tmp_path)
     assert "IndexError: list index out of range" in str(failure("0123456789abcdef", done.returncode, done.stderr))
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "last_step", "kept"),
+    [
+        ((0,), 11, "last-0000010"),  # the loss of step 11 is that of the weights of step 10
+        ((0,), 10, "best-0000000"),  # nobody knows what became of them
+        ((0, 10), 10, "last-0000010"),
+    ],
+)
+def test_what_is_kept_of_a_divergence_was_measured(
+    evaluated: Sequence[int], last_step: int, kept: str, tmp_path: Path
+) -> None:
+    run = Run("diverged", "diverged", Tracking(), 0, {}, {})
+    records: list[Record] = [{"kind": "checkpoint", "name": name} for name in ("best-0000000", "last-0000010")]
+    records += [{"kind": "evaluation", "step": step} for step in evaluated]
+    records += [{"kind": "step", "step": step} for step in range(1, last_step + 1)]
+    assert _last_checkpoint(run, records, "diverged").name == kept

@@ -2,13 +2,21 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from minigpt import journal
+from minigpt.job import JOB, TrainingJob
+from minigpt.journal import JOURNAL
+from tasks import tracking
+from tasks.curves import Curves
+from tasks.publishing import publish
 from tasks.runs import Run, named
+from tasks.tracking_settings import Tracking
 from tasks.verification import verify
 from tests.conftest import edit_record
 
@@ -19,7 +27,8 @@ CHECKS = ["corpus", "journal", "best", "last", "last", "best loss", "weights", "
 def run(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A copy of a whole run in a home of its own."""
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    shutil.copytree(smoke["run_dir"], tmp_path / "runs" / smoke["run_id"])
+    ours = shutil.ignore_patterns("published", "artifacts")
+    shutil.copytree(smoke["run_dir"], tmp_path / "runs" / smoke["run_id"], ignore=ours)
     threads = torch.get_num_threads()
     yield named("latest").tracked(offline=True)
     torch.set_num_threads(threads)
@@ -61,3 +70,27 @@ def test_other_weights_than_those_that_the_training_ended_with_are_found(run: Ru
 def test_a_curve_that_is_not_that_of_the_weights_is_found(run: Run) -> None:
     edit_record(run.folder, "evaluation", 60, lambda record: record.update(val_loss=record["val_loss"] + 1e-3))
     assert "last loss" in wrong(run)
+
+
+def test_a_journal_that_cannot_be_read_is_found(run: Run) -> None:
+    path = run.folder / "journal.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"loss"', b'"loss', 1))
+    assert wrong(run) == ["journal"]
+
+
+@pytest.mark.parametrize("what", ["whole", "missing", "twice"])
+def test_what_mlflow_lacks_or_has_twice_is_found(what: str, run: Run, tmp_path: Path) -> None:
+    store = Tracking(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
+    unsent = replace(run, tracking=store, mlflow_id=None, experiment_id="", artifact_uri="")
+    unsent.save()
+    curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
+    points = [point for record in journal.read(run.folder / JOURNAL) for point in curves.points(record)]
+    if what == "missing":
+        attached = tracking.attach(unsent)
+        tracking.send(attached, points[1:])
+    else:
+        publish(unsent)
+        attached = named("latest")
+    if what == "twice":
+        tracking.send(attached, [replace(points[0], time_ms=points[0].time_ms + 1)])
+    assert wrong(attached) == ([] if what == "whole" else ["MLflow"])
