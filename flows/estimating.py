@@ -55,7 +55,8 @@ def estimate(
     first, bill = estimates[0], estimates[0].bill
     wanted = cost.chinchilla_tokens(first.parameters)
     notes += [
-        f"Chinchilla's approach 2 wants {wanted:.4g} tokens for this size; here {first.tokens / wanted:.2g} of that",
+        f"a compute-optimal training of this size reads {wanted:.4g} tokens (Chinchilla, approach 2); this one reads "
+        f"{first.tokens / wanted:.2g} times as many",
         f"assumptions of {ASSUMPTIONS_DATE}; PUE {bill.pue:g}, {bill.grid_kg_per_kwh:g} kg CO2 for each kWh",
         *(f"{name}: {HARDWARE[name].source}" for name in dict.fromkeys(e.bill.hardware for e in estimates)),
     ]
@@ -87,7 +88,8 @@ def _estimates(
         others = {"hardware": name, "usd_per_hour": None, "watts": None}
         own = prices if name == prices.hardware else prices.model_copy(update=others)
         estimates.append(Estimate(parameters, tokens, flops, mfu, cost.estimate(multiplied, tokens, own, mfu)))
-    notes = [f"seconds = 6 N D / (peak x MFU), with an MFU of {mfu:.0%} (--mfu)"]
+    used = f"MFU, the share of the peak that is used, is taken as {mfu:.0%} (--mfu)"
+    notes = [f"seconds = 6 N D / (peak x MFU): N parameters, D tokens; {used}"]
     if multiplied != parameters:
         notes += [f"N is {multiplied:,}: embeddings that are only looked up cost no multiplication"]
     return estimates, notes

@@ -62,7 +62,7 @@ class CostConfig(Part):
     watts: float | None = Field(None, ge=0.0, le=1e6)
     """Power of one device, in watts; null takes the table's, a CPU's for as many cores as train."""
     pue: float = Field(PUE, ge=1.0, le=5.0)
-    """Power usage efficiency: power of the whole centre over that of its machines."""
+    """Power usage effectiveness: power of the whole data centre over that of its machines."""
     grid_kg_per_kwh: float = Field(GRID_KG_PER_KWH, ge=0.0, le=5.0)
     """Carbon dioxide of the grid, in kg for each kWh."""
 

@@ -32,7 +32,7 @@ class SplitConfig(Part):
     validation_fraction: float = Field(0.1, gt=0.0, lt=1.0)
     """Share of the characters, at the end of the text, that only measures and never trains."""
     boundary: Literal["character", "line"] = "line"
-    """Cut at the exact character, or after the first line that ends at or behind it."""
+    """Cut at the exact character, or after the first line that ends there or later."""
     stride_tokens: int | None = Field(None, ge=1, le=1_000_000)
     """Tokens from the start of one training window to the next; null means the context length (no overlap)."""
     shift_windows: bool = False

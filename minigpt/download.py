@@ -80,7 +80,7 @@ def download(
         if sha256 is not None and found != sha256:
             raise DownloadError(
                 f"{shown} has sha256 {found}, and {sha256} is pinned; "
-                "give the pinned text, or accept this one with corpus.sha256=null",
+                "give what has that digest, or accept another text with corpus.sha256=null",
                 transient=False,
             )
         sync(temporary)

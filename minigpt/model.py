@@ -50,7 +50,7 @@ class ModelConfig(Part):
     tied_head: bool = False
     """Whether the output layer shares the token embedding's weights."""
     initialisation: Literal["pytorch", "gpt2"] = "gpt2"
-    """gpt2's weights. pytorch: each layer's default, in the book's order; gpt2: normal, 0.02, residuals less."""
+    """First weights of gpt2: each layer's default, in the book's order, or normal, 0.02, residuals less."""
 
     @model_validator(mode="after")
     def heads_divide_width(self) -> "ModelConfig":

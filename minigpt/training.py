@@ -40,9 +40,9 @@ class TrainingConfig(Part):
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0)
     """AdamW's step size at its highest."""
     schedule: Literal["constant", "cosine", "warmup_stable_decay"] = "cosine"
-    """How the learning rate falls after the warm-up: not, along a cosine, or in a line over the last steps."""
+    """The learning rate after the warm-up: constant, along a cosine, or constant and then in a line down."""
     decay_fraction: float = Field(0.2, gt=0.0, le=1.0)
-    """Share of the steps behind the warm-up over which warmup_stable_decay falls."""
+    """Share of the steps after the warm-up over which warmup_stable_decay falls."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises in a line from 0."""
     final_learning_rate_fraction: float = Field(0.1, ge=0.0, le=1.0)
@@ -50,9 +50,9 @@ class TrainingConfig(Part):
     weight_decay: float = Field(0.1, ge=0.0, le=10.0)
     """Share of each weight that a step of learning rate 1 would take away, with either optimizer."""
     beta1: float = Field(0.9, ge=0.0, lt=1.0)
-    """AdamW's memory of the gradient."""
+    """Decay of AdamW's running mean of the gradient."""
     beta2: float = Field(0.999, ge=0.0, lt=1.0)
-    """AdamW's memory of the squared gradient."""
+    """Decay of AdamW's running mean of the squared gradient."""
     gradient_clip_norm: float | None = Field(1.0, gt=0.0)
     """Longer gradients are scaled down to this 2-norm; null for no limit."""
     checkpoint_every_steps: int | None = Field(None, ge=1)

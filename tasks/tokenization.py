@@ -101,6 +101,7 @@ def _published() -> Tokenizer:
                 download(address, path, max_bytes=10_000_000, sha256=sha256)
             except InputError as error:
                 raise InputError(
-                    f"GPT-2's vocabulary is not in {folder} (TIKTOKEN_CACHE_DIR) and cannot be fetched: {error}"
+                    f"GPT-2's vocabulary is not in {folder} (TIKTOKEN_CACHE_DIR) and cannot be fetched: {error}; "
+                    "or copy that folder from a machine that has it"
                 ) from error
     return tokenizers.published_gpt2()
