@@ -1,5 +1,6 @@
 """SIGKILL at every moment that has a name, at random ones, and again while the run goes on."""
 
+import json
 import os
 import random
 import shutil
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from minigpt import journal
+from minigpt.job import JOB
+from minigpt.journal import JOURNAL
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import POINTS, Signal
@@ -52,6 +56,21 @@ def test_each_in_turn(
         run.finish()
         assert checks.outcome(run) == template.outcome, f"{point} number {passing}"
         shutil.rmtree(run.home)
+
+
+@pytest.mark.trials(default=1, whole=3)
+def test_patience(trial: int, run: TinyRun, tmp_path: Path, source: random.Random) -> None:
+    """SIGKILL while a run waits for a lower loss: it stops early where one stops that nothing disturbed"""
+    job = json.loads((run.folder / JOB).read_bytes())
+    job["training"] |= {"early_stopping_evaluations": 2, "learning_rate": 5.0, "checkpoint_every_steps": 1}
+    (run.folder / JOB).write_text(json.dumps(job))
+    undisturbed = run.copy(tmp_path / "undisturbed")
+    undisturbed.finish()
+    end = journal.read(undisturbed.folder / JOURNAL)[-1]
+    assert (end["status"], end["step"]) == ("stopped_early", 8)
+    assert run.live(at=Signal("step", "after", source.choice((6, 7)))) == KILLED
+    run.finish()
+    assert checks.outcome(run) == checks.outcome(undisturbed)
 
 
 def kill_at_random(run: TinyRun, seconds: float, source: random.Random) -> None:
