@@ -63,7 +63,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 def prepare(*, quiet: bool = False) -> None:
     """Make the home and show what is said; only once the input is known to be right, before Prefect is imported."""
-    from flows.running import tell
+    from flows.telling import tell
     from tasks.servers import prepare
 
     prepare()

@@ -1,8 +1,6 @@
 """The flow: from a text to a trained, measured, tracked model."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -10,8 +8,8 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Failed
 
 from flows.config import RunConfig
-from flows.running import tell
 from flows.superseding import newer_due_run
+from flows.telling import told_by_schedule
 from minigpt.job import TrainingJob
 from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
@@ -35,26 +33,12 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
     """Pretrain a GPT on a text and track it in MLflow; or go on with the run `resumed`, which has this config."""
     if newer := newer_due_run():
         return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
-    with _told_by_schedule(config.name):
+    with told_by_schedule(config.name):
         config = config.without_secrets()  # Prefect's form may have been given some
         result = _pretrain(config, tracking or Tracking(), resumed)
         if deployment.id is not None:
             log.warning("%s: %s", config.name, headline(result))
     return Failed(message=headline(result), data=result) if result.status == "diverged" else result
-
-
-@contextmanager
-def _told_by_schedule(name: str) -> Iterator[None]:
-    """Let a process that Prefect started for a schedule say on standard error what a person's own would."""
-    if deployment.id is None:
-        yield
-        return
-    tell(quiet=True)
-    try:
-        yield
-    except Exception as error:
-        log.error("%s failed: %s", name, error)
-        raise
 
 
 def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Result:

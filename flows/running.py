@@ -1,7 +1,6 @@
 """Run the flow in this process, with a Prefect server for as long as it takes."""
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -16,17 +15,6 @@ if TYPE_CHECKING:  # imported for real while the server starts
     from tasks.tracking_settings import Tracking
 
 log = logging.getLogger(__name__)
-
-
-def tell(quiet: bool) -> None:
-    """Show what the tasks say on standard error while someone watches; warnings always."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    watched = sys.stderr.isatty() and not os.environ.get("CI")
-    handler.setLevel(logging.INFO if watched and not quiet else logging.WARNING)
-    for name in ("tasks", "minigpt", "flows"):
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(logging.INFO)
 
 
 @contextmanager

@@ -1,0 +1,36 @@
+"""What is said on standard error while tasks work."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+
+
+def tell(quiet: bool) -> None:
+    """Show what the tasks say on standard error while someone watches; warnings always."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    watched = sys.stderr.isatty() and not os.environ.get("CI")
+    handler.setLevel(logging.INFO if watched and not quiet else logging.WARNING)
+    for name in ("tasks", "minigpt", "flows"):
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+@contextmanager
+def told_by_schedule(name: str) -> Iterator[None]:
+    """Let a process that Prefect started for a schedule say on standard error what a person's own would."""
+    from prefect.runtime import deployment
+
+    if deployment.id is None:
+        yield
+        return
+    tell(quiet=True)
+    try:
+        yield
+    except Exception as error:
+        log.error("%s failed: %s", name, error)
+        raise
