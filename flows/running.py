@@ -48,9 +48,9 @@ def run_flow(config: "RunConfig", tracking: "Tracking", resumed: str | None = No
         with server.answering():
             state = pretrain(config, tracking, resumed, return_state=True)
         drain()
+        result = state.result(raise_on_failure=False)  # of a run that diverged as well, which Prefect is told failed
         if flow_run_id := state.state_details.flow_run_id:
-            wait_for_final_states(flow_run_id, TASK_RUNS if state.is_completed() else 0)
-        result = state.result(raise_on_failure=False)  # of a run that diverged, which is one for Prefect, as well
+            wait_for_final_states(flow_run_id, TASK_RUNS if isinstance(result, Result) else 0)
         if isinstance(result, BaseException):
             raise result
         assert isinstance(result, Result)  # noqa: S101  (only a schedule's run gives way to another)

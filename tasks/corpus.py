@@ -4,7 +4,7 @@ import logging
 import shutil
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,9 @@ def download_corpus(config: CorpusConfig) -> Corpus:
 def _arrived(config: CorpusConfig) -> Entry:
     """The text, fetched, checked, and put into the cache."""
     for left in cache_folder().glob(f"{ARRIVING}*/"):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # of a run that is done with it
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
         arrived = Path(folder) / TEXT
         digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from uuid import UUID
 
+from filelock import Timeout
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
@@ -35,7 +36,9 @@ def settle(settings: Tracking, resumed: str | None) -> None:
 
 def _send(run: Run) -> None:
     try:
-        publish(run)
+        publish(run, timeout_seconds=0)
+    except Timeout:
+        log.info("run %s is being sent by another process", run.run_id[:12])
     except (StoreError, InputError) as error:
         log.warning("run %s still waits for MLflow: %s", run.run_id[:12], error)
     else:

@@ -1,7 +1,9 @@
 """Which run a person means, and how all of them stand: what MLflow says, corrected by the folders of this home."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -15,6 +17,8 @@ from tasks.ownership import is_owned, lives
 from tasks.runs import Run
 from tasks.tracking import OWNER, STATUS, Tracked, tracked_runs
 from tasks.tracking_settings import Tracking, public
+
+log = logging.getLogger(__name__)
 
 # Tags of facts that are no package's version.
 FACT_TAGS = {
@@ -89,26 +93,42 @@ def _started(run: Run | Tracked) -> pd.Timestamp:
 
 
 def _tracked_row(run: Tracked) -> dict[str, Any]:
-    folder = runs_folder() / run.run_id
-    here = _results(runs.saved(folder)) if (folder / runs.TRACKING).exists() else {}
-    return _row(run, status_of(run)) | {f"metrics.{key}": value for key, value in {**here, **run.metrics}.items()}
+    here = _run_here(run)
+    results = (_results(here) if here else {}) | run.metrics
+    return _row(run, status_of(run)) | {f"metrics.{key}": value for key, value in results.items()}
 
 
 def status_of(run: Tracked) -> str:
     """What the run says of itself; where it says that it is running, its folder or its process know better."""
-    status = run.tags.get(STATUS, run.mlflow_status)
-    if status != "running":
-        return status
-    folder = runs_folder() / run.run_id
-    if (folder / runs.TRACKING).exists():
-        return _status_here(runs.saved(folder))
-    return "running" if lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
+    status, here = run.tags.get(STATUS, run.mlflow_status), _run_here(run)
+    if here is None:
+        return status if status != "running" or lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
+    if status == "running":
+        return _status_here(here)
+    sent = here.is_published() or is_owned(here.folder) or _result(here) is None
+    return status if sent else f"{status}, not synced"
+
+
+def _run_here(run: Tracked) -> Run | None:
+    """The run in this home, if it lies here and can be read."""
+    with suppress(InputError):
+        return runs.saved(runs_folder() / run.run_id)
+    return None
+
+
+def _result(run: Run) -> dict[str, Any] | None:
+    """What the run came to, if it has ended and that can be read."""
+    try:
+        return run.result()
+    except InputError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _status_here(run: Run) -> str:
     if is_owned(run.folder):
         return "running"
-    if (result := run.result()) is None:
+    if (result := _result(run)) is None:
         noted = run.tags.get(STATUS, "running")
         return "dead" if noted == "running" else noted
     return str(result["status"]) if run.is_published() else f"{result['status']}, not synced"
@@ -137,7 +157,7 @@ def _facts(tags: Mapping[str, str]) -> dict[str, str]:
 
 def _results(run: Run) -> dict[str, float]:
     """Of a run of this home, by MLflow's names; nothing before it has ended."""
-    if (result := run.result()) is None:
+    if (result := _result(run)) is None:
         return {}
     final = {f"final/{key}": result[key] for key in ("train_loss", "val_loss", "perplexity", "bits_per_byte")}
     best = {"best/val_loss": result["best_val_loss"], "best/step": result["best_step"]}

@@ -15,6 +15,8 @@ from pathlib import Path
 from minigpt.garbage import collecting_rarely
 
 POLL_SECONDS = 1.0
+# The host that Prefect's clients within the server name, such as those of automations.
+OWN_CLIENTS = "prefect-in-memory"
 # Uvicorn and Prefect have so long to end in good order.
 STOP_SECONDS = 15.0
 
@@ -49,7 +51,7 @@ def main(listening: int, lock: Path) -> None:
         quiet_worker.install()
         app = create_app()
         # A page whose name turns out to stand for this machine is no page of ours.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, OWN_CLIENTS])
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 

@@ -74,12 +74,15 @@ def publish_opening(run: Run) -> None:
             tracking.keep_file(run, run.folder / name)
 
 
-def publish(run: Run, curve: bool = True) -> None:
+def publish(run: Run, curve: bool = True, again: bool = False, timeout_seconds: float = -1) -> None:
     """Give MLflow all that the folder of a run that nobody writes holds; doing so again changes nothing.
 
-    `curve` is false for a run whose Follower has sent it already. Raises StoreError.
+    `curve` is false for a run whose Follower has sent it already, `again` true for one that MLflow may have lost.
+    Raises StoreError, and filelock's Timeout if another process sends the run for longer than that; -1 waits for it.
     """
-    with FileLock(run.folder / PUBLISHING):  # two commands may come to it at once
+    with FileLock(run.folder / PUBLISHING, timeout=timeout_seconds):
+        if run.is_published() and not again:  # by the process that was waited for
+            return
         run = tracking.attach(run)
         publish_opening(run)
         records = journal.read(run.folder / JOURNAL)
@@ -167,6 +170,7 @@ def closing(run: Run) -> Iterator[None]:
         yield
     except BaseException as error:
         if run.result() is not None:
+            disown(run.folder)
             raise
         failed = isinstance(error, Exception)
         told = tell_status(

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -65,12 +66,19 @@ class Run:
             result: dict[str, Any] = json.loads((self.folder / RESULT).read_bytes())
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise InputError(
+                f"{self.folder / RESULT} is damaged ({error}); delete it, and `minigpt resume {self.run_id[:12]}` "
+                "writes it anew"
+            ) from error
         return result
 
     def last_ms(self) -> int:
-        """When it last did something that its journal tells."""
-        records = journal.read(self.folder / JOURNAL)
-        return int(records[-1]["time_ms"]) if records else self.start_time_ms
+        """When it last did something that its journal tells, if that can be read."""
+        with suppress(InputError):
+            if records := journal.read(self.folder / JOURNAL):
+                return int(records[-1]["time_ms"])
+        return self.start_time_ms
 
     def is_opened(self) -> bool:
         """Whether its folder has all that the training starts from."""
@@ -85,6 +93,8 @@ def saved(folder: Path) -> Run:
     try:
         values = json.loads((folder / TRACKING).read_bytes())
         return Run(**values | {"tracking": Tracking.model_validate(values["tracking"])})
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no run") from error
     except (ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder / TRACKING} is damaged ({reason}); put it back from a copy, or delete it") from error

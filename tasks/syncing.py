@@ -19,7 +19,7 @@ def sync(text: str | None) -> Iterator[str]:
     for run in (waits.tracked(offline=False) for waits in waiting):
         try:
             check_reachable(run.tracking)
-            publish(run)
+            publish(run, again=text is not None)
         except (StoreError, InputError) as error:
             refused.setdefault(str(error), []).append(run.run_id[:12])
         else:

@@ -211,6 +211,6 @@ def _last_checkpoint(run: Run, records: Sequence[Record], status: str) -> Path:
     if status == "diverged":  # a step's loss is that of the weights before it
         measured = {record["step"] for record in of_kind(records, "evaluation")}
         measured |= {record["step"] - 1 for record in of_kind(records, "step")}
-        return max((folder for folder in written if step_of(folder) in measured), key=step_of)
+        return max((folder for folder in written if step_of(folder) in measured and folder.exists()), key=step_of)
     full = [folder for folder in written if folder.name.startswith("last-")]
     return max(full or written, key=step_of)

@@ -12,8 +12,10 @@ import pytest
 from mlflow import MlflowClient
 
 from minigpt.errors import InputError
+from minigpt.journal import JOURNAL
 from minigpt.store import write_whole
 from tasks import tracking
+from tasks.leftovers import settle
 from tasks.lookup import find_run, runs_table
 from tasks.ownership import OWNER, own, unowned
 from tasks.publishing import tell_status
@@ -110,12 +112,27 @@ def test_a_run_of_another_host_is_said_to_be_and_how_to_take_it_over(here: Track
     own(run.folder)
 
 
-def test_one_damaged_run_keeps_no_other_from_being_listed(here: Tracking, caplog: pytest.LogCaptureFixture) -> None:
-    damaged, whole = made(here, "damaged", offline=True), made(here, "whole", offline=True)
+@pytest.mark.parametrize("offline", [True, False])
+def test_one_damaged_run_keeps_no_other_from_being_listed(
+    offline: bool, here: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged, whole = made(here, "damaged", offline=offline), made(here, "whole", offline=offline)
+    write_whole(whole.folder / RESULT, ended(val_loss=2.5)[:-7])
+    assert "whole" in list(runs_table(here)["name"])
+    assert f"{whole.folder / RESULT} is damaged" in caplog.text
     (damaged.folder / "tracking.json").write_bytes(b"{}")
-    assert list(runs_table(here)["name"]) == ["whole"]
+    assert list(runs_table(here)["name"]) == (["whole"] if offline else ["whole", "damaged"])
     assert named("latest").run_id == whole.run_id
     assert f"{damaged.folder / 'tracking.json'} is damaged" in caplog.text
+
+
+def test_a_dead_run_with_a_damaged_journal_keeps_nobody_from_training(here: Tracking) -> None:
+    run = made(here, "died")
+    (run.folder / JOURNAL).write_bytes(b"no record\n")
+    owner = json.loads((run.folder / OWNER).read_bytes())
+    (run.folder / OWNER).write_text(json.dumps({**owner, "pid": 2**22 + 1}))
+    settle(here, None)
+    assert [sent.mlflow_status for sent in tracking.tracked_runs(here)] == ["killed"]
 
 
 def test_asking_makes_nothing(here: Tracking, tmp_path: Path) -> None:

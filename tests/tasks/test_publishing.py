@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from tasks import tracking
-from tasks.publishing import closing, publish, tell_status
+from tasks.leftovers import settle
+from tasks.lookup import runs_table
+from tasks.ownership import OWNER
+from tasks.publishing import PUBLISHING, closing, publish, tell_status
 from tasks.runs import RESULT, Run, named
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import TIMEOUT, TIMEOUT_SECONDS, StoreError, client_of, patience_for
@@ -41,6 +45,8 @@ def test_a_store_that_takes_no_checkpoint_has_all_the_rest(ended: Run, tmp_path:
     assert (sent.info.status, sent.data.tags["minigpt.status"]) == ("FINISHED", "completed")
     assert {"final/val_loss", "bill/usd"} <= set(sent.data.metrics)
     assert not named("latest").is_published()
+    (ended.folder / OWNER).unlink(missing_ok=True)
+    assert list(runs_table(ended.tracking)["status"]) == ["completed, not synced"]
     blocking.unlink()
     publish(named("latest"))
     assert named("latest").is_published()
@@ -61,6 +67,15 @@ def test_two_commands_that_send_one_run_send_each_checkpoint_once(ended: Run, tm
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     models = client.search_logged_models([named("latest").experiment_id])
     assert sorted(model.name.partition("-")[0] for model in models) == ["best", "last"]
+
+
+def test_who_trains_waits_for_nobody_who_sends(ended: Run) -> None:
+    (ended.folder / OWNER).unlink(missing_ok=True)
+    with FileLock(ended.folder / PUBLISHING):
+        settle(ended.tracking, None)
+    assert tracking.tracked_runs(ended.tracking) == []
+    settle(ended.tracking, None)
+    assert [sent.mlflow_status for sent in tracking.tracked_runs(ended.tracking)] == ["finished"]
 
 
 def test_what_fails_behind_the_end_of_a_run_leaves_it_as_it_ended(ended: Run) -> None:

@@ -67,9 +67,12 @@ def test_any_other_end_shows_what_was_said(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_kept_of_a_divergence_was_measured(
-    evaluated: Sequence[int], last_step: int, kept: str, tmp_path: Path
+    evaluated: Sequence[int], last_step: int, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
     run = Run("diverged", "diverged", Tracking(), 0, {}, {})
+    for name in ("best-0000000", "last-0000010"):
+        (run.folder / "checkpoints" / name).mkdir(parents=True)
     records: list[Record] = [{"kind": "checkpoint", "name": name} for name in ("best-0000000", "last-0000010")]
     records += [{"kind": "evaluation", "step": step} for step in evaluated]
     records += [{"kind": "step", "step": step} for step in range(1, last_step + 1)]
