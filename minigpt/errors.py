@@ -14,6 +14,11 @@ class FailedError(Exception):
     """The machine or a service failed; the message says what, and how to go on."""
 
 
+def on_one_line(error: Exception) -> str:
+    """What a library says, as a part of a sentence of ours."""
+    return " ".join(str(error).split())[:200]
+
+
 def fault_of_the_disk(error: OSError) -> str | None:
     """What the system says of a disk that is full, broken or not writable; None of any other error."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):

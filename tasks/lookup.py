@@ -94,18 +94,18 @@ def _started(run: Run | Tracked) -> pd.Timestamp:
 
 def _tracked_row(run: Tracked) -> dict[str, Any]:
     here = _run_here(run)
-    results = (_results(here) if here else {}) | run.metrics
-    return _row(run, status_of(run)) | {f"metrics.{key}": value for key, value in results.items()}
+    result = _result(here) if here else None
+    return _row(run, _status(run, here, result)) | _metrics(_results(result) | run.metrics)
 
 
-def status_of(run: Tracked) -> str:
+def _status(run: Tracked, here: Run | None, result: Mapping[str, Any] | None) -> str:
     """What the run says of itself; where it says that it is running, its folder or its process know better."""
-    status, here = run.tags.get(STATUS, run.mlflow_status), _run_here(run)
+    status = run.tags.get(STATUS, run.mlflow_status)
     if here is None:
         return status if status != "running" or lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
     if status == "running":
-        return _status_here(here)
-    sent = here.is_published() or is_owned(here.folder) or _result(here) is None
+        return _status_here(here, result)
+    sent = here.is_published() or is_owned(here.folder) or result is None
     return status if sent else f"{status}, not synced"
 
 
@@ -125,17 +125,22 @@ def _result(run: Run) -> dict[str, Any] | None:
         return None
 
 
-def _status_here(run: Run) -> str:
+def _status_here(run: Run, result: Mapping[str, Any] | None) -> str:
     if is_owned(run.folder):
         return "running"
-    if (result := _result(run)) is None:
+    if result is None:
         noted = run.tags.get(STATUS, "running")
         return "dead" if noted == "running" else noted
     return str(result["status"]) if run.is_published() else f"{result['status']}, not synced"
 
 
 def _row_here(run: Run) -> dict[str, Any]:
-    return _row(run, _status_here(run)) | {f"metrics.{key}": value for key, value in _results(run).items()}
+    result = _result(run)
+    return _row(run, _status_here(run, result)) | _metrics(_results(result))
+
+
+def _metrics(values: Mapping[str, float]) -> dict[str, float]:
+    return {f"metrics.{key}": value for key, value in values.items()}
 
 
 def _row(run: Run | Tracked, status: str) -> dict[str, Any]:
@@ -155,9 +160,9 @@ def _facts(tags: Mapping[str, str]) -> dict[str, str]:
     return packages | {name: tags[tag] for name, tag in FACT_TAGS.items() if tag in tags}
 
 
-def _results(run: Run) -> dict[str, float]:
-    """Of a run of this home, by MLflow's names; nothing before it has ended."""
-    if (result := _result(run)) is None:
+def _results(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """By MLflow's names; nothing before the run has ended."""
+    if result is None:
         return {}
     final = {f"final/{key}": result[key] for key in ("train_loss", "val_loss", "perplexity", "bits_per_byte")}
     best = {"best/val_loss": result["best_val_loss"], "best/step": result["best_step"]}

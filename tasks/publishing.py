@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from minigpt import checkpoint, journal
-from minigpt.errors import InputError
+from minigpt.errors import InputError, on_one_line
 from minigpt.evaluation import perplexity
 from minigpt.job import CHECKPOINTS, JOB, TrainingJob
 from minigpt.journal import JOURNAL, Record
@@ -89,11 +89,10 @@ def publish(run: Run, curve: bool = True, again: bool = False, timeout_seconds: 
         if curve and records:
             curves = Curves(_job(run))
             tracking.send(run, [point for record in records for point in curves.points(record)])
-        last_ms = run.last_ms()
         if (result := run.result()) is None:
-            _tell_end_unheard(run, last_ms)
+            _tell_end_unheard(run)
             return
-        _publish_end(run, result, last_ms)
+        _publish_end(run, result, records[-1]["time_ms"])
         # Last, for they are the largest by far: a store that cannot take them has all the rest.
         for role in ("best", "last"):
             _publish_checkpoint(run, role, records, result)
@@ -104,10 +103,9 @@ def _job(run: Run) -> TrainingJob:
     try:
         return TrainingJob.model_validate_json((run.folder / JOB).read_bytes())
     except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{run.folder / JOB} cannot be read by this version of minigpt ({reason}); send run {run.run_id[:12]} with "
-            "the version that made it"
+            f"{run.folder / JOB} cannot be read by this version of minigpt ({on_one_line(error)}); "
+            f"send run {run.run_id[:12]} with the version that made it"
         ) from error
 
 
@@ -125,14 +123,14 @@ def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
     tracking.set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags, ended_ms)
 
 
-def _tell_end_unheard(run: Run, ended_ms: int) -> None:
+def _tell_end_unheard(run: Run) -> None:
     """Of a run that was stopped, or failed, while nobody asked MLflow."""
     with unowned(run.folder) as free:
         noted = run.tags.get(tracking.STATUS)
         if free and (noted == "failed" or tracking.is_open(run)):
             error = {key: value for key, value in run.tags.items() if key == tracking.ERROR}
             mlflow_status, status = ("FAILED", "failed") if noted == "failed" else ("KILLED", "interrupted")
-            tracking.set_status(run, mlflow_status, status, error, ended_ms)
+            tracking.set_status(run, mlflow_status, status, error, run.last_ms())
 
 
 def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from minigpt import journal
-from minigpt.errors import InputError
+from minigpt.errors import InputError, on_one_line
 from minigpt.journal import JOURNAL
 from minigpt.store import write_whole
 from tasks.home import runs_folder
@@ -96,7 +96,7 @@ def saved(folder: Path) -> Run:
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no run") from error
     except (ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = on_one_line(error)
         raise InputError(f"{folder / TRACKING} is damaged ({reason}); put it back from a copy, or delete it") from error
 
 

@@ -10,7 +10,7 @@ import mlflow.exceptions
 from filelock import FileLock
 from mlflow import MlflowClient
 
-from minigpt.errors import FailedError, InputError
+from minigpt.errors import FailedError, InputError, on_one_line
 from tasks import empty_databases
 from tasks.home import runs_folder
 from tasks.tracking_settings import Tracking, public
@@ -31,8 +31,8 @@ def store_errors(tracking: Tracking) -> Iterator[None]:
     try:
         yield
     except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
-        reason = " ".join(str(error).split())[:200]
-        raise StoreError(f"the tracking store at {public(tracking.tracking_uri or '')} failed ({reason})") from error
+        uri = public(tracking.tracking_uri or "")
+        raise StoreError(f"the tracking store at {uri} failed ({on_one_line(error)})") from error
 
 
 def client_of(tracking: Tracking) -> MlflowClient:

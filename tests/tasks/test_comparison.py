@@ -2,7 +2,6 @@
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ from tasks.comparison import compare_runs
 from tasks.tracking_settings import Tracking
 
 PARAMS = {"seed": 1, "split.validation_fraction": 0.1, "tokenizer.kind": "bpe"}
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
-    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    return Tracking(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
 
 
 def made(here: Tracking, name: str, params: dict[str, Any] | None = None, **facts: str) -> None:

@@ -24,13 +24,6 @@ from tasks.syncing import sync
 from tasks.tracking_settings import Tracking
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
-    """A home without runs, and its own store."""
-    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    return Tracking(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
-
-
 def made(settings: Tracking, name: str, *, offline: bool = False) -> Run:
     time.sleep(0.002)  # each has a start of its own
     params = {"seed": 1, "name": name}
