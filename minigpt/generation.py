@@ -61,8 +61,10 @@ class Draw:
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax of logits (V,) / temperature, 0 for what may not be drawn."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            kept = logits.topk(self.top_k)  # by their places, for more than so many may be equal
-            logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
+            least = logits.topk(self.top_k).values[-1]
+            room = self.top_k - (logits > least).sum()
+            first = (logits == least) & ((logits == least).cumsum(-1) <= room)  # as argmax does of equal logits
+            logits = logits.masked_fill(~(first | (logits > least)), -torch.inf)
         shares = (logits / self.temperature).softmax(-1)
         if self.top_p is None:
             return shares

@@ -64,6 +64,7 @@ def test_top_p_keeps_the_fewest_tokens_that_are_enough() -> None:
 
 
 @example(logits=[0.0, 0.0, 0.0], top_k=2, top_p=1.0)
+@example(logits=[0.0, 0.0, 0.0, 0.0], top_k=1, top_p=1.0)
 @example(logits=[0.0, 7.756552079628126e-41], top_k=2, top_p=0.5)
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=20), st.integers(1, 20), st.floats(0.01, 1.0))
 def test_what_is_drawn_keeps_to_both_limits(logits: list[float], top_k: int, top_p: float) -> None:
