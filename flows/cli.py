@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from flows.options import Experiment, Here, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
+from flows.asking import asking
+from flows.options import FAILED, Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
 from minigpt.garbage import collecting_rarely
 from minigpt.threads import FEW_SPINS, SPINS
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tasks.report import Result
 
 RERUN_DIFFERS = 3
-FAILED = 1
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 # Threads give way, and neither Prefect nor MLflow tells anything to anyone; read when torch and they are imported.
 ENVIRONMENT = {SPINS: FEW_SPINS, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -161,118 +161,6 @@ def sync(
 
 
 @app.command()
-def verify(run: RunArgument, as_json: Json = False, offline: Here = False) -> None:
-    """Check a run of this home: files whole, curve and weights of one training, every point in MLflow once."""
-    from dataclasses import asdict
-
-    from tasks import verification
-    from tasks.runs import named
-
-    checks = list(verification.verify(named(run).tracked(offline=offline)))
-    if as_json:
-        typer.echo(json.dumps([asdict(check) for check in checks]))
-    else:
-        typer.echo("\n".join(f"{'ok' if c.holds else 'WRONG':<6}{c.name:<14}{c.found}" for c in checks))
-    sys.exit(0 if all(check.holds for check in checks) else FAILED)
-
-
-@app.command()
-def config(preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]")] = "quickstart", overrides: Set = []) -> None:  # noqa: B006
-    """Print a whole config as YAML: every field there is."""
-    from flows import config as configs
-
-    typer.echo(configs.load(preset, overrides).to_yaml(), nl=False)
-
-
-@app.command()
-def runs(uri: Uri = None, experiment: Experiment = None, as_json: Json = False, offline: Here = False) -> None:
-    """List the tracked runs, newest first."""
-    from tasks import comparison
-
-    typer.echo(comparison.list_runs(tracking_of(uri, experiment, offline=offline), as_json))
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...")],
-    uri: Uri = None,
-    experiment: Experiment = None,
-    as_json: Json = False,
-    offline: Here = False,
-) -> None:
-    """Show two or more runs side by side: the hyperparameters and facts that differ, and the results."""
-    from tasks import comparison
-
-    typer.echo(comparison.compare_runs(tracking_of(uri, experiment, offline=offline), runs, as_json))
-
-
-@app.command()
-def sample(
-    run: RunArgument,
-    prompt: Annotated[str, typer.Option(help="Text to go on from.")],
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="How many texts, side by side.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 is greedy.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from this many of the likeliest tokens only.")] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=1.0, help="Draw from the fewest likeliest tokens whose probabilities add up to this."
-        ),
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Tokens to add.")] = 100,
-    stop: Annotated[str | None, typer.Option(help="End a text just before this.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 123,
-    checkpoint: Annotated[str, typer.Option(help="best (lowest validation loss) or last.")] = "best",
-    uri: Uri = None,
-    experiment: Experiment = None,
-    offline: Here = False,
-) -> None:
-    """Let a run's model write."""
-    from tasks import writing
-
-    if checkpoint not in ("best", "last"):
-        raise InputError(f"--checkpoint {checkpoint!r} is neither best nor last")
-    pieces = writing.write(
-        tracking_of(uri, experiment, offline=offline),
-        run,
-        checkpoint,
-        prompt,
-        samples,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        max_new_tokens=max_new_tokens,
-        stop=stop,
-        seed=seed,
-    )
-    if samples == 1:
-        for [piece] in pieces:
-            typer.echo(piece, nl=False)
-        typer.echo()
-        return
-    for number, text in enumerate(zip(*pieces, strict=True), 1):
-        typer.echo(f"--- {number} of {samples}\n{''.join(text)}")
-
-
-@app.command()
-def estimate(
-    preset: Annotated[str | None, typer.Argument(metavar="[PRESET|FILE|PUBLISHED]")] = None,
-    overrides: Set = [],  # noqa: B006
-    parameters: Annotated[float | None, typer.Option(help="Parameters of the model, such as 124e6.")] = None,
-    tokens: Annotated[float | None, typer.Option(help="Tokens to train on, such as 2e12.")] = None,
-    mfu: Annotated[
-        float | None, typer.Option(min=0.001, max=1.0, help="Share of the hardware's peak that is used; 0.4.")
-    ] = None,
-    hardware: Annotated[list[str], typer.Option(help="Kind of hardware, may be repeated; all without it.")] = [],  # noqa: B006
-    as_json: Json = False,
-) -> None:
-    """Quote a training without training: for a preset, for a published model, or for --parameters and --tokens."""
-    from flows import estimating
-
-    typer.echo(estimating.estimate(preset, overrides, parameters, tokens, mfu, hardware, as_json))
-
-
-@app.command()
 def schedule(
     preset: Annotated[str, typer.Argument(metavar="PRESET|FILE")],
     cron: Annotated[str, typer.Option(help="When: five cron fields in local time, such as '0 3 * * *'.")],
@@ -298,3 +186,6 @@ def ui() -> None:
     from tasks import uis
 
     uis.show()
+
+
+app.add_typer(asking)

@@ -1,11 +1,13 @@
 """Options that several commands share, and the tracking that they name."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from tasks.tracking_settings import Tracking
+
+FAILED = 1
 
 Set = Annotated[
     list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config; may be repeated.")
@@ -16,6 +18,7 @@ Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow exp
 Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends the run.")]
 Here = Annotated[bool, typer.Option("--offline", help="Do not ask MLflow; look at this home alone.")]
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
+Checkpoint = Annotated[Literal["best", "last"], typer.Option(help="best (lowest validation loss) or last.")]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")
 ]

@@ -52,7 +52,10 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
 def _cautions(differing: Sequence[str]) -> Iterator[str]:
     """What keeps results from being compared."""
     if set(VALIDATION_TEXT) & set(differing):
-        yield "The validation texts are not the same: a lower loss may come from the text and not from the model."
+        yield (
+            "The validation texts are not the same: a lower loss may come from the text and not from the model; "
+            "`minigpt evaluate` measures both on one."
+        )
     if any(column.startswith("params.tokenizer.") for column in differing):
         yield "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
 

@@ -82,6 +82,10 @@ def test_a_rerun_with_another_seed_says_where_it_differs(smoke: dict[str, Any], 
     compared = workplace.run("compare", smoke["run_id"], "latest")
     assert "seed" in compared.stdout
     assert "learning_rate" not in compared.stdout
+    measured = workplace.run("evaluate", smoke["run_id"], "latest", "--on", str(ROOT / "README.md"))
+    assert {line.split()[0] for line in measured.stdout.splitlines()[2:4]} >= {smoke["run_id"][:12]}
+    [told] = [line for line in measured.stdout.splitlines() if "standard error" in line]
+    assert "bits per byte less than" in told
 
 
 def test_a_rerun_names_every_fact_that_is_not_the_same(smoke: dict[str, Any], workplace: Any, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""`minigpt evaluate`: models of runs on one text."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minigpt.dataset import boundary
+from minigpt.errors import InputError
+from minigpt.job import JOB, TrainingJob
+from minigpt.passages import PASSAGES, QUOTED_BYTES
+from tasks.measuring import measure_runs
+from tasks.runs import CORPUS
+from tasks.tracking_settings import Tracking
+from tests.conftest import Workplace
+
+OFFLINE = Tracking(offline=True)
+
+
+@pytest.fixture
+def home(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MINIGPT_HOME", str(workplace.home))
+    return workplace.home
+
+
+def sides(smoke: dict[str, Any]) -> tuple[bytes, bytes]:
+    """What it trained on and what it was measured on."""
+    folder = Path(smoke["run_dir"])
+    corpus = folder / CORPUS
+    with corpus.open("rb") as file:
+        cut = boundary(file, TrainingJob.model_validate_json((folder / JOB).read_bytes()).split)
+    return corpus.read_bytes()[:cut], corpus.read_bytes()[cut:]
+
+
+def test_a_run_on_its_own_validation_text_is_what_the_run_says(
+    smoke: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    """But for the tokens behind the last whole window, which the run leaves out."""
+    trained_on, unread = sides(smoke)
+    text = tmp_path / "val.txt"
+    text.write_bytes(unread)
+    [found] = json.loads(measure_runs(OFFLINE, [smoke["run_id"], smoke["run_id"]], str(text), "last", as_json=True))
+    assert found["bits_per_byte"] == pytest.approx(smoke["bits_per_byte"], rel=0.01)
+    assert found["checkpoint"] == "last-0000060"
+    passages = [unread[number * len(unread) // PASSAGES :][:QUOTED_BYTES] for number in range(PASSAGES)]
+    assert found["read_passages"] == sum(passage in trained_on for passage in passages) < PASSAGES
+    assert found["above_the_best"] == {"bits_per_byte": 0.0, "standard_error": 0.0}
+
+
+def test_who_has_read_the_text_is_told(smoke: dict[str, Any], home: Path) -> None:
+    """A night's run may have trained on what an older one was measured on."""
+    corpus = str(Path(smoke["run_dir"]) / CORPUS)
+    said = measure_runs(OFFLINE, [smoke["run_id"]], corpus, "best", as_json=False)
+    [memory] = [line for line in said.splitlines() if "memory" in line]
+    read = int(memory.partition(" was trained on ")[2].split()[0])
+    assert read >= PASSAGES - 1  # the last one may begin behind it
+
+
+def test_a_text_too_short_to_tell_anything_is_refused(smoke: dict[str, Any], home: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("A short text.")
+    with pytest.raises(InputError, match="has 13 bytes, fewer than the 3,200"):
+        measure_runs(OFFLINE, [smoke["run_id"]], str(tmp_path / "short.txt"), "best", as_json=False)
