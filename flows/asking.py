@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,14 +53,17 @@ def compare(
 @asking.command()
 def evaluate(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...")],
-    on: Annotated[str, typer.Option(metavar="FILE", help="A text that none of them has read.")],
+    on: Annotated[
+        Path,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A text that none of them has read, in UTF-8."),
+    ],
     checkpoint: Checkpoint = "best",
     uri: Uri = None,
     experiment: Experiment = None,
     as_json: Json = False,
     offline: Here = False,
 ) -> None:
-    """Measure the models of runs on one text, and say which differences are no chance."""
+    """Measure the models of runs on one text, and say which differences are hardly chance."""
     from flows.telling import tell
     from tasks import measuring
 

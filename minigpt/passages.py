@@ -6,6 +6,7 @@ Passages are cut by bytes, so that they are the same for models of different tok
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import BinaryIO
 
 import numpy as np
@@ -15,24 +16,37 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minigpt.dataset import Windows
-from minigpt.evaluation import Evaluation
+from minigpt.evaluation import perplexity
 from minigpt.model import GPT
+from minigpt.products import linear
 from minigpt.text import size_bytes
 
 PASSAGES = 32
-# Of each passage so many bytes are looked for in a training text; that many are no chance.
+# Of each passage so many bytes are looked for in a training text.
 QUOTED_BYTES = 100
 LEAST_BYTES = PASSAGES * QUOTED_BYTES
+# How often chance alone may be taken for a difference anywhere among the models that are compared.
+FALSE_ALARMS = 0.05
 # Logits of so many tokens are in memory at a time.
 TOKENS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A model on a text, and the bits that each of its passages costs, (PASSAGES,)."""
+    """A model on a text: mean nats of each token but the first, and the bits of each passage, (PASSAGES,)."""
 
-    evaluation: Evaluation
+    loss: float
+    tokens: int
+    text_bytes: int
     passage_bits: Tensor
+
+    @property
+    def perplexity(self) -> float:
+        return perplexity(self.loss)
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.passage_bits.sum().item() / self.text_bytes
 
 
 @dataclass(frozen=True)
@@ -41,11 +55,7 @@ class Difference:
 
     bits_per_byte: float
     standard_error: float
-
-    @property
-    def is_chance(self) -> bool:
-        """Whether another text of this kind might as well tell the opposite: less than two standard errors."""
-        return abs(self.bits_per_byte) < 2 * self.standard_error
+    may_be_chance: bool
 
 
 def quotes(text: BinaryIO) -> Iterator[bytes]:
@@ -57,23 +67,28 @@ def quotes(text: BinaryIO) -> Iterator[bytes]:
 
 
 @torch.inference_mode()
-def read_tokens(model: GPT, tokens: NDArray[np.uint16], token_bytes: Tensor) -> Reading:
+def read_tokens(model: GPT, tokens: NDArray[np.uint16], token_bytes: Tensor, text_bytes: int) -> Reading:
     """Measure every token but the first once, each after at most context_length others; token_bytes has shape (V,).
 
-    A token belongs to the passage in which it begins.
+    A token belongs to the passage in which it begins. The first one, before which nothing stands, costs log2(V) bits,
+    so that models of different tokenizers pay for the same bytes.
     """
-    batches = _batches(tokens, model.config.context_length)
-    losses = torch.cat([token_losses(model, *batch) for batch in batches]).double()
-    sizes = token_bytes[torch.from_numpy(tokens.astype(np.int64))]
-    begins = sizes.cumsum(0)[:-1]  # of all but the first
-    nats = torch.bincount(begins * PASSAGES // sizes.sum(), weights=losses, minlength=PASSAGES)
-    evaluation = Evaluation(losses.mean().item(), len(losses), int(sizes[1:].sum()))
-    return Reading(evaluation, nats / math.log(2))
+    passage_nats = torch.zeros(PASSAGES, dtype=torch.float64)
+    begin, count, total = int(token_bytes[int(tokens[0])]), 0, 0.0
+    for inputs, targets in _batches(tokens, model.config.context_length):
+        losses, sizes = token_losses(model, inputs, targets), token_bytes[targets.flatten()]
+        begins = begin + sizes.cumsum(0) - sizes
+        passage_nats += torch.bincount(begins * PASSAGES // text_bytes, weights=losses, minlength=PASSAGES)
+        begin, count, total = begin + int(sizes.sum()), count + len(losses), total + losses.sum().item()
+    passage_nats[0] += math.log(len(token_bytes))
+    return Reading(total / count, count, text_bytes, passage_nats / math.log(2))
 
 
 def token_losses(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
     """Nats of each target (B, T) after inputs (B, T), as (B * T,)."""
-    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none")
+    hidden, wanted = (torch.split(x, TOKENS_AT_ONCE) for x in (model.hidden(inputs).flatten(0, 1), targets.flatten()))
+    parts = [F.cross_entropy(linear(model.head, h), t, reduction="none") for h, t in zip(hidden, wanted, strict=True)]
+    return torch.cat(parts).double()
 
 
 def _batches(tokens: NDArray[np.uint16], context_length: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -85,8 +100,13 @@ def _batches(tokens: NDArray[np.uint16], context_length: int) -> Iterator[tuple[
         yield rest[:, :-1], rest[:, 1:]
 
 
-def difference(one: Reading, other: Reading) -> Difference:
-    """What the other costs more than the one."""
-    passage_bytes = one.evaluation.text_bytes / PASSAGES
-    bits_per_byte = (other.passage_bits - one.passage_bits) / passage_bytes
-    return Difference(bits_per_byte.mean().item(), bits_per_byte.std().item() / math.sqrt(PASSAGES))
+def difference(one: Reading, other: Reading, models: int = 2) -> Difference:
+    """What the other costs more than the one, two of so many models on a text.
+
+    May be chance what another text of the kind might as well tell the other way round; the more models there are, the
+    larger is what chance alone makes between the best and another of them (Bonferroni).
+    """
+    per_byte = (other.passage_bits - one.passage_bits) * PASSAGES / one.text_bytes
+    mean, error = per_byte.mean().item(), per_byte.std().item() / math.sqrt(PASSAGES)
+    limit = NormalDist().inv_cdf(1 - FALSE_ALARMS / 2 / max(1, math.comb(models, 2)))
+    return Difference(mean, error, abs(mean) <= limit * error)

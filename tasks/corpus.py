@@ -19,13 +19,13 @@ from minigpt.download import DownloadError, public_address
 from minigpt.errors import InputError
 from minigpt.store import Entry, find, link_or_copy, produce, sha256_of_file
 from tasks.credentials import reveal
-from tasks.home import cache_folder
+from tasks.home import ARRIVING, cache_folder
+from tasks.runs import CORPUS
 
 log = logging.getLogger(__name__)
 
-TEXT = "corpus.txt"
-# Folders of texts that are on their way; no fetch takes a day, so that an older one is of a process that was killed.
-ARRIVING, ABANDONED_SECONDS = ".corpus.arriving.", 86_400
+# No fetch takes a day, so that a folder that is older is of a process that was killed.
+ABANDONED_SECONDS = 86_400
 
 
 async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
@@ -60,7 +60,7 @@ def _arrived(config: CorpusConfig) -> Entry:
             if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
-        arrived = Path(folder) / TEXT
+        arrived = Path(folder) / CORPUS
         digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
         with arrived.open("rb") as text:
             corpora.check_text(text, public_address(config.source))
@@ -73,8 +73,8 @@ def store(text: Path, sha256: str) -> Entry:
     """Put a text into the cache, where its digest finds it; another text is refused."""
 
     def fill(place: Path) -> dict[str, Any]:
-        link_or_copy(text, place / TEXT)
-        if (found := sha256_of_file(place / TEXT)) != sha256:
+        link_or_copy(text, place / CORPUS)
+        if (found := sha256_of_file(place / CORPUS)) != sha256:
             raise InputError(f"the corpus {text} has sha256 {found}, and not {sha256} as it should")
         return {"size_bytes": text.stat().st_size}
 
@@ -90,7 +90,7 @@ def restore(kept: Path, sha256: str) -> None:
 
 
 def _corpus(entry: Entry, config: CorpusConfig) -> Corpus:
-    path = entry.folder / TEXT
+    path = entry.folder / CORPUS
     return Corpus(path, entry.facts["made_from"]["corpus"], path.stat().st_size, public_address(config.source))
 
 

@@ -2,8 +2,9 @@
 
 import json
 import logging
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,14 +16,19 @@ from minigpt.corpus import CorpusConfig, check_text, read_source
 from minigpt.dataset import SplitConfig, boundary, open_tokens
 from minigpt.environment import EnvironmentConfig
 from minigpt.errors import InputError
-from minigpt.passages import LEAST_BYTES, PASSAGES, Difference, Reading, difference, quotes, read_tokens
+from minigpt.passages import LEAST_BYTES, PASSAGES, QUOTED_BYTES, Difference, Reading, difference, quotes, read_tokens
+from minigpt.store import find, sha256_of_file
+from minigpt.tokenizer import TOKENIZER
 from tasks import tracking
-from tasks.lookup import find_run
+from tasks.home import ARRIVING, cache_folder
+from tasks.lookup import FACT_TAGS, find_run
 from tasks.runs import CORPUS, Run
 from tasks.tracking_settings import Tracking
 from tasks.weights import checkpoint_of
 
 log = logging.getLogger(__name__)
+
+MAX_BYTES = 10**12
 
 
 @dataclass(frozen=True)
@@ -32,28 +38,30 @@ class Measured:
     run_id: str
     name: str
     checkpoint: str
+    tokenizer_sha256: str
     reading: Reading
     read_passages: int | None
-    """How many of the text's passages stand in what the run was trained on; None if that was not kept."""
+    """How many passages of the text begin as the run's training text has it somewhere; None if that is not here."""
 
-    def row(self) -> dict[str, str | int | float]:
-        found = self.reading.evaluation
-        numbers = {"loss": found.loss, "perplexity": found.perplexity, "bits_per_byte": found.bits_per_byte}
-        return {"run_id": self.run_id, "name": self.name, "checkpoint": self.checkpoint, **numbers}
+    def row(self) -> dict[str, str | float]:
+        told = {"run_id": self.run_id, "name": self.name, "checkpoint": self.checkpoint}
+        return told | {name: getattr(self.reading, name) for name in ("loss", "perplexity", "bits_per_byte")}
 
 
-def measure_runs(settings: Tracking, names: list[str], source: str, role: str, as_json: bool) -> str:
-    """A row a run, best first; then what of the differences is chance, and who has read the text before."""
+def measure_runs(settings: Tracking, names: list[str], source: Path, role: str, as_json: bool) -> str:
+    """A row a run, best first; then what of the differences may be chance, and who has read the text before."""
     environment.apply(EnvironmentConfig().resolved())
     runs = {run.run_id: run for run in (find_run(settings, name) for name in names)}
-    with tempfile.TemporaryDirectory() as folder:
+    checkpoints = {run_id: checkpoint_of(run, role) for run_id, run in runs.items()}  # or an error before the work
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
         text = Path(folder) / "text"
-        read_source(CorpusConfig(source=source), text)
+        read_source(CorpusConfig(source=str(source.absolute()), max_bytes=MAX_BYTES), text)
         _check_length(text, source)
-        found = [_measure(run, text, role) for run in runs.values()]
-        size_bytes = text.stat().st_size
-    found.sort(key=lambda measured: measured.reading.evaluation.bits_per_byte)
-    differences = [difference(found[0].reading, other.reading) for other in found]
+        found = [_measure(run, checkpoints[run_id], text) for run_id, run in runs.items()]
+    found.sort(key=lambda measured: measured.reading.bits_per_byte)
+    best = found[0].reading
+    differences = [difference(best, other.reading, len(found)) for other in found]
     if as_json:
         rows = [
             measured.row() | {"read_passages": measured.read_passages, "above_the_best": asdict(more)}
@@ -62,12 +70,12 @@ def measure_runs(settings: Tracking, names: list[str], source: str, role: str, a
         return json.dumps(rows)
     table = pd.DataFrame([measured.row() | {"run_id": measured.run_id[:12]} for measured in found])
     shown = table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
-    return "\n".join([f"on {source}, {size_bytes:,} bytes:", shown, *_words(found, differences)])
+    return "\n".join([f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)])
 
 
-def _check_length(text: Path, source: str) -> None:
+def _check_length(text: Path, source: Path) -> None:
     with text.open("rb") as file:
-        check_text(file, source)
+        check_text(file, str(source))
     if (size_bytes := text.stat().st_size) < LEAST_BYTES:
         raise InputError(
             f"the text {source} has {size_bytes} bytes, fewer than the {LEAST_BYTES:,} on which a difference can be "
@@ -75,21 +83,26 @@ def _check_length(text: Path, source: str) -> None:
         )
 
 
-def _measure(run: Run, text: Path, role: str) -> Measured:
-    folder = checkpoint_of(run, role)
+def _measure(run: Run, folder: Path, text: Path) -> Measured:
     model, tokenizer = checkpoint.load(folder)
-    tokens_file = text.with_name("tokens")
+    tokens_file, size_bytes = text.with_name("tokens"), text.stat().st_size
     with text.open("rb") as file:
-        count = tokenizer.encode_file(file, 0, text.stat().st_size, tokens_file, environment.available_cores())
-        log.info("run %s: %s tokens to measure %s on", run.run_id[:12], f"{count:,}", folder.name)
-        reading = read_tokens(model, open_tokens(tokens_file), torch.from_numpy(tokenizer.token_bytes()))
-        return Measured(run.run_id, run.name, folder.name, reading, _read_passages(run, list(quotes(file))))
+        count = tokenizer.encode_file(file, 0, size_bytes, tokens_file, environment.available_cores())
+        log.info("run %s: %s on %s tokens", run.run_id[:12], folder.name, f"{count:,}")
+        token_bytes = torch.from_numpy(tokenizer.token_bytes())
+        reading = read_tokens(model, open_tokens(tokens_file), token_bytes, size_bytes)
+        read_passages = _read_passages(run, list(quotes(file)))
+    if not math.isfinite(reading.perplexity):
+        raise InputError(
+            f"run {run.run_id} at {folder.name} has a loss of {reading.loss} on this text: these weights have "
+            "diverged; measure another checkpoint or leave the run out"
+        )
+    digest = sha256_of_file(folder / TOKENIZER)
+    return Measured(run.run_id, run.name, folder.name, digest, reading, read_passages)
 
 
-def _read_passages(run: Run, passages: list[bytes]) -> int | None:
-    try:
-        corpus = tracking.artifact(run, CORPUS)
-    except InputError:
+def _read_passages(run: Run, beginnings: Sequence[bytes]) -> int | None:
+    if (corpus := _corpus(run)) is None:
         return None
     split = SplitConfig.model_validate(
         {name: run.params[f"split.{name}"] for name in ("validation_fraction", "boundary")}, strict=False
@@ -98,21 +111,37 @@ def _read_passages(run: Run, passages: list[bytes]) -> int | None:
         end = boundary(file, split)
         file.seek(0)
         trained_on = file.read(end)
-    return sum(passage in trained_on for passage in passages)
+    return sum(beginning in trained_on for beginning in beginnings)
 
 
-def _words(found: list[Measured], differences: list[Difference]) -> Iterator[str]:
-    best = found[0]
+def _corpus(run: Run) -> Path | None:
+    """The text that the run was made with: of this home's cache, else what the run kept."""
+    sha256 = run.tags.get(FACT_TAGS["corpus_sha256"], "")
+    if entry := find(cache_folder(), "corpus", {"corpus": sha256}):
+        return entry.folder / CORPUS
+    try:
+        kept = tracking.artifact(run, CORPUS)
+    except InputError:
+        return None
+    return kept if sha256_of_file(kept) == sha256 else None
+
+
+def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iterator[str]:
+    best = found[0].run_id[:12]
     for measured, more in list(zip(found, differences, strict=True))[1:]:
-        told = f"{best.run_id[:12]} needs {more.bits_per_byte:.3f} bits per byte less than {measured.run_id[:12]}"
-        error = f"the standard error from passage to passage is {more.standard_error:.3f}"
-        verdict = "which may be chance" if more.is_chance else "which is no chance"
-        yield f"{told}, {verdict}: {error}."
+        yield (
+            f"{best} needs {more.bits_per_byte:.2g} bits per byte less than {measured.run_id[:12]}, which "
+            f"{'may be' if more.may_be_chance else 'is hardly'} chance: the standard error from passage to passage is "
+            f"{more.standard_error:.2g}."
+        )
+    if len({measured.tokenizer_sha256 for measured in found}) > 1:
+        yield "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
     for measured in found:
+        who = measured.run_id[:12]
         if measured.read_passages is None:
-            yield f"The text that {measured.run_id[:12]} was trained on was not kept: it may have read this one."
-        elif measured.read_passages:
+            yield f"The text that {who} was trained on is not here: it may have read this one."
+        else:
             yield (
-                f"{measured.run_id[:12]} was trained on {measured.read_passages} of {PASSAGES} passages of this text, "
-                "word for word: there it shows its memory."
+                f"Of {PASSAGES} passages of this text {measured.read_passages} begin with {QUOTED_BYTES} bytes that "
+                f"stand in the training text of {who}{': there it shows its memory' if measured.read_passages else ''}."
             )

@@ -281,6 +281,9 @@ def artifact(run: Run, name: str) -> Path:
     for place in (run.folder / name, here / name):
         if place.exists():
             return place
+    way_out = f"if it did not end, `minigpt resume {run.run_id[:12]}` finishes it"
+    if run.tracking.offline or run.mlflow_id is None:
+        raise InputError(f"run {run.run_id} has no {name} here, and MLflow is not asked for it; {way_out}")
     here.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=here, prefix=".") as arriving, store_errors(run.tracking):
@@ -288,7 +291,4 @@ def artifact(run: Run, name: str) -> Path:
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             return arrived.rename(here / name)  # whole or not there
     except StoreError as error:
-        raise InputError(
-            f"run {run.run_id} has no {name} here, and MLflow gave none ({error}); if it did not end, "
-            f"`minigpt resume {run.run_id[:12]}` finishes it"
-        ) from error
+        raise InputError(f"run {run.run_id} has no {name} here, and MLflow gave none ({error}); {way_out}") from error

@@ -20,7 +20,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from minigpt.journal import curve, read
+from minigpt.threads import FEW_SPINS, SPINS
+from tasks import empty_databases
 
+# As the command line has it; torch, which is imported later, reads it.
+os.environ.setdefault(SPINS, FEW_SPINS)
 # An example's time by the clock says something of the machine alone.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
@@ -174,6 +178,7 @@ class MlflowServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        empty_databases.copy("mlflow", self.folder / "store.db")
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/store.db"]
         command += ["--artifacts-destination", str(self.folder / "files")]
@@ -215,3 +220,9 @@ def new_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(new_mlflow_server: Callable[[], MlflowServer]) -> MlflowServer:
+    """One for tests that may see each other's experiments, and that leave it running."""
+    return new_mlflow_server()

@@ -72,13 +72,8 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def server(new_mlflow_server: Callable[[], Any]) -> Any:
-    return new_mlflow_server()
-
-
-@pytest.fixture(scope="module")
-def proxy(server: Any) -> Iterator[tuple[str, type[Proxy]]]:
-    handler = type("Told", (Proxy,), {"upstream": server.url})
+def proxy(mlflow_server: Any) -> Iterator[tuple[str, type[Proxy]]]:
+    handler = type("Told", (Proxy,), {"upstream": mlflow_server.url})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         http.daemon_threads = True
         threading.Thread(target=http.serve_forever, daemon=True).start()
@@ -106,7 +101,7 @@ FAULTS = ("gone", "slow", "500", "garbage", "answer lost")
 def test_outage(
     fault: str,
     trial: int,
-    server: Any,
+    mlflow_server: Any,
     proxy: tuple[str, type[Proxy]],
     template: Template,
     tmp_path: Path,
@@ -132,6 +127,6 @@ def test_outage(
     assert records[-1]["kind"] == "end", run.log
     assert records[-1]["weights_sha256"] == template.outcome.weights_sha256
     run.finish()
-    stored = checks.stored_points(server.folder / "store.db", run.run.run_id)
+    stored = checks.stored_points(mlflow_server.folder / "store.db", run.run.run_id)
     checks.compare_with_journal(stored, checks.points_of(records))
     assert checks.deterministic(stored) == template.outcome.points

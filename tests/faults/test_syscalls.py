@@ -24,7 +24,6 @@ pytestmark = pytest.mark.timeout(1800)
 WHOLE = os.environ.get("MINIGPT_FAULTS") == "whole"
 # Without that not every call in turn, but so many of them.
 SAMPLES = 2
-NEVER = 60_000
 # Calls that write the run's files and those of the store (which is SQLite: pwrite64, fdatasync).
 KILLED_AT = ("fsync", "fdatasync", "rename", "unlink", "unlinkat", "rmdir")
 FAILING = [("fsync", "EIO"), ("rename", "EIO"), ("rename", "ENOSPC"), ("write", "EIO"), ("write", "ENOSPC")]
@@ -42,18 +41,25 @@ def strace() -> str:
 @dataclass(frozen=True)
 class Trace:
     exit_code: int | None
-    fired: bool
-    calls: int
-    """Of the thread that has most of them."""
+    text: str
+
+    @property
+    def fired(self) -> bool:
+        return "(INJECTED)" in self.text or self.exit_code == -signal.SIGKILL
+
+    def calls(self, call: str) -> int:
+        """Of the thread that has most of them."""
+        by_thread = Counter(line.split()[0] for line in self.text.splitlines() if f" {call}(" in line)
+        return max(by_thread.values(), default=0)
 
 
-def traced(run: TinyRun, strace: str, call: str, fault: str, number: int) -> Trace:
-    """Live with the fault at the call of that number."""
+def traced(run: TinyRun, strace: str, *expressions: str) -> Trace:
+    """Live with the fault that these name, or none."""
     process = run.start_stopped()
     assert process.pid is not None
     output = run.home / "strace.log"
-    command = [strace, "-f", "-p", str(process.pid), "-e", f"trace={call}", "-o", str(output)]
-    command += ["-e", f"inject={call}:{fault}:when={number}"]
+    command = [strace, "-f", "-p", str(process.pid), "-o", str(output)]
+    command += [word for expression in expressions for word in ("-e", expression)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
         assert tracer.stderr is not None
         assert b"attached" in tracer.stderr.readline()
@@ -62,22 +68,28 @@ def traced(run: TinyRun, strace: str, call: str, fault: str, number: int) -> Tra
         assert not process.is_alive()
     text = output.read_text()
     output.unlink()
-    fired = "(INJECTED)" in text or process.exitcode == -signal.SIGKILL
-    calls = Counter(line.split()[0] for line in text.splitlines() if f" {call}(" in line)
-    return Trace(process.exitcode, fired, max(calls.values(), default=0))
+    return Trace(process.exitcode, text)
+
+
+@pytest.fixture(scope="module")
+def counted(template: Template, tmp_path_factory: pytest.TempPathFactory, strace: str) -> Trace:
+    """A life without a fault."""
+    calls = {*KILLED_AT, *(call for call, _ in FAILING)}
+    trace = traced(template.copy(tmp_path_factory.mktemp("counted") / "home"), strace, f"trace={','.join(calls)}")
+    assert trace.exit_code == 0
+    return trace
 
 
 def turns(
-    template: Template, place: Path, source: random.Random, strace: str, call: str, fault: str
+    template: Template, place: Path, source: random.Random, strace: str, counted: Trace, call: str, fault: str
 ) -> Iterator[tuple[int, int | None, TinyRun]]:
     """The number, the exit code and the run of every faulty life: each number in turn until the fault comes no more."""
     numbers: Iterable[int] = itertools.count(1)
     if not WHOLE:
-        calls = traced(template.copy(place / "counted"), strace, call, fault, NEVER).calls
-        numbers = sorted(source.sample(range(1, calls + 1), SAMPLES))
+        numbers = sorted(source.sample(range(1, counted.calls(call) + 1), SAMPLES))
     for number in numbers:
         run = template.copy(place / str(number))
-        trace = traced(run, strace, call, fault, number)
+        trace = traced(run, strace, f"trace={call}", f"inject={call}:{fault}:when={number}")
         if not trace.fired:
             assert trace.exit_code == 0, run.log
             return
@@ -89,11 +101,17 @@ def turns(
 
 @pytest.mark.parametrize("call", KILLED_AT)
 def test_killed_at_each(
-    call: str, template: Template, tmp_path: Path, strace: str, source: random.Random, request: pytest.FixtureRequest
+    call: str,
+    template: Template,
+    tmp_path: Path,
+    strace: str,
+    counted: Trace,
+    source: random.Random,
+    request: pytest.FixtureRequest,
 ) -> None:
     """SIGKILL at each fsync, fdatasync, rename and deletion in turn (strace)"""
     trials = 0
-    for _, code, _ in turns(template, tmp_path, source, strace, call, "signal=KILL"):
+    for _, code, _ in turns(template, tmp_path, source, strace, counted, call, "signal=KILL"):
         assert code == -signal.SIGKILL
         trials += 1
     assert trials
@@ -107,12 +125,13 @@ def test_failing_at_each(
     template: Template,
     tmp_path: Path,
     strace: str,
+    counted: Trace,
     source: random.Random,
     request: pytest.FixtureRequest,
 ) -> None:
     """EIO and ENOSPC at each write, fsync and rename in turn (strace): a named error, and the run goes on later"""
     trials = 0
-    for number, code, run in turns(template, tmp_path, source, strace, call, f"error={error}"):
+    for number, code, run in turns(template, tmp_path, source, strace, counted, call, f"error={error}"):
         assert code in (0, 1), f"{call} number {number}"
         assert code == 0 or checks.NAMED.search(run.log), run.log
         trials += 1

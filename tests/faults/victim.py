@@ -18,7 +18,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from minigpt import checkpoint, journal, store, work, worker
+from minigpt import checkpoint, journal, probing, store, work, worker
 from minigpt.journal import Journal, Reader
 from minigpt.work import Worker
 from tasks import tracking
@@ -74,6 +74,7 @@ def live(
     reading_end, _ = os.pipe()  # a standard input that never closes
     os.dup2(reading_end, 0)
     work.LOCK_SECONDS = lock_seconds  # type: ignore[assignment]
+    probing.STEPS = 4  # for the quote, which nothing here looks at; five times as many as the steps otherwise
     passings: Counter[str] = Counter()
     for point, (owner, name) in POINTS.items():
         setattr(owner, name, _watched(getattr(owner, name), point, at, passings))

@@ -74,8 +74,31 @@ def test_a_rerun_is_identical_and_reuses_all_but_the_training(smoke: dict[str, A
     assert len(list((workplace.home / "cache" / "windows").glob("[!.]*"))) == 1
 
 
-def test_a_rerun_with_another_seed_says_where_it_differs(smoke: dict[str, Any], workplace: Any) -> None:
-    done = workplace.run("rerun", smoke["run_id"], "--set", "seed=7")
+@pytest.fixture(scope="module")
+def differing_rerun(
+    smoke: dict[str, Any], workplace: Any, tmp_path_factory: pytest.TempPathFactory
+) -> subprocess.CompletedProcess[str]:
+    """With another seed, an edited minigpt, another lock and other threads."""
+    edited = tmp_path_factory.mktemp("edited")
+    for package in ("minigpt", "tasks", "flows"):
+        shutil.copytree(ROOT / package, edited / package)
+    with (edited / "minigpt" / "model.py").open("a") as file:
+        file.write("# edited\n")
+    (edited / "requirements.lock").write_text("# another lock\n")
+    return subprocess.run(
+        workplace.command("rerun", smoke["run_id"], "--set", "seed=7", "--set", "environment.threads=2"),
+        cwd=workplace.folder,
+        env={**workplace.environment(), "PYTHONPATH": str(edited)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_a_rerun_with_another_seed_says_where_it_differs(
+    smoke: dict[str, Any], workplace: Any, differing_rerun: subprocess.CompletedProcess[str]
+) -> None:
+    done = differing_rerun
     assert done.returncode == 3
     assert "from step 1" in done.stdout
     assert "config.seed: was 123, is 7" in done.stdout
@@ -88,24 +111,9 @@ def test_a_rerun_with_another_seed_says_where_it_differs(smoke: dict[str, Any], 
     assert "bits per byte less than" in told
 
 
-def test_a_rerun_names_every_fact_that_is_not_the_same(smoke: dict[str, Any], workplace: Any, tmp_path: Path) -> None:
-    """An edited minigpt, another lock, other threads; whether the bits are the same is another question."""
-    for package in ("minigpt", "tasks", "flows"):
-        shutil.copytree(ROOT / package, tmp_path / package)
-    with (tmp_path / "minigpt" / "model.py").open("a") as edited:
-        edited.write("# edited\n")
-    (tmp_path / "requirements.lock").write_text("# another lock\n")
-    done = subprocess.run(
-        workplace.command("rerun", smoke["run_id"], "--set", "environment.threads=2"),
-        cwd=workplace.folder,
-        env={**workplace.environment(), "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode in (0, 3), done.stderr
+def test_a_rerun_names_every_fact_that_is_not_the_same(differing_rerun: subprocess.CompletedProcess[str]) -> None:
     for fact in ("code_and_data.code_sha256", "code_and_data.lock_sha256", "config.environment.threads: was 1, is 2"):
-        assert fact in done.stdout
+        assert fact in differing_rerun.stdout
 
 
 def test_evaluating_and_sampling_more_often_change_no_weight(smoke: dict[str, Any], workplace: Any) -> None:

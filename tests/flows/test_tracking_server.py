@@ -12,8 +12,8 @@ from minigpt.generation import Draw, complete
 
 
 @pytest.fixture(scope="module")
-def server(new_mlflow_server: Callable[..., Any]) -> str:
-    url: str = new_mlflow_server().url
+def server(mlflow_server: Any) -> str:
+    url: str = mlflow_server.url
     return url
 
 
