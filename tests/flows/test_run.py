@@ -102,10 +102,12 @@ def test_a_rerun_with_another_seed_says_where_it_differs(
     assert done.returncode == 3
     assert "from step 1" in done.stdout
     assert "config.seed: was 123, is 7" in done.stdout
-    compared = workplace.run("compare", smoke["run_id"], "latest")
+    compared, measured = workplace.run_together(
+        ("compare", smoke["run_id"], "latest"),
+        ("evaluate", smoke["run_id"], "latest", "--on", str(ROOT / "README.md")),
+    )
     assert "seed" in compared.stdout
     assert "learning_rate" not in compared.stdout
-    measured = workplace.run("evaluate", smoke["run_id"], "latest", "--on", str(ROOT / "README.md"))
     assert {line.split()[0] for line in measured.stdout.splitlines()[2:4]} >= {smoke["run_id"][:12]}
     [told] = [line for line in measured.stdout.splitlines() if "standard error" in line]
     assert "bits per byte less than" in told
@@ -125,7 +127,7 @@ def test_evaluating_and_sampling_more_often_change_no_weight(smoke: dict[str, An
 
 def test_the_best_checkpoint_writes(smoke: dict[str, Any], workplace: Any) -> None:
     arguments = ("sample", smoke["run_id"], "--prompt", "The ", "--max-new-tokens", "20", "--seed", "5")
-    first, second = workplace.run(*arguments), workplace.run(*arguments)
+    first, second = workplace.run_together(arguments, arguments)
     assert first.returncode == 0
     assert first.stdout.startswith("The ")
     assert first.stdout == second.stdout

@@ -116,11 +116,11 @@ def test_a_config_has_no_such_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def test_a_name_cannot_leave_its_folder(name: str, workplace: Any) -> None:
-    done = workplace.run("run", "smoke", "--set", f"name='{name}'")
+    asked = [(command, f"../{name}") for command in ("resume", "verify", "sync")]
+    done, *others = workplace.run_together(("run", "smoke", "--set", f"name='{name}'"), *asked)
     assert done.returncode == 2
     assert "name" in done.stderr
-    for command in ("resume", "verify", "sync"):
-        assert workplace.run(command, f"../{name}").returncode == 2
+    assert [other.returncode for other in others] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,15 @@ def test_secrets_of_an_address_are_told_nowhere(new_workplace: Callable[[], Any]
     with HTTPServer(("127.0.0.1", 0), Empty) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         host = f"127.0.0.1:{server.server_port}"
-        for arguments, shown in (
-            (("--set", f"corpus.source=http://user:hunter2@{host}/x?key=hunter2"), f"http://{host}/x"),
-            (("--tracking-uri", "http://user:hunter2@127.0.0.1:9"), "http://127.0.0.1:9"),
-        ):
-            done = place.run("run", "smoke", *arguments)
+        commands = {
+            f"http://{host}/x": ("--set", f"corpus.source=http://user:hunter2@{host}/x?key=hunter2"),
+            "http://127.0.0.1:9": ("--tracking-uri", "http://user:hunter2@127.0.0.1:9"),
+        }
+        told = place.run_together(*(("run", "smoke", *arguments) for arguments in commands.values()))
+        for shown, done in zip(commands, told, strict=True):
             assert done.returncode == 2
             assert shown in done.stderr
             assert "hunter2" not in done.stdout + done.stderr
         server.shutdown()
-    told = [path for path in place.home.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
-    assert told == []
+    written = [path for path in place.home.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert written == []

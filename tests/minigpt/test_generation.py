@@ -76,10 +76,13 @@ def test_what_is_drawn_keeps_to_both_limits(logits: list[float], top_k: int, top
     assert not (shares > 0)[row < row.topk(min(top_k, len(row))).values[-1]].any()
 
 
+BYTES = tokenizer.train(["a"], 256)
+
+
 @given(st.text(max_size=60), st.one_of(st.none(), st.text(min_size=1, max_size=4)))
 def test_pieces_are_the_text_up_to_its_stop_text(text: str, stop: str | None) -> None:
     """Byte by byte, so that most characters come in parts."""
-    continuation = Continuation(tokenizer.train(["a"], 256), stop)
+    continuation = Continuation(BYTES, stop)
     token_of = continuation.tokenizer.encoding.encode_single_token
     shown = ""
     for number in text.encode():

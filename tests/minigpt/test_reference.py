@@ -13,6 +13,7 @@ from minigpt.dataset import SplitConfig, cut_windows
 from minigpt.evaluation import evaluate
 from minigpt.generation import Draw
 from minigpt.model import ModelConfig
+from minigpt.tokenizer import Tokenizer
 
 CORPUS_SHA256 = "b41e41a68f0398a3154ae69e2e4c0e2694e17fe0d66730536837f1b01935b31f"
 TOKENS_SHA256 = "4a851caad4ae111f78954808e5fa54dec820e588b0aa4d847154fcd43bfaabb6"
@@ -43,9 +44,8 @@ def text(shared: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def windows(text: str) -> dict[str, dataset.Windows]:
+def windows(text: str, gpt2: Tokenizer) -> dict[str, dataset.Windows]:
     cut = dataset.boundary(io.BytesIO(text.encode()), SPLIT)
-    gpt2 = tokenizer.published_gpt2()
     sides: dict[dataset.Side, str] = {"train": text[:cut], "val": text[cut:]}
     return {side: cut_windows(gpt2.encode(part), side, 256, SPLIT) for side, part in sides.items()}
 
@@ -56,8 +56,8 @@ def test_the_text_splits_inside_a_word(text: str) -> None:
     assert text[cut - 8 : cut + 2] == "'techniq" + "ue"
 
 
-def test_the_whole_text_has_the_published_tokens(text: str) -> None:
-    tokens = tokenizer.published_gpt2().encode(text)
+def test_the_whole_text_has_the_published_tokens(text: str, gpt2: Tokenizer) -> None:
+    tokens = gpt2.encode(text)
     assert len(tokens) == 5145
     assert hashlib.sha256(tokens.tobytes()).hexdigest() == TOKENS_SHA256
 
@@ -70,10 +70,12 @@ def test_windows_have_the_reference_digests(windows: dict[str, dataset.Windows],
     assert windows[side].digests() == {"inputs": inputs, "targets": targets}
 
 
-def test_the_untrained_model_has_the_published_size_and_losses(windows: dict[str, dataset.Windows]) -> None:
+def test_the_untrained_model_has_the_published_size_and_losses(
+    windows: dict[str, dataset.Windows], gpt2: Tokenizer
+) -> None:
     gpt = initialisation.build(MODEL, tokenizer.GPT2_VOCABULARY_SIZE, seed=123)
     assert model.parameter_count(gpt) == 162_419_712
-    token_bytes = torch.from_numpy(tokenizer.published_gpt2().token_bytes())
+    token_bytes = torch.from_numpy(gpt2.token_bytes())
     losses = {side: evaluate(gpt, cut.in_order(2), token_bytes).loss for side, cut in windows.items()}
     assert losses["train"] == pytest.approx(10.988, abs=0.05)
     assert losses["val"] == pytest.approx(10.981, abs=0.05)
