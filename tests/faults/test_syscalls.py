@@ -80,38 +80,43 @@ def counted(template: Template, tmp_path_factory: pytest.TempPathFactory, strace
     return trace
 
 
-def turns(
-    template: Template, place: Path, source: random.Random, strace: str, counted: Trace, call: str, fault: str
-) -> Iterator[tuple[int, int | None, TinyRun]]:
-    """The number, the exit code and the run of every faulty life: each number in turn until the fault comes no more."""
-    numbers: Iterable[int] = itertools.count(1)
-    if not WHOLE:
-        numbers = sorted(source.sample(range(1, counted.calls(call) + 1), SAMPLES))
-    for number in numbers:
-        run = template.copy(place / str(number))
-        trace = traced(run, strace, f"trace={call}", f"inject={call}:{fault}:when={number}")
-        if not trace.fired:
-            assert trace.exit_code == 0, run.log
-            return
-        yield number, trace.exit_code, run
-        run.finish()
-        assert checks.outcome(run) == template.outcome, f"{call} number {number}"
-        shutil.rmtree(run.home)
+@dataclass(frozen=True)
+class Turns:
+    """Lives of which each has a fault at another call."""
+
+    template: Template
+    place: Path
+    strace: str
+    source: random.Random
+    counted: Trace
+
+    def of(self, call: str, fault: str) -> Iterator[tuple[int, int | None, TinyRun]]:
+        """The number, the exit code and the run of each: every number in turn until the fault comes no more."""
+        numbers: Iterable[int] = itertools.count(1)
+        if not WHOLE:
+            numbers = sorted(self.source.sample(range(1, self.counted.calls(call) + 1), SAMPLES))
+        for number in numbers:
+            run = self.template.copy(self.place / str(number))
+            trace = traced(run, self.strace, f"trace={call}", f"inject={call}:{fault}:when={number}")
+            if not trace.fired:
+                assert trace.exit_code == 0, run.log
+                return
+            yield number, trace.exit_code, run
+            run.finish()
+            assert checks.outcome(run) == self.template.outcome, f"{call} number {number}"
+            shutil.rmtree(run.home)
+
+
+@pytest.fixture
+def turns(template: Template, tmp_path: Path, strace: str, source: random.Random, counted: Trace) -> Turns:
+    return Turns(template, tmp_path, strace, source, counted)
 
 
 @pytest.mark.parametrize("call", KILLED_AT)
-def test_killed_at_each(
-    call: str,
-    template: Template,
-    tmp_path: Path,
-    strace: str,
-    counted: Trace,
-    source: random.Random,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_killed_at_each(call: str, turns: Turns, request: pytest.FixtureRequest) -> None:
     """SIGKILL at each fsync, fdatasync, rename and deletion in turn (strace)"""
     trials = 0
-    for _, code, _ in turns(template, tmp_path, source, strace, counted, call, "signal=KILL"):
+    for _, code, _ in turns.of(call, "signal=KILL"):
         assert code == -signal.SIGKILL
         trials += 1
     assert trials
@@ -119,19 +124,10 @@ def test_killed_at_each(
 
 
 @pytest.mark.parametrize(("call", "error"), FAILING)
-def test_failing_at_each(
-    call: str,
-    error: str,
-    template: Template,
-    tmp_path: Path,
-    strace: str,
-    counted: Trace,
-    source: random.Random,
-    request: pytest.FixtureRequest,
-) -> None:
+def test_failing_at_each(call: str, error: str, turns: Turns, request: pytest.FixtureRequest) -> None:
     """EIO and ENOSPC at each write, fsync and rename in turn (strace): a named error, and the run goes on later"""
     trials = 0
-    for number, code, run in turns(template, tmp_path, source, strace, counted, call, f"error={error}"):
+    for number, code, run in turns.of(call, f"error={error}"):
         assert code in (0, 1), f"{call} number {number}"
         assert code == 0 or checks.NAMED.search(run.log), run.log
         trials += 1
