@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.options import FAILED, Checkpoint, Experiment, Here, Json, RunArgument, Set, Uri, tracking_of
+from flows.options import Checkpoint, Experiment, Here, Json, RunArgument, Set, Uri, tracking_of
+from minigpt.errors import FAILED
 
 asking = typer.Typer()
 

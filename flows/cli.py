@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flows.asking import asking
-from flows.options import FAILED, Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
-from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
+from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
+from minigpt.errors import FAILED, INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
 from minigpt.garbage import collecting_rarely
 from minigpt.threads import FEW_SPINS, SPINS
 

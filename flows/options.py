@@ -7,8 +7,6 @@ import typer
 if TYPE_CHECKING:
     from tasks.tracking_settings import Tracking
 
-FAILED = 1
-
 Set = Annotated[
     list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config; may be repeated.")
 ]

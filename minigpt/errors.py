@@ -2,8 +2,8 @@
 
 import errno
 
-# Exit code of a command, or of a training process, whose input is wrong; its last line says what.
-INPUT_IS_WRONG = 2
+# Exit codes of a command, or of a training process: its input is wrong, and its last line says what; anything else.
+INPUT_IS_WRONG, FAILED = 2, 1
 
 
 class InputError(Exception):

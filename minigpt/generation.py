@@ -62,9 +62,9 @@ class Draw:
         """Softmax of logits (V,) / temperature, 0 for what may not be drawn."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k).values[-1]
-            room = self.top_k - (logits > least).sum()
-            first = (logits == least) & ((logits == least).cumsum(-1) <= room)  # as argmax does of equal logits
-            logits = logits.masked_fill(~(first | (logits > least)), -torch.inf)
+            above, equal = logits > least, logits == least
+            first = equal & (equal.cumsum(-1) <= self.top_k - above.sum())  # as argmax takes of equal logits
+            logits = logits.masked_fill(~(above | first), -torch.inf)
         shares = (logits / self.temperature).softmax(-1)
         if self.top_p is None:
             return shares

@@ -21,6 +21,7 @@ RESULTS = {
 DIGESTS = ("facts.corpus_sha256", "facts.code_sha256", "facts.git_commit")
 # What decides which text a run is measured on.
 VALIDATION_TEXT = ("facts.corpus_sha256", "params.split.validation_fraction", "params.split.boundary")
+OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
 LISTED = ("run_id", "name", "status", "started")
 
 
@@ -57,7 +58,7 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
             "`minigpt evaluate` measures both on one."
         )
     if any(column.startswith("params.tokenizer.") for column in differing):
-        yield "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
+        yield OTHER_TOKENIZERS
 
 
 def _text(table: pd.DataFrame, as_json: bool) -> str:

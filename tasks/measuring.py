@@ -20,6 +20,7 @@ from minigpt.passages import LEAST_BYTES, PASSAGES, QUOTED_BYTES, Difference, Re
 from minigpt.store import find, sha256_of_file
 from minigpt.tokenizer import TOKENIZER
 from tasks import tracking
+from tasks.comparison import OTHER_TOKENIZERS
 from tasks.home import ARRIVING, cache_folder
 from tasks.lookup import FACT_TAGS, find_run
 from tasks.runs import CORPUS, Run
@@ -135,7 +136,7 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
             f"{more.standard_error:.2g}."
         )
     if len({measured.tokenizer_sha256 for measured in found}) > 1:
-        yield "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
+        yield OTHER_TOKENIZERS
     for measured in found:
         who = measured.run_id[:12]
         if measured.read_passages is None:

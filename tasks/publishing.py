@@ -92,7 +92,7 @@ def publish(run: Run, curve: bool = True, again: bool = False, timeout_seconds: 
         if (result := run.result()) is None:
             _tell_end_unheard(run)
             return
-        _publish_end(run, result, records[-1]["time_ms"])
+        _publish_end(run, result, records[-1]["time_ms"] if records else run.start_time_ms)
         # Last, for they are the largest by far: a store that cannot take them has all the rest.
         for role in ("best", "last"):
             _publish_checkpoint(run, role, records, result)
@@ -186,7 +186,7 @@ def tell_status(
     run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None
 ) -> bool:
     """Say so in MLflow; false if it cannot be reached. Offline it is noted, for whoever sends the run."""
-    if run.tracking.offline or run.mlflow_id is None:
+    if not run.is_asked_of_mlflow:
         replace(run, tags={**run.tags, tracking.STATUS: status, **tags}).save()
         return True
     try:

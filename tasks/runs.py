@@ -49,6 +49,11 @@ class Run:
     def folder(self) -> Path:
         return runs_folder() / self.run_id
 
+    @property
+    def is_asked_of_mlflow(self) -> bool:
+        """Whether MLflow knows the run and this process may ask it."""
+        return not self.tracking.offline and self.mlflow_id is not None
+
     def save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         values = asdict(self) | {"tracking": self.tracking.model_dump()}

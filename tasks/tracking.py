@@ -282,7 +282,7 @@ def artifact(run: Run, name: str) -> Path:
         if place.exists():
             return place
     way_out = f"if it did not end, `minigpt resume {run.run_id[:12]}` finishes it"
-    if run.tracking.offline or run.mlflow_id is None:
+    if not run.is_asked_of_mlflow:
         raise InputError(f"run {run.run_id} has no {name} here, and MLflow is not asked for it; {way_out}")
     here.mkdir(parents=True, exist_ok=True)
     try:

@@ -126,7 +126,7 @@ def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Ch
 
 def _mlflow(run: Run, records: Sequence[Record]) -> Check:
     """Every point of the journal that MLflow should have, once, with its time, and no other."""
-    if run.tracking.offline or run.mlflow_id is None:
+    if not run.is_asked_of_mlflow:
         return Check("MLflow", True, "not asked")
     curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
     wanted = Counter(point for record in records for point in curves.points(record))
