@@ -76,9 +76,10 @@ class TrainingConfig(Part):
         """The same with what this machine decides filled in, from facts and never from a timing."""
         return self.model_copy(update={"precision": self.precision or best_precision()})
 
-    def epochs(self, windows: int) -> float:
-        """How often the steps read each of the training windows."""
-        return self.max_steps * self.gradient_accumulation_steps * self.batch_size / windows
+    def epochs(self, windows: int, steps: int | None = None) -> float:
+        """How often so many steps, or all of them, read each of the training windows."""
+        steps = self.max_steps if steps is None else steps
+        return steps * self.gradient_accumulation_steps * self.batch_size / windows
 
     @property
     def full_checkpoints(self) -> int:

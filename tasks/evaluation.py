@@ -1,27 +1,38 @@
-"""The step `evaluation`: measure the last weights on every window of both sides."""
+"""The step `evaluation`: measure the last weights, on every validation window and on what they have read."""
 
 import logging
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from torch import Tensor
 
 from minigpt import checkpoint, environment
-from minigpt.dataset import cut_windows, open_tokens
+from minigpt.dataset import SIDES, Windows, cut_windows, open_tokens
 from minigpt.evaluation import Evaluation, evaluate
 from minigpt.job import TrainingJob
+from tasks.narration import duration
 from tasks.training import Trained
 
 log = logging.getLogger(__name__)
 
+# Who waits longer than this for a text to be measured is told how long it will take, as often.
+PROGRESS_SECONDS = 15.0
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The last weights on all windows of each side."""
+    """The last weights on the windows of each side."""
 
     train: Evaluation
     val: Evaluation
+    epochs: float
+    """How often the training has read its windows."""
 
 
 @task(name="evaluation", cache_policy=NO_CACHE)
@@ -30,16 +41,43 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     environment.apply(job.environment)
     model, tokenizer = checkpoint.load(trained.checkpoint)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
-    measured = {}
-    for side in ("train", "val"):
-        tokens = open_tokens(job.tokens_folder / f"{side}.bin")
-        windows = cut_windows(tokens, side, job.model.context_length, job.split)
-        measured[side] = evaluate(model, windows.in_order(job.evaluation.batch_size), token_bytes)
-    log.info(
-        "last weights on every window: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte",
-        measured["train"].loss,
-        measured["val"].loss,
-        measured["val"].perplexity,
-        measured["val"].bits_per_byte,
+    train_windows, val_windows = (
+        cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
+        for side in SIDES
     )
-    return Evaluated(**measured)
+    epochs = job.training.epochs(len(train_windows), trained.steps)
+    read_tokens = round(min(epochs, 1.0) * train_windows.predicted_tokens)
+    train = evaluate(model, _telling("training", _read(train_windows, trained.steps, job), read_tokens), token_bytes)
+    every = val_windows.in_order(job.evaluation.batch_size)
+    val = evaluate(model, _telling("validation", every, val_windows.predicted_tokens), token_bytes)
+    log.info(
+        "last weights after %.3g epochs: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte",
+        epochs,
+        train.loss,
+        val.loss,
+        val.perplexity,
+        val.bits_per_byte,
+    )
+    return Evaluated(train, val, epochs)
+
+
+def _read(windows: Windows, steps: int, job: TrainingJob) -> Batches:
+    """The windows that so many steps have read, each once: of a long text it may be a small part."""
+    config = job.training
+    read = max(steps, 1) * config.gradient_accumulation_steps
+    if read < len(windows) // config.batch_size:
+        return (windows.training_batch(config.batch_size, job.seed, batch) for batch in range(read))
+    return windows.in_order(job.evaluation.batch_size)
+
+
+def _telling(text: str, batches: Batches, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches, of so many tokens in all, with a word now and then about the time left."""
+    started = told = time.monotonic()
+    measured = 0
+    for inputs, targets in batches:
+        yield inputs, targets
+        measured += targets.numel()
+        now = time.monotonic()
+        if now > told + PROGRESS_SECONDS:
+            told, left = now, (now - started) * (tokens / measured - 1)
+            log.info("measured %.0f%% of the %s text, %s left", 100 * measured / tokens, text, duration(left))

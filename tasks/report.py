@@ -41,6 +41,7 @@ class Result(BaseModel):
     flow_run_id: str | None
     status: str
     steps: int
+    epochs: float
     training_seconds: float
     tokens_per_second: float
     train_loss: float
@@ -123,6 +124,7 @@ def _result(
         flow_run_id=flow_run_id,
         status=trained.status,
         steps=trained.steps,
+        epochs=evaluated.epochs,
         training_seconds=trained.training_seconds,
         tokens_per_second=(steps[-1]["tokens_seen"] if steps else 0) / max(trained.training_seconds, 1e-9),
         train_loss=evaluated.train.loss,
@@ -182,7 +184,7 @@ def summary_lines(result: Result) -> list[str]:
     bar = f", {_bar(result)}" if result.xz_bits_per_byte else ""
     untrained = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
     return [
-        f"run {result.run_id}: {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}",
+        f"run {result.run_id}: {result.status} after {_length(result)} in {duration(result.training_seconds)}",
         f"  loss           train {result.train_loss:.3f}, validation {result.val_loss:.3f} nats per token",
         f"  perplexity     {result.perplexity:.4g}",
         f"  bits per byte  {result.bits_per_byte:.3f}{bar}",
@@ -200,7 +202,7 @@ def _markdown(result: Result) -> str:
     bar = f" ({_bar(result)})" if result.xz_bits_per_byte else ""
     first = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
     rows = [
-        ("status", f"{result.status} after {result.steps:,} steps"),
+        ("status", f"{result.status} after {_length(result)}"),
         ("training", f"{duration(result.training_seconds)}, {result.tokens_per_second:,.0f} tokens/s"),
         ("parameters", f"{result.parameters:,}"),
         ("loss, train / validation", f"{result.train_loss:.3f} / {result.val_loss:.3f} nats per token"),
@@ -223,6 +225,10 @@ def _markdown(result: Result) -> str:
         f"Untrained: {_cell(first)}\n\nTrained: {_cell(result.samples['greedy'])}\n\n"
         f"| temperature | top-k | text |\n| --- | --- | --- |\n{samples}\n"
     )
+
+
+def _length(result: Result) -> str:
+    return f"{result.steps:,} steps ({result.epochs:.3g} epochs)"
 
 
 def _best(result: Result) -> str:

@@ -1,0 +1,67 @@
+"""What is measured behind the last step, and what who waits is told of it."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from minigpt import checkpoint
+from minigpt.cost import Quote
+from minigpt.dataset import cut_windows, open_tokens
+from minigpt.evaluation import evaluate
+from minigpt.job import JOB, TrainingJob
+from tasks.evaluation import evaluate_model
+from tasks.training import Trained
+
+
+@pytest.fixture(scope="module")
+def job(smoke: dict[str, Any]) -> TrainingJob:
+    return TrainingJob.model_validate_json((Path(smoke["run_dir"]) / JOB).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def trained(smoke: dict[str, Any]) -> Trained:
+    return Trained(
+        status="completed",
+        steps=smoke["steps"],
+        training_seconds=1.0,
+        weights_sha256="",
+        checkpoint=checkpoint.written(Path(smoke["run_dir"]) / "checkpoints", "last")[-1],
+        quote=TypeAdapter(Quote).validate_python(smoke["cost"]["quoted"]),
+        curve_sent=True,
+    )
+
+
+def test_of_a_text_that_was_not_read_to_its_end_what_was_read_is_measured(job: TrainingJob, trained: Trained) -> None:
+    windows = cut_windows(open_tokens(job.tokens_folder / "train.bin"), "train", job.model.context_length, job.split)
+    batch_size, (model, tokenizer) = job.training.batch_size, checkpoint.load(trained.checkpoint)
+    read = [windows.training_batch(batch_size, job.seed, step) for step in range(3)]
+    found = evaluate_model.fn(replace(trained, steps=3), job)
+    expected = evaluate(model, read, torch.ones(tokenizer.vocabulary_size, dtype=torch.int64))
+    assert len(windows) > 3 * batch_size
+    assert (found.train.tokens, found.train.loss) == (expected.tokens, expected.loss)
+    assert found.epochs == 3 * batch_size / len(windows)
+
+
+def test_of_a_text_that_was_read_all_of_it_is_measured(
+    smoke: dict[str, Any], job: TrainingJob, trained: Trained
+) -> None:
+    windows = cut_windows(open_tokens(job.tokens_folder / "train.bin"), "train", job.model.context_length, job.split)
+    found = evaluate_model.fn(replace(trained, steps=len(windows) // job.training.batch_size), job)
+    assert found.train.tokens == windows.predicted_tokens
+    assert found.val.loss == smoke["val_loss"]
+
+
+def test_who_waits_is_told_how_long(
+    job: TrainingJob, trained: Trained, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tasks.evaluation.PROGRESS_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO):
+        evaluate_model.fn(trained, job)
+    for text in ("training", "validation"):
+        told = [message for message in caplog.messages if f"% of the {text} text" in message]
+        assert told[-1] == f"measured 100% of the {text} text, 0:00 left"
