@@ -1,6 +1,5 @@
 """Rerun: config, data and seed from what a run recorded, and the proof that the result is the same to the bit."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from tasks.corpus import restore
 from tasks.facts import differences
 from tasks.lookup import find_run
 from tasks.report import Result
-from tasks.runs import CONFIG, CORPUS, FACTS, RESULT, Run, named
+from tasks.runs import A_COPY, CONFIG, CORPUS, FACTS, RESULT, Run, named, read_facts, read_result
 from tasks.tracking_settings import Tracking
 
 # Of the record with which a training process begins, what is not about bits.
@@ -134,11 +133,14 @@ def read_recorded(run: Run) -> RecordedRun:
         corpus = tracking.artifact(run, CORPUS)
     except InputError:
         corpus = None
+    records = journal.read(curve)
+    if not (journal.ended(records) and any(journal.of_kind(records, *journal.BEGINNINGS))):
+        raise InputError(f"{curve} is damaged (it has no beginning or no end); {A_COPY}")
     return RecordedRun(
         run_id=run.run_id,
         config_values=configs.parse_yaml(config.read_text(encoding="utf-8"), str(config)),
         corpus=corpus,
-        facts=json.loads(facts.read_bytes()),
-        records=journal.read(curve),
-        result=json.loads(result.read_bytes()),
+        facts=read_facts(facts),
+        records=records,
+        result=read_result(result),
     )

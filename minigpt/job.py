@@ -6,6 +6,7 @@ from minigpt.config import Part
 from minigpt.cost import CostConfig
 from minigpt.dataset import SplitConfig
 from minigpt.environment import EnvironmentConfig
+from minigpt.errors import InputError, on_one_line
 from minigpt.evaluation import EvaluationConfig
 from minigpt.generation import SamplingConfig
 from minigpt.model import ModelConfig
@@ -28,3 +29,13 @@ class TrainingJob(Part):
     cost: CostConfig
     tokens_folder: Path
     """Holds train.bin, val.bin and the tokenizer."""
+
+
+def read_job(run_folder: Path) -> TrainingJob:
+    try:
+        return TrainingJob.model_validate_json((run_folder / JOB).read_bytes())
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{run_folder / JOB} cannot be read by this version of minigpt ({on_one_line(error)}); take the version "
+            "that made the run, or put the file back from a copy"
+        ) from error

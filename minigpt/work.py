@@ -20,7 +20,7 @@ from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
 from minigpt.generation import Draw, complete
 from minigpt.initialisation import build, initialise
-from minigpt.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.job import CHECKPOINTS, read_job
 from minigpt.journal import JOURNAL, Journal, of_kind, read
 from minigpt.model import multiplied_parameter_count, parameter_count
 from minigpt.probing import probe
@@ -45,7 +45,7 @@ class Worker:
     """One run in one process: what is in memory between two steps."""
 
     def __init__(self, run_folder: Path) -> None:
-        self.job = job = TrainingJob.model_validate_json((run_folder / JOB).read_text())
+        self.job = job = read_job(run_folder)
         self.checkpoints = run_folder / CHECKPOINTS
         self.checkpoints.mkdir(exist_ok=True)
         self.lock = FileLock(run_folder / LOCK)

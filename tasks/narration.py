@@ -58,19 +58,18 @@ class Narrator:
 
     def _tell_evaluation(self, record: Record) -> None:
         step, last = record["step"], self._job.training.max_steps
-        done = max(step / last, 1e-9)
-        left = self.quote.seconds if self.quote and not step else self._training_seconds * (1 / done - 1)
+        told = (
+            f"step {step:{len(str(last))}} of {last}: train {record['train_loss']:.3f}, val {record['val_loss']:.3f}, "
+            f"perplexity {perplexity(record['val_loss']):.4g}, {record['val_bits_per_byte']:.3f} bits/byte"
+        )
+        if step == 0:  # the quote says how long it will take
+            log.info("%s", told)
+            return
         log.info(
-            "step %*d of %d: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte, %.0f tokens/s, %s left, $%.4f",
-            len(str(last)),
-            step,
-            last,
-            record["train_loss"],
-            record["val_loss"],
-            perplexity(record["val_loss"]),
-            record["val_bits_per_byte"],
+            "%s, %.0f tokens/s, %s left, $%.4f",
+            told,
             self._tokens_per_second,
-            duration(left) if step or self.quote else "?",
+            duration(self._training_seconds * (last / step - 1)),
             cost.bill(self._training_seconds, self._job.cost).usd,
         )
 

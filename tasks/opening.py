@@ -143,7 +143,7 @@ def _open_again(settings: Tracking, run_id: str, facts: dict[str, Any], flow_run
     """The run for this process, with a word on each recorded fact that is no longer the same."""
     run = saved(runs_folder() / run_id)
     own(run.folder)
-    for difference in differences(json.loads((run.folder / FACTS).read_bytes()), facts):
+    for difference in differences(run.facts(), facts):
         log.warning("resuming run %s with a difference: %s", run.run_id, difference)
     tags = _prefect_tags(flow_run_id)
     noted = {key: value for key, value in run.tags.items() if key != tracking.ERROR}  # of how it ended offline

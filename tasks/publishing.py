@@ -4,7 +4,6 @@ The folder is the truth. A store that fails never stops a run: what it did not t
 """
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,9 +13,8 @@ from typing import Any
 from filelock import FileLock
 
 from minigpt import checkpoint, journal
-from minigpt.errors import InputError, on_one_line
 from minigpt.evaluation import perplexity
-from minigpt.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.job import CHECKPOINTS, TrainingJob, read_job
 from minigpt.journal import JOURNAL, Record
 from minigpt.store import write_whole
 from tasks import tracking
@@ -66,7 +64,7 @@ class Follower:
 
 def publish_opening(run: Run) -> None:
     """What a rerun needs, so that it can be seen from the first step on."""
-    facts = json.loads((run.folder / FACTS).read_bytes())
+    facts = run.facts()
     tracking.log_dataset(run, facts["corpus"], facts["tokens"])
     kept = tracking.kept_files(run)
     for name in (CONFIG, FACTS, CORPUS, DIFF):
@@ -87,7 +85,7 @@ def publish(run: Run, curve: bool = True, again: bool = False, timeout_seconds: 
         publish_opening(run)
         records = journal.read(run.folder / JOURNAL)
         if curve and records:
-            curves = Curves(_job(run))
+            curves = Curves(read_job(run.folder))
             tracking.send(run, [point for record in records for point in curves.points(record)])
         if (result := run.result()) is None:
             _tell_end_unheard(run)
@@ -97,16 +95,6 @@ def publish(run: Run, curve: bool = True, again: bool = False, timeout_seconds: 
         for role in ("best", "last"):
             _publish_checkpoint(run, role, records, result)
         write_whole(run.folder / PUBLISHED, b"")
-
-
-def _job(run: Run) -> TrainingJob:
-    try:
-        return TrainingJob.model_validate_json((run.folder / JOB).read_bytes())
-    except (ValueError, OSError) as error:
-        raise InputError(
-            f"{run.folder / JOB} cannot be read by this version of minigpt ({on_one_line(error)}); "
-            f"send run {run.run_id[:12]} with the version that made it"
-        ) from error
 
 
 def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:

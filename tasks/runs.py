@@ -28,6 +28,8 @@ REPORT = "report.md"
 PLOTS = ("loss.png", "perplexity.png")
 # Written when MLflow has all that the run will ever have.
 PUBLISHED = "published"
+# What helps a file that is damaged.
+A_COPY = "put it back from a copy; MLflow may have one among the run's artifacts"
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,18 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What the run came to; None while it has not ended."""
         try:
-            result: dict[str, Any] = json.loads((self.folder / RESULT).read_bytes())
+            return read_result(
+                self.folder / RESULT, f"delete it, and `minigpt resume {self.run_id[:12]}` writes it anew"
+            )
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise InputError(
-                f"{self.folder / RESULT} is damaged ({error}); delete it, and `minigpt resume {self.run_id[:12]}` "
-                "writes it anew"
-            ) from error
-        return result
+
+    def facts(self) -> dict[str, Any]:
+        """What it was made with."""
+        try:
+            return read_facts(self.folder / FACTS)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.folder / FACTS} is not there; {A_COPY}") from error
 
     def last_ms(self) -> int:
         """When it last did something that its journal tells, if that can be read."""
@@ -91,6 +96,25 @@ class Run:
 
     def is_published(self) -> bool:
         return (self.folder / PUBLISHED).exists()
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    return _read_json(path, ("corpus", "tokens"), A_COPY)
+
+
+def read_result(path: Path, way_out: str = A_COPY) -> dict[str, Any]:
+    return _read_json(path, ("status", "steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), way_out)
+
+
+def _read_json(path: Path, needed: Sequence[str], way_out: str) -> dict[str, Any]:
+    """A file that a run wrote; InputError if it is damaged."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        if missing := [name for name in needed if name not in values]:
+            raise ValueError(f"it has no {missing[0]}")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); {way_out}") from error
+    return values
 
 
 def saved(folder: Path) -> Run:

@@ -1,6 +1,5 @@
 """Is a run what it says: are its files whole, does its curve belong to its weights, has MLflow the same points."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from minigpt import checkpoint, dataset, environment, journal
 from minigpt.dataset import Windows, cut_windows
 from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
-from minigpt.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.job import CHECKPOINTS, TrainingJob, read_job
 from minigpt.journal import JOURNAL, Record
 from minigpt.store import read_folder, sha256_of_file
 from minigpt.text import blocks, size_bytes
@@ -21,7 +20,7 @@ from minigpt.tokenizer import Tokenizer
 from tasks import tracking
 from tasks.curves import Curves
 from tasks.ownership import is_owned
-from tasks.runs import CORPUS, FACTS, Run
+from tasks.runs import CORPUS, Run
 
 # Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
 CLASS_TOLERANCE = 1e-4
@@ -57,8 +56,7 @@ def verify(run: Run) -> Iterator[Check]:
 
 
 def _corpus(run: Run) -> Check:
-    facts = json.loads((run.folder / FACTS).read_bytes())
-    sha256, kept = facts["corpus"]["sha256"], run.folder / CORPUS
+    sha256, kept = run.facts()["corpus"]["sha256"], run.folder / CORPUS
     if not kept.exists():
         return Check("corpus", True, f"not kept with the run; it has sha256 {sha256[:16]}")
     holds = sha256_of_file(kept) == sha256
@@ -86,7 +84,7 @@ def _checkpoints(run: Run) -> Iterator[Check]:
 
 def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     """The weights against the digest that the training ended with, and against the losses that it measured."""
-    job = TrainingJob.model_validate_json((run.folder / JOB).read_bytes())
+    job = read_job(run.folder)
     environment.apply(job.environment)
     begun, facts = list(journal.of_kind(records, *journal.BEGINNINGS)), environment.facts()
     same_class = all(record[key] == facts[key] for record in begun for key in environment.BITS)
@@ -128,7 +126,7 @@ def _mlflow(run: Run, records: Sequence[Record]) -> Check:
     """Every point of the journal that MLflow should have, once, with its time, and no other."""
     if not run.is_asked_of_mlflow:
         return Check("MLflow", True, "not asked")
-    curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
+    curves = Curves(read_job(run.folder))
     wanted = Counter(point for record in records for point in curves.points(record))
     stored = Counter(tracking.stored_points(run, sorted({point.key for point in wanted})))
     missing, extra = (wanted - stored).total(), (stored - wanted).total()

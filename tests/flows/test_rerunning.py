@@ -1,10 +1,16 @@
 """What a rerun says."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.rerunning import CLASS_TOLERANCE, Comparison, RecordedRun, first_difference
+from flows.rerunning import CLASS_TOLERANCE, Comparison, RecordedRun, first_difference, read_recorded
+from minigpt.errors import InputError
+from minigpt.journal import JOURNAL
+from tasks.runs import FACTS, RESULT, named
 
 SAME = Comparison(
     of_run="a" * 32,
@@ -60,3 +66,19 @@ def test_a_run_that_was_resumed_elsewhere_has_every_fact_that_it_had() -> None:
     ]
     run = RecordedRun("a" * 32, {}, None, {}, records, {})
     assert run.all_facts()["process"] == {"cpu_class": "A, then B", "torch_threads": "2"}
+
+
+@pytest.mark.parametrize(("name", "kept_lines"), [(FACTS, 1), (RESULT, 3), (JOURNAL, 0), (JOURNAL, -1)])
+def test_a_damaged_run_is_refused_before_its_rerun_trains(
+    name: str, kept_lines: int, smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
+    shutil.copytree(smoke["run_dir"], tmp_path / "runs" / smoke["run_id"])
+    run = named("latest").tracked(offline=True)
+    assert read_recorded(run).result["curve_sha256"] == smoke["curve_sha256"]
+    path = run.folder / name
+    lines = path.read_bytes().splitlines(keepends=True)[:kept_lines]
+    path.unlink()  # MLflow's copy may be the same file
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(InputError, match=f"{path} is damaged .*; put it back from a copy"):
+        read_recorded(run)

@@ -150,6 +150,16 @@ def place_without_runs(new_workplace: Callable[[], Any]) -> Iterator[Any]:
         yield place
 
 
+@pytest.fixture(scope="module")
+def refused(
+    request: pytest.FixtureRequest, place_without_runs: Any
+) -> dict[tuple[str, ...], subprocess.CompletedProcess[str]]:
+    """What each command that is asked about says, two at a time."""
+    items = [item for item in request.session.items if "refused" in getattr(item, "fixturenames", ())]
+    commands = [tuple(item.callspec.params["arguments"]) for item in items]  # type: ignore[attr-defined]
+    return dict(zip(commands, place_without_runs.run_together(*commands), strict=True))
+
+
 def slow(arguments: list[str], words: str) -> Any:
     """Of one sort with those that are not."""
     return pytest.param(arguments, words, marks=pytest.mark.slow)
@@ -179,9 +189,13 @@ def slow(arguments: list[str], words: str) -> Any:
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_sentence_and_exit_2(arguments: list[str], words: str, place_without_runs: Any) -> None:
-    place = place_without_runs
-    done = place.run(*arguments)
+def test_bad_input_is_one_sentence_and_exit_2(
+    arguments: list[str],
+    words: str,
+    refused: dict[tuple[str, ...], subprocess.CompletedProcess[str]],
+    place_without_runs: Any,
+) -> None:
+    place, done = place_without_runs, refused[tuple(arguments)]
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr

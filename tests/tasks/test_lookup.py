@@ -35,7 +35,8 @@ def ended(val_loss: float) -> bytes:
     final = dict.fromkeys(("train_loss", "perplexity", "bits_per_byte"), 1.0)
     best = {"best_val_loss": 1.0, "best_bits_per_byte": 1.0, "best_step": 7}
     cost = {"actual": {"seconds": 60.0, "usd": 0.5}}
-    return json.dumps({"status": "completed", "val_loss": val_loss, **final, **best, "cost": cost}).encode()
+    bits = {"steps": 7, "curve_sha256": "", "weights_sha256": ""}
+    return json.dumps({"status": "completed", "val_loss": val_loss, **final, **best, **bits, "cost": cost}).encode()
 
 
 def test_a_name_is_meant_before_the_beginning_of_an_id() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.narration import Narrator
+from tasks.narration import Narrator, duration
 from tests.faults.tiny import tiny_job
 
 FACTS = {"cpu_class": "A", "torch_capability": "AVX512", "torch_threads": 2, "system": "Linux", "parameters": 1}
@@ -20,3 +20,17 @@ def test_a_resume_on_another_machine_class_is_told(
         Narrator(tiny_job(tmp_path)).tell([{"kind": "start", **FACTS}, resume])
     assert len(caplog.records) == warnings
     assert not warnings or "cpu_class: was A, is B" in caplog.text
+
+
+def test_the_time_left_is_told_once_it_can_be_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job = tiny_job(tmp_path)
+    narrator, half = Narrator(job), job.training.max_steps // 2
+    losses = {"train_loss": 2.0, "val_loss": 2.5, "val_bits_per_byte": 1.5}
+    with caplog.at_level(logging.INFO):
+        narrator.tell([{"kind": "evaluation", "step": 0, **losses}])
+        assert "left" not in caplog.text
+        narrator.tell([{"kind": "step", "training_seconds": 30.0, "tokens_per_second": 100.0}])
+        narrator.tell([{"kind": "evaluation", "step": half, **losses}])
+    assert caplog.messages[-1].endswith(
+        f"100 tokens/s, {duration(30.0 * (job.training.max_steps / half - 1))} left, $0.0008"
+    )

@@ -11,12 +11,13 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 
+from minigpt.errors import InputError
 from tasks import tracking
 from tasks.leftovers import settle
 from tasks.lookup import runs_table
 from tasks.ownership import OWNER
 from tasks.publishing import PUBLISHING, closing, publish, tell_status
-from tasks.runs import RESULT, Run, named
+from tasks.runs import FACTS, RESULT, Run, named
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import TIMEOUT, TIMEOUT_SECONDS, StoreError, client_of, patience_for
 
@@ -107,3 +108,17 @@ def test_a_large_file_may_take_its_time(ended: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(TIMEOUT, "7")
     with patience_for(2_000_000_000):
         assert os.environ[TIMEOUT] == "7", "the user's own"
+
+
+@pytest.mark.parametrize("damaged", [b"{", b"{}", b"\xff", b"3", None], ids=str)
+@pytest.mark.parametrize("name", [FACTS, RESULT])
+def test_a_damaged_file_is_told_in_a_sentence(ended: Run, name: str, damaged: bytes | None) -> None:
+    path = ended.folder / name
+    path.write_bytes(damaged) if damaged is not None else path.unlink()
+    if name == RESULT and damaged is None:
+        assert ended.result() is None
+        return
+    with pytest.raises(InputError, match=f"{path} is (damaged|not there).*; (put it back|delete it)"):
+        ended.facts() if name == FACTS else ended.result()
+    with pytest.raises(InputError):
+        publish(ended)
