@@ -8,6 +8,7 @@ from tasks.lookup import find_run, runs_table
 from tasks.tracking_settings import Tracking
 
 RESULTS = {
+    "metrics.final/epochs": "epochs",
     "metrics.final/train_loss": "train_loss",
     "metrics.final/val_loss": "val_loss",
     "metrics.final/perplexity": "perplexity",

@@ -26,7 +26,15 @@ EVALUATION_METRICS = {
     "bits_per_byte/train": "train_bits_per_byte",
     "bits_per_byte/val": "val_bits_per_byte",
 }
-FINAL = ("train_loss", "val_loss", "perplexity", "bits_per_byte", "xz_bits_per_byte", "xz_after_training_bits_per_byte")
+FINAL = (
+    "epochs",
+    "train_loss",
+    "val_loss",
+    "perplexity",
+    "bits_per_byte",
+    "xz_bits_per_byte",
+    "xz_after_training_bits_per_byte",
+)
 BILL = ("seconds", "usd", "kwh", "co2_kg", "quote_error_fraction")
 
 

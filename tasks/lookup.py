@@ -164,9 +164,9 @@ def _results(result: Mapping[str, Any] | None) -> dict[str, float]:
     """By MLflow's names; nothing before the run has ended."""
     if result is None:
         return {}
-    final = {f"final/{key}": result[key] for key in ("train_loss", "val_loss", "perplexity", "bits_per_byte")}
-    best = {"best/val_loss": result["best_val_loss"], "best/step": result["best_step"]}
-    if "best_bits_per_byte" in result:  # which older runs do not have
-        best["best/bits_per_byte"] = result["best_bits_per_byte"]
+    final = ("epochs", "train_loss", "val_loss", "perplexity", "bits_per_byte")
+    best = ("val_loss", "bits_per_byte", "step")
+    told = {f"final/{key}": result[key] for key in final if key in result}  # older runs have not all of them
+    told |= {f"best/{key}": result[f"best_{key}"] for key in best if f"best_{key}" in result}
     bill = {f"bill/{key}": result["cost"]["actual"][key] for key in ("seconds", "usd")}
-    return final | best | bill
+    return told | bill
