@@ -100,7 +100,7 @@ def _watched(call: Callable[..., Any], point: str, at: Signal | None, passings: 
 
 
 def _run(run: Run) -> None:
-    job = work.TrainingJob.model_validate_json((run.folder / work.JOB).read_bytes())
+    job = work.read_job(run.folder)
     follower, reader = Follower(run, job), Reader(run.folder / work.JOURNAL)
     records = reader.new_records()
     follower.send(records)
