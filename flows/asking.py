@@ -95,8 +95,10 @@ def sample(
     offline: Here = False,
 ) -> None:
     """Let a run's model write."""
+    from flows.telling import tell
     from tasks import writing
 
+    tell(quiet=True)
     pieces = writing.write(
         tracking_of(uri, experiment, offline=offline),
         run,

@@ -18,6 +18,8 @@ LOSS_GAP = 1.0
 
 # So many tokens in a row that stand in the training text are no chance.
 COPY_TOKENS = 15
+# Of so long a copy at least this share of the tokens differ from each other: a row of blanks or dashes is no memory.
+COPY_DISTINCT_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,17 @@ class Diagnosis:
     """Since when it has unlearnt both texts."""
     gap_since_step: int | None
     """When the validation loss was more than LOSS_GAP above the training loss for the first time."""
+    learnt_nothing: bool
+    """Whether no weights that were measured are better on the validation text than the untrained ones."""
+
+    @property
+    def in_short(self) -> str:
+        """What keeps the last weights from being shipped, as far as the curve tells; empty if nothing does."""
+        if self.learnt_nothing:
+            return "nothing learnt"
+        if self.overfitting_since_step is not None:
+            return f"over-fitting since {self.overfitting_since_step}"
+        return "" if self.worse_since_step is None else f"worse since {self.worse_since_step}"
 
 
 def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
@@ -44,7 +57,14 @@ def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
     since = best["step"] if last["val_loss"] > best["val_loss"] + LOSS_TOLERANCE else None
     unlearnt = last["train_loss"] > best["train_loss"] + LOSS_TOLERANCE
     gap = next((e["step"] for e in evaluations if _is_apart(e)), None)
-    return Diagnosis(best["step"], best["val_loss"], None if unlearnt else since, since if unlearnt else None, gap)
+    return Diagnosis(
+        best_step=best["step"],
+        best_val_loss=best["val_loss"],
+        overfitting_since_step=None if unlearnt else since,
+        worse_since_step=since if unlearnt else None,
+        gap_since_step=gap,
+        learnt_nothing=best["step"] == 0 < last["step"],
+    )
 
 
 def _is_apart(evaluation: Record) -> bool:
@@ -63,17 +83,23 @@ def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[st
             "The training diverged: the loss stopped being a number; lower the learning rate or clip gradients. The "
             f"weights of step {kept_step} were kept, and what is measured at the end is theirs."
         )
+    if found.learnt_nothing:
+        sentences.append(
+            "Nothing was learnt that helps with new text: at every evaluation the validation loss was above that of "
+            f"the untrained weights ({found.best_val_loss:.3f}), so there is nothing to ship; try another learning "
+            "rate, most likely a lower one."
+        )
+    shipped = "" if found.learnt_nothing else "; ship the best checkpoint, not the last"
     if found.overfitting_since_step is not None:
         sentences.append(
             f"Over-fitting since step {found.overfitting_since_step}: from there on the model learns its training text "
-            f"by heart, and the validation loss rose from {found.best_val_loss:.3f} to {last['val_loss']:.3f}; "
-            "ship the best checkpoint, not the last."
+            f"by heart, and the validation loss rose from {found.best_val_loss:.3f} to {last['val_loss']:.3f}{shipped}."
         )
     elif found.worse_since_step is not None:
         sentences.append(
             f"Worse since step {found.worse_since_step}: from there on the validation loss rose from "
             f"{found.best_val_loss:.3f} to {last['val_loss']:.3f}, and the loss on the training text rose with it, so "
-            "the steps are too large; lower the learning rate, and ship the best checkpoint, not the last."
+            f"the steps are too large; lower the learning rate{shipped}."
         )
     elif len(evaluations) > 1 and status != "diverged":
         earlier = [e for e in evaluations[:-1] if e["step"] <= TREND_SHARE * last["step"]] or evaluations[:1]
@@ -99,10 +125,13 @@ def _as_text(tokens: npt.ArrayLike) -> str:
 
 
 def longest_copy(sample: npt.ArrayLike, training: npt.ArrayLike) -> int:
-    """How many consecutive tokens of the sample stand in the training text exactly so."""
+    """How many consecutive tokens of the sample, other than the same few again and again, stand so in the training."""
     text, piece = _as_text(training), _as_text(sample)
     longest = 0
     for start in range(len(piece)):
-        while start + longest < len(piece) and piece[start : start + longest + 1] in text:
-            longest += 1
+        end = start + longest + 1
+        while end <= len(piece) and piece[start:end] in text:
+            if end - start < COPY_TOKENS or len(set(piece[start:end])) >= COPY_DISTINCT_SHARE * (end - start):
+                longest = end - start
+            end += 1
     return longest

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,12 +18,9 @@ from minigpt.dataset import Windows
 from minigpt.evaluation import perplexity
 from minigpt.model import GPT
 from minigpt.products import linear
-from minigpt.text import size_bytes
 
 PASSAGES = 32
-# Of each passage so many bytes are looked for in a training text.
-QUOTED_BYTES = 100
-LEAST_BYTES = PASSAGES * QUOTED_BYTES
+LEAST_BYTES = 100 * PASSAGES
 # How often chance alone may be taken for a difference anywhere among the models that are compared.
 FALSE_ALARMS = 0.05
 # Logits of so many tokens are in memory at a time.
@@ -56,14 +52,6 @@ class Difference:
     bits_per_byte: float
     standard_error: float
     may_be_chance: bool
-
-
-def quotes(text: BinaryIO) -> Iterator[bytes]:
-    """The beginning of each passage."""
-    size = size_bytes(text)
-    for number in range(PASSAGES):
-        text.seek(number * size // PASSAGES)
-        yield text.read(QUOTED_BYTES)
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from tasks.home import home
 from tasks.lookup import find_run, runs_table
 from tasks.tracking_settings import Tracking
 
@@ -30,8 +31,8 @@ def list_runs(settings: Tracking, as_json: bool) -> str:
     """Every run, newest first, with its most telling results."""
     table = runs_table(settings)
     if table.empty:
-        return "[]" if as_json else "no runs yet; `minigpt run` makes one"
-    shown = table[[*LISTED, *(column for column in RESULTS if column in table)]].rename(columns=RESULTS)
+        return "[]" if as_json else f"no runs in {home()} yet; `minigpt run` makes one"
+    shown = table[[*LISTED, *_results(table)]].rename(columns=RESULTS)
     return _text(shown, as_json)
 
 
@@ -41,14 +42,18 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     table = runs_table(settings, ids)
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
     differing = [str(column) for column in given if given[column].nunique(dropna=False) > 1]
-    results = [column for column in RESULTS if column in table]
-    shown = table[["name", "status", *differing, *results]].rename(columns=RESULTS)
+    shown = table[["name", "status", *differing, *_results(table)]].rename(columns=RESULTS)
     shown.index = pd.Index([run_id[:12] for run_id in table["run_id"]])
     if as_json:
         return str(shown.to_json(orient="index"))
     short = {column: shown[column].str[:12] for column in DIGESTS if column in differing}
     rows = shown.assign(**short).rename(columns=lambda column: column.removeprefix("params.").removeprefix("facts.")).T
     return "\n".join([str(rows.to_string()), *_cautions(differing)])
+
+
+def _results(table: pd.DataFrame) -> list[str]:
+    """Its columns of what the runs came to, with what was found wrong with any."""
+    return [*(column for column in RESULTS if column in table), *(["diagnosis"] if table["diagnosis"].any() else [])]
 
 
 def _cautions(differing: Sequence[str]) -> Iterator[str]:

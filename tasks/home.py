@@ -3,12 +3,24 @@
 import os
 from pathlib import Path
 
+from minigpt.errors import InputError
+
 # How the names of the cache's folders begin that hold a text while it is brought or measured.
 ARRIVING = ".corpus.arriving."
 
 
 def home() -> Path:
     return Path(os.environ.get("MINIGPT_HOME") or ".minigpt").resolve()
+
+
+def make_folder(folder: Path) -> None:
+    """One of the home's; InputError where none can be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the home {home()} cannot be made ({error.strerror}); set MINIGPT_HOME to a folder that can be written"
+        ) from error
 
 
 def cache_folder() -> Path:

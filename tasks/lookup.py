@@ -15,7 +15,7 @@ from tasks import runs
 from tasks.home import runs_folder
 from tasks.ownership import is_owned, lives
 from tasks.runs import Run
-from tasks.tracking import OWNER, STATUS, Tracked, tracked_runs
+from tasks.tracking import DIAGNOSIS, OWNER, STATUS, Tracked, local_artifacts, tracked_runs
 from tasks.tracking_settings import Tracking, public
 
 log = logging.getLogger(__name__)
@@ -95,13 +95,16 @@ def _started(run: Run | Tracked) -> pd.Timestamp:
 def _tracked_row(run: Tracked) -> dict[str, Any]:
     here = _run_here(run)
     result = _result(here) if here else None
-    return _row(run, _status(run, here, result)) | _metrics(_results(result) | run.metrics)
+    diagnosis = run.tags.get(DIAGNOSIS, (result or {}).get("diagnosis", ""))
+    return _row(run, _status(run, here, result), diagnosis) | _metrics(_results(result) | run.metrics)
 
 
 def _status(run: Tracked, here: Run | None, result: Mapping[str, Any] | None) -> str:
     """What the run says of itself; where it says that it is running, its folder or its process know better."""
     status = run.tags.get(STATUS, run.mlflow_status)
     if here is None:
+        if (place := local_artifacts(run.artifact_uri)) is not None and not place.exists():
+            return f"{status}, folder gone"
         return status if status != "running" or lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
     if status == "running":
         return _status_here(here, result)
@@ -136,18 +139,19 @@ def _status_here(run: Run, result: Mapping[str, Any] | None) -> str:
 
 def _row_here(run: Run) -> dict[str, Any]:
     result = _result(run)
-    return _row(run, _status_here(run, result)) | _metrics(_results(result))
+    return _row(run, _status_here(run, result), (result or {}).get("diagnosis", "")) | _metrics(_results(result))
 
 
 def _metrics(values: Mapping[str, float]) -> dict[str, float]:
     return {f"metrics.{key}": value for key, value in values.items()}
 
 
-def _row(run: Run | Tracked, status: str) -> dict[str, Any]:
+def _row(run: Run | Tracked, status: str, diagnosis: str) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
         "status": status,
+        "diagnosis": diagnosis,
         "started": _started(run),
         **{f"params.{key}": value for key, value in run.params.items()},
         **{f"facts.{key}": value for key, value in _facts(run.tags).items()},

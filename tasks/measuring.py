@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import torch
@@ -16,7 +17,8 @@ from minigpt.corpus import CorpusConfig, check_text, read_source
 from minigpt.dataset import SplitConfig, boundary, open_tokens
 from minigpt.environment import EnvironmentConfig
 from minigpt.errors import InputError
-from minigpt.passages import LEAST_BYTES, PASSAGES, QUOTED_BYTES, Difference, Reading, difference, quotes, read_tokens
+from minigpt.overlap import RUN_BYTES, share_of
+from minigpt.passages import LEAST_BYTES, Difference, Reading, difference, read_tokens
 from minigpt.store import find, sha256_of_file
 from minigpt.tokenizer import TOKENIZER
 from tasks import tracking
@@ -41,8 +43,8 @@ class Measured:
     checkpoint: str
     tokenizer_sha256: str
     reading: Reading
-    read_passages: int | None
-    """How many passages of the text begin as the run's training text has it somewhere; None if that is not here."""
+    read_share: float | None
+    """How much of the text stands in the run's training text; None if that is not here."""
 
     def row(self) -> dict[str, str | float]:
         told = {"run_id": self.run_id, "name": self.name, "checkpoint": self.checkpoint}
@@ -65,7 +67,7 @@ def measure_runs(settings: Tracking, names: list[str], source: Path, role: str, 
     differences = [difference(best, other.reading, len(found)) for other in found]
     if as_json:
         rows = [
-            measured.row() | {"read_passages": measured.read_passages, "above_the_best": asdict(more)}
+            {**measured.row(), "read_share": measured.read_share, "above_the_best": asdict(more)}
             for measured, more in zip(found, differences, strict=True)
         ]
         return json.dumps(rows)
@@ -92,27 +94,24 @@ def _measure(run: Run, folder: Path, text: Path) -> Measured:
         log.info("run %s: %s on %s tokens", run.run_id[:12], folder.name, f"{count:,}")
         token_bytes = torch.from_numpy(tokenizer.token_bytes())
         reading = read_tokens(model, open_tokens(tokens_file), token_bytes, size_bytes)
-        read_passages = _read_passages(run, list(quotes(file)))
+        read_share = _read_share(run, file)
     if not math.isfinite(reading.perplexity):
         raise InputError(
             f"run {run.run_id} at {folder.name} has a loss of {reading.loss} on this text: these weights have "
             "diverged; measure another checkpoint or leave the run out"
         )
     digest = sha256_of_file(folder / TOKENIZER)
-    return Measured(run.run_id, run.name, folder.name, digest, reading, read_passages)
+    return Measured(run.run_id, run.name, folder.name, digest, reading, read_share)
 
 
-def _read_passages(run: Run, beginnings: Sequence[bytes]) -> int | None:
+def _read_share(run: Run, text: BinaryIO) -> float | None:
     if (corpus := _corpus(run)) is None:
         return None
     split = SplitConfig.model_validate(
         {name: run.params[f"split.{name}"] for name in ("validation_fraction", "boundary")}, strict=False
     )
     with corpus.open("rb") as file:
-        end = boundary(file, split)
-        file.seek(0)
-        trained_on = file.read(end)
-    return sum(beginning in trained_on for beginning in beginnings)
+        return share_of(text, file, boundary(file, split))
 
 
 def _corpus(run: Run) -> Path | None:
@@ -139,10 +138,12 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
         yield OTHER_TOKENIZERS
     for measured in found:
         who = measured.run_id[:12]
-        if measured.read_passages is None:
+        if measured.read_share is None:
             yield f"The text that {who} was trained on is not here: it may have read this one."
         else:
+            share = f"{measured.read_share:.1%}" if measured.read_share else "Nothing"
+            memory = ": there it shows its memory" if measured.read_share else ""
             yield (
-                f"Of {PASSAGES} passages of this text {measured.read_passages} begin with {QUOTED_BYTES} bytes that "
-                f"stand in the training text of {who}{': there it shows its memory' if measured.read_passages else ''}."
+                f"{share} of this text stands in the training text of {who} (runs of {RUN_BYTES} bytes, white space "
+                f"aside){memory}."
             )

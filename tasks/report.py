@@ -54,6 +54,8 @@ class Result(BaseModel):
     best_val_loss: float
     best_bits_per_byte: float
     overfitting_since_step: int | None
+    diagnosis: str
+    """What may keep the last weights from being shipped, in a few words; empty if nothing was found."""
     parameters: int
     corpus_sha256: str
     weights_sha256: str
@@ -114,7 +116,9 @@ def _result(
     found = diagnosis.diagnose(evaluations)
     steps = list(journal.of_kind(records, "step"))
     words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
+    kept_from_shipping = [found.in_short] if found.in_short else []
     if samples.longest_copied_tokens is not None and samples.longest_copied_tokens >= diagnosis.COPY_TOKENS:
+        kept_from_shipping.append("memorisation")
         words.append(
             f"Memorisation: {samples.longest_copied_tokens} tokens in a row of the last greedy sample appear "
             "word for word in the training text."
@@ -137,6 +141,7 @@ def _result(
         best_val_loss=found.best_val_loss,
         best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
         overfitting_since_step=found.overfitting_since_step,
+        diagnosis=", ".join(kept_from_shipping),
         parameters=next(journal.of_kind(records, "start"))["parameters"],
         corpus_sha256=corpus.sha256,
         weights_sha256=trained.weights_sha256,
@@ -175,7 +180,7 @@ def headline(result: Result) -> str:
     return (
         f"run {result.run_id} {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}, "
         f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte, "
-        f"${result.cost['actual']['usd']:.4f}"
+        f"${result.cost['actual']['usd']:.4f}" + (f"; {result.diagnosis}" if result.diagnosis else "")
     )
 
 

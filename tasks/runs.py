@@ -150,6 +150,17 @@ def unfinished() -> Iterator[Run]:
     return (run for run in left_behind() if run.result() is None)
 
 
+def way_out(run: Run) -> str:
+    """For someone who lacks a file of the run."""
+    if not run.folder.exists():
+        return "its folder is gone; put it back from a copy"
+    if is_owned(run.folder):
+        return "it is still being written: wait for its end"
+    if run.result() is None:
+        return f"it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
+    return "put the file back from a copy"
+
+
 class Named(Protocol):
     """A run as a person may call it."""
 
@@ -182,5 +193,7 @@ def run_here(text: str) -> Run | None:
 def named(text: str) -> Run:
     """The same, and an error where there is none."""
     if (run := run_here(text)) is None:
-        raise InputError(f"there is no run with the id or name {text!r} in {runs_folder()}; `minigpt runs` lists them")
+        raise InputError(
+            f"there is no run with the id or name {text!r} in {runs_folder()}; `minigpt runs --offline` lists them"
+        )
     return run

@@ -25,7 +25,7 @@ from filelock import FileLock
 from minigpt.errors import FailedError, InputError
 from minigpt.store import write_whole
 from tasks import empty_databases
-from tasks.home import home
+from tasks.home import home, make_folder
 
 HOST = "127.0.0.1"
 LOOPBACK = (HOST, "localhost")
@@ -57,7 +57,7 @@ def folder() -> Path:
 
 def prepare() -> None:
     """Put Prefect's settings and home in place; it reads them once, when it is imported."""
-    folder().mkdir(parents=True, exist_ok=True)
+    make_folder(folder())
     for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(folder())}.items():
         os.environ.setdefault(name, value)
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")

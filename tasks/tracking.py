@@ -21,7 +21,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from minigpt.errors import InputError
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.ownership import me, own
-from tasks.runs import Run, saved
+from tasks.runs import Run, saved, way_out
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import (
     StoreError,
@@ -40,6 +40,7 @@ DIGEST_CHARACTERS, TAG_CHARACTERS = 36, 5000
 OUR_ID = "minigpt.run_id"
 STATUS = "minigpt.status"
 ERROR = "minigpt.error"
+DIAGNOSIS = "minigpt.diagnosis"
 # The process that writes the run.
 OWNER = "minigpt.owner"
 # Held while a run that was started offline is made in MLflow.
@@ -157,7 +158,7 @@ def kept_files(run: Run) -> set[str]:
 def keep_file(run: Run, path: Path, folder: str = "") -> None:
     """Give a file that will not change to MLflow; on the same disk that costs no second copy."""
     with store_errors(run.tracking):
-        if (place := local_artifacts(run)) is not None:
+        if (place := local_artifacts(run.artifact_uri)) is not None:
             (place / folder).mkdir(parents=True, exist_ok=True)
             link_or_copy(path, place / folder / path.name)
             return
@@ -165,9 +166,8 @@ def keep_file(run: Run, path: Path, folder: str = "") -> None:
             client_of(run.tracking).log_artifact(run.mlflow_id, str(path), folder or None)
 
 
-def local_artifacts(run: Run) -> Path | None:
-    """The run's artifact folder, if it lies on this machine."""
-    uri = run.artifact_uri
+def local_artifacts(uri: str) -> Path | None:
+    """The artifact folder of that address, if it lies on this machine."""
     if uri.startswith("file://"):
         return Path(unquote(urlsplit(uri).path))
     return Path(uri) if uri.startswith("/") else None
@@ -277,13 +277,15 @@ def tracked_runs(tracking: Tracking) -> list[Tracked]:
 
 def artifact(run: Run, name: str) -> Path:
     """A file or folder of the run: from its folder here, or fetched from MLflow."""
-    here = local_artifacts(run) or run.folder / "artifacts"
+    kept = local_artifacts(run.artifact_uri)
+    here = kept or run.folder / "artifacts"
     for place in (run.folder / name, here / name):
         if place.exists():
             return place
-    way_out = f"if it did not end, `minigpt resume {run.run_id[:12]}` finishes it"
     if not run.is_asked_of_mlflow:
-        raise InputError(f"run {run.run_id} has no {name} here, and MLflow is not asked for it; {way_out}")
+        raise InputError(f"run {run.run_id} has no {name} here, and MLflow is not asked for it; {way_out(run)}")
+    if kept is not None:  # where MLflow would look
+        raise InputError(f"run {run.run_id} has no {name}, neither in {run.folder} nor in {kept}; {way_out(run)}")
     here.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=here, prefix=".") as arriving, store_errors(run.tracking):
@@ -291,4 +293,6 @@ def artifact(run: Run, name: str) -> Path:
             (here / name).parent.mkdir(parents=True, exist_ok=True)
             return arrived.rename(here / name)  # whole or not there
     except StoreError as error:
-        raise InputError(f"run {run.run_id} has no {name} here, and MLflow gave none ({error}); {way_out}") from error
+        raise InputError(
+            f"run {run.run_id} has no {name} here, and MLflow gave none ({error}); {way_out(run)}"
+        ) from error

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt.diagnosis import LOSS_GAP, LOSS_TOLERANCE, diagnose, longest_copy, words
+from minigpt.diagnosis import COPY_TOKENS, LOSS_GAP, LOSS_TOLERANCE, diagnose, longest_copy, words
 from minigpt.journal import Record
 
 LOSSES = st.floats(0, 20)
@@ -119,3 +119,29 @@ def test_what_a_gap_means_is_told_in_numbers_while_there_is_one() -> None:
     [_, closed] = words(curve((3, 3.5), (2, 3.5), (3, 3.4)), "completed", 20)
     assert closed.startswith("At step 10, though not at every later evaluation")
     assert "times the probability" not in closed
+
+
+def test_a_model_that_never_beats_the_untrained_one_is_nothing_to_ship() -> None:
+    evaluations = curve((6, 6), (9, 9.5), (9, 9.6))
+    said = " ".join(words(evaluations, "completed", 20))
+    assert "nothing to ship" in said
+    assert "ship the best" not in said
+    assert diagnose(evaluations).in_short == "nothing learnt"
+    assert "nothing to ship" not in " ".join(words(curve((6, 6), (5, 5.9), (9, 9.6)), "completed", 20))
+    assert not diagnose(curve((6, 6))).learnt_nothing
+
+
+@pytest.mark.parametrize(("losses", "said"), [((3, 4.5), "over-fitting since 10"), ((4, 4.5), "worse since 10")])
+def test_what_keeps_the_last_weights_from_being_shipped_is_told_in_short(
+    losses: tuple[float, float], said: str
+) -> None:
+    assert diagnose(curve((5, 5), (3, 4), losses)).in_short == said
+    assert diagnose(curve((5, 5), (3, 4), (3, 3.5))).in_short == ""
+
+
+def test_blanks_and_dashes_are_no_memory() -> None:
+    dashes, sentence = [5] * 40, list(range(100, 140))
+    assert longest_copy(dashes, [1, *dashes, 2]) == COPY_TOKENS - 1
+    assert longest_copy([5, 6] * 20, [5, 6] * 30) == COPY_TOKENS - 1
+    assert longest_copy(sentence, [1, *sentence, 2]) == len(sentence)
+    assert longest_copy([*dashes[:10], *sentence], [1, *dashes[:10], *sentence, 2]) == 10 + len(sentence)

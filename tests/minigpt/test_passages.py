@@ -1,6 +1,5 @@
 """Two models on one text: what is measured, and what of a difference may be chance."""
 
-import io
 import math
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from minigpt.dataset import TOKEN_DTYPE
 from minigpt.initialisation import build
 from minigpt.model import GPT, ModelConfig
-from minigpt.passages import PASSAGES, QUOTED_BYTES, Difference, Reading, difference, quotes, read_tokens
+from minigpt.passages import PASSAGES, Difference, Reading, difference, read_tokens
 from minigpt.randomness import stream
 
 VOCABULARY_SIZE = 9
@@ -86,12 +85,3 @@ def test_chance_is_seldom_taken_for_anything_else(models: int) -> None:
         best, *others = sorted(map(reading, text), key=lambda each: each.bits_per_byte)
         alarms += any(not difference(best, other, models).may_be_chance for other in others)
     assert 0.01 < alarms / len(drawn) < 0.07
-
-
-def test_each_passage_is_quoted_from_its_beginning() -> None:
-    text = bytes(number % 251 for number in range(10_007))
-    found = list(quotes(io.BytesIO(text)))
-    assert len(found) == PASSAGES
-    assert all(len(quote) == QUOTED_BYTES for quote in found)
-    assert found[0] == text[:QUOTED_BYTES]
-    assert found[-1] == text[31 * 10_007 // 32 :][:QUOTED_BYTES]

@@ -36,7 +36,7 @@ def ended(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_store_that_takes_no_checkpoint_has_all_the_rest(ended: Run, tmp_path: Path) -> None:
     attached = tracking.attach(ended)
-    blocking = (tracking.local_artifacts(attached) or tmp_path) / "checkpoints"
+    blocking = (tracking.local_artifacts(attached.artifact_uri) or tmp_path) / "checkpoints"
     blocking.parent.mkdir(parents=True)
     blocking.write_bytes(b"")
     with pytest.raises(StoreError):
