@@ -47,7 +47,6 @@ def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Res
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
     config = config.resolved(corpus.sha256, windows.train_windows)
-    prices = config.cost.resolved(config.environment.threads or 1)
     job = TrainingJob(
         seed=config.seed,
         model=config.model,
@@ -56,7 +55,7 @@ def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Res
         evaluation=config.evaluation,
         sampling=config.sampling,
         environment=config.environment,
-        cost=prices,
+        cost=config.cost.resolved(config.environment.threads or 1),
         tokens_folder=tokens.folder,
     )
     run = open_run(config, job, tracking, corpus, tokens, windows, flow_run.id, resumed)
@@ -64,4 +63,4 @@ def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Res
         trained = train(run, job)
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
-        return report(run, corpus, windows, trained, evaluated, samples, prices, flow_run.id)
+        return report(run, corpus, windows, trained, evaluated, samples, job, flow_run.id)

@@ -26,6 +26,11 @@ class EvaluationConfig(Part):
     validation_batches: int | None = Field(None, ge=1)
     """Batches from the start of the validation side; null for all."""
 
+    @property
+    def most_val_windows(self) -> float:
+        """No evaluation in training measures more."""
+        return math.inf if self.validation_batches is None else self.validation_batches * self.batch_size
+
     def due(self, step: int) -> bool:
         return step % self.every_steps == self.offset_steps % self.every_steps
 

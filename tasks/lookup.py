@@ -15,8 +15,9 @@ from tasks import runs
 from tasks.home import runs_folder
 from tasks.ownership import is_owned, lives
 from tasks.runs import Run
-from tasks.tracking import DIAGNOSIS, OWNER, STATUS, Tracked, local_artifacts, tracked_runs
+from tasks.tracking import DIAGNOSIS, OWNER, STATUS, Tracked, tracked_runs
 from tasks.tracking_settings import Tracking, public
+from tasks.tracking_store import local_path
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def _status(run: Tracked, here: Run | None, result: Mapping[str, Any] | None) ->
     """What the run says of itself; where it says that it is running, its folder or its process know better."""
     status = run.tags.get(STATUS, run.mlflow_status)
     if here is None:
-        if (place := local_artifacts(run.artifact_uri)) is not None and not place.exists():
+        if (place := local_path(run.artifact_uri)) is not None and not place.exists():
             return f"{status}, folder gone"
         return status if status != "running" or lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
     if status == "running":

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from minigpt import diagnosis, journal
 from minigpt.checkpoint import step_of
 from minigpt.corpus import Corpus
-from minigpt.cost import CostConfig
 from minigpt.evaluation import perplexity
+from minigpt.job import TrainingJob
 from minigpt.journal import JOURNAL, Record
 from minigpt.store import write_whole
 from tasks.evaluation import Evaluated
@@ -53,6 +53,9 @@ class Result(BaseModel):
     best_step: int
     best_val_loss: float
     best_bits_per_byte: float
+    val_windows: int
+    val_windows_in_training: int
+    """So many of them, the first, the evaluations in training measure, of which the best is one."""
     overfitting_since_step: int | None
     diagnosis: str
     """What may keep the last weights from being shipped, in a few words; empty if nothing was found."""
@@ -74,13 +77,13 @@ def report(
     trained: Trained,
     evaluated: Evaluated,
     samples: Samples,
-    prices: CostConfig,
+    job: TrainingJob,
     flow_run_id: str | None,
 ) -> Result:
     """Say what happened, in numbers, pictures and words, and close the run."""
     records = journal.read(run.folder / JOURNAL)
     evaluations = list(journal.of_kind(records, "evaluation"))
-    result = _result(run, corpus, windows, trained, evaluated, samples, prices, flow_run_id, records)
+    result = _result(run, corpus, windows, trained, evaluated, samples, job, flow_run_id, records)
     write_whole(run.folder / REPORT, _markdown(result).encode())
     _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
@@ -108,7 +111,7 @@ def _result(
     trained: Trained,
     evaluated: Evaluated,
     samples: Samples,
-    prices: CostConfig,
+    job: TrainingJob,
     flow_run_id: str | None,
     records: Sequence[Record],
 ) -> Result:
@@ -140,13 +143,18 @@ def _result(
         best_step=found.best_step,
         best_val_loss=found.best_val_loss,
         best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
+        val_windows=windows.val_windows,
+        val_windows_in_training=int(min(windows.val_windows, job.evaluation.most_val_windows)),
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(kept_from_shipping),
         parameters=next(journal.of_kind(records, "start"))["parameters"],
         corpus_sha256=corpus.sha256,
         weights_sha256=trained.weights_sha256,
         curve_sha256=journal.curve_sha256(journal.curve(records)),
-        cost={"quoted": asdict(trained.quote), "actual": bill_values(trained.quote, trained.training_seconds, prices)},
+        cost={
+            "quoted": asdict(trained.quote),
+            "actual": bill_values(trained.quote, trained.training_seconds, job.cost),
+        },
         samples={
             "in_training": [{k: r[k] for k in ("step", "text")} for r in journal.of_kind(records, "sample")],
             "greedy": samples.greedy,
@@ -239,7 +247,9 @@ def _length(result: Result) -> str:
 def _best(result: Result) -> str:
     """As the evaluations in training measured it, which may be on fewer windows."""
     losses = f"validation loss {result.best_val_loss:.3f}, {result.best_bits_per_byte:.3f} bits per byte"
-    return f"{losses}, at step {result.best_step}"
+    measured, every = result.val_windows_in_training, result.val_windows
+    part = f", on the first {measured:,} of {every:,} windows" if measured < every else ""
+    return f"{losses}, at step {result.best_step}{part}"
 
 
 def _bar(result: Result) -> str:

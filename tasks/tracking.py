@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import mlflow.entities
 import mlflow.exceptions
@@ -29,6 +28,7 @@ from tasks.tracking_store import (
     experiment_id_of,
     is_made,
     known_experiment_id,
+    local_path,
     patience_for,
     store_errors,
 )
@@ -158,19 +158,12 @@ def kept_files(run: Run) -> set[str]:
 def keep_file(run: Run, path: Path, folder: str = "") -> None:
     """Give a file that will not change to MLflow; on the same disk that costs no second copy."""
     with store_errors(run.tracking):
-        if (place := local_artifacts(run.artifact_uri)) is not None:
+        if (place := local_path(run.artifact_uri)) is not None:
             (place / folder).mkdir(parents=True, exist_ok=True)
             link_or_copy(path, place / folder / path.name)
             return
         with patience_for(path.stat().st_size):
             client_of(run.tracking).log_artifact(run.mlflow_id, str(path), folder or None)
-
-
-def local_artifacts(uri: str) -> Path | None:
-    """The artifact folder of that address, if it lies on this machine."""
-    if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
-    return Path(uri) if uri.startswith("/") else None
 
 
 def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, float]) -> None:
@@ -277,7 +270,7 @@ def tracked_runs(tracking: Tracking) -> list[Tracked]:
 
 def artifact(run: Run, name: str) -> Path:
     """A file or folder of the run: from its folder here, or fetched from MLflow."""
-    kept = local_artifacts(run.artifact_uri)
+    kept = local_path(run.artifact_uri)
     here = kept or run.folder / "artifacts"
     for place in (run.folder / name, here / name):
         if place.exists():

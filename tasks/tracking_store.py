@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow.exceptions
 from filelock import FileLock
@@ -12,7 +13,7 @@ from mlflow import MlflowClient
 
 from minigpt.errors import FailedError, InputError, on_one_line
 from tasks import empty_databases
-from tasks.home import runs_folder
+from tasks.home import home, make_folder, runs_folder
 from tasks.tracking_settings import Tracking, public
 
 # MLflow reads it at each request.
@@ -79,7 +80,12 @@ def _make_store(path: Path) -> None:
     """MLflow's database, whole or not there: its tables come in many steps, which a kill or a second process breaks."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent == home():
+        make_folder(home())
+    elif not path.parent.exists():
+        raise InputError(
+            f"there is no folder {path.parent} for the tracking store {path.name}; {_way_out(path.parent)}"
+        )
     with FileLock(path.with_name(f".{path.name}.lock")):
         if not empty_databases.copy("mlflow", path):
             unfinished = path.with_name(f".{path.name}.tmp")
@@ -88,9 +94,26 @@ def _make_store(path: Path) -> None:
             unfinished.rename(path)
 
 
+def _way_out(old_home: Path) -> str:
+    return f"make it, or if this home was moved from there, link it: `ln -s {home()} {old_home}`"
+
+
+def local_path(uri: str) -> Path | None:
+    """Where an address of files leads, if they lie on this machine."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    return Path(uri) if uri.startswith("/") else None
+
+
 def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
     """The experiment by name, made if it is not there; a local one keeps its files in the runs' own folders."""
     if known := known_experiment_id(client, tracking):
+        kept = local_path(client.get_experiment(known).artifact_location)
+        if tracking.is_local and kept is not None and not kept.parent.exists():
+            raise InputError(
+                f"there is no folder {kept.parent}, where MLflow keeps the files of experiment {_name(tracking)!r}; "
+                f"{_way_out(kept.parent)}; or choose another with --experiment"
+            )
         return known
     location = runs_folder().as_uri() if tracking.is_local else None
     try:

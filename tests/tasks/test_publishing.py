@@ -19,7 +19,7 @@ from tasks.ownership import OWNER
 from tasks.publishing import PUBLISHING, closing, publish, tell_status
 from tasks.runs import FACTS, RESULT, Run, named
 from tasks.tracking_settings import Tracking
-from tasks.tracking_store import TIMEOUT, TIMEOUT_SECONDS, StoreError, client_of, patience_for
+from tasks.tracking_store import TIMEOUT, TIMEOUT_SECONDS, StoreError, client_of, local_path, patience_for
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def ended(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_store_that_takes_no_checkpoint_has_all_the_rest(ended: Run, tmp_path: Path) -> None:
     attached = tracking.attach(ended)
-    blocking = (tracking.local_artifacts(attached.artifact_uri) or tmp_path) / "checkpoints"
+    blocking = (local_path(attached.artifact_uri) or tmp_path) / "checkpoints"
     blocking.parent.mkdir(parents=True)
     blocking.write_bytes(b"")
     with pytest.raises(StoreError):

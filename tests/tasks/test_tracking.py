@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from minigpt.errors import InputError
 from tasks.runs import Run
-from tasks.tracking import artifact
+from tasks.tracking import artifact, create_run, tracked_runs
 from tasks.tracking_settings import Tracking
 
 
@@ -28,3 +28,21 @@ def test_a_download_that_breaks_off_leaves_nothing_that_the_next_one_takes_for_w
         with pytest.raises(InputError, match="has no checkpoints"):
             artifact(run, "checkpoints")
     assert [path for path in run.folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_home_that_was_moved_is_told_how_to_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made again in the old place, where MLflow would look for it."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    monkeypatch.setenv("MINIGPT_HOME", str(old))
+    run = create_run(Tracking(experiment="minigpt").resolved(), "moved", {}, {})
+    old.rename(new)
+    monkeypatch.setenv("MINIGPT_HOME", str(new))
+    assert [known.name for known in tracked_runs(Tracking().resolved())] == ["moved"]
+    for there in (run.tracking, Tracking(experiment="minigpt").resolved()):
+        with pytest.raises(InputError, match=f"there is no folder {old}.*`ln -s {new} {old}`"):
+            create_run(there, "again", {}, {})
+        assert not old.exists()
+    old.symlink_to(new)
+    again = create_run(Tracking(experiment="minigpt").resolved(), "again", {}, {})
+    assert again.folder.parent == new / "runs"
+    assert {known.name for known in tracked_runs(run.tracking)} == {"moved", "again"}
