@@ -1,5 +1,6 @@
 """One value that describes a run: the flow's parameter, the YAML preset, the MLflow params and the rerun's input."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -103,9 +104,19 @@ def read(preset_or_file: str) -> dict[str, Any]:
     return parse_yaml(text, preset_or_file)
 
 
+class _EachOnce(yaml.SafeLoader):
+    """YAML that refuses a field which is given twice; YAML itself takes the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        given = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [name for name, count in given.items() if count > 1]:
+            raise yaml.YAMLError(f"{twice[0]} is given twice from line {node.start_mark.line + 1} on")
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _EachOnce)  # noqa: S506  (it is a SafeLoader)
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not plain YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from flows import config as configs
 from minigpt import cost
@@ -11,6 +12,8 @@ from minigpt.errors import InputError
 
 # Share of the peak that a training reaches, where nobody says it.
 MFU = 0.4
+# More parameters or tokens than anyone has.
+MOST = 1e18
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,16 @@ def estimate(
         estimates, notes = _published(what)
     elif what is not None:
         _refuse(sized, f"{what}, whose config has its size")
+        if what not in configs.presets() and not Path(what).is_file():
+            raise InputError(f"{what!r} is neither a file nor one of {_known_models()}; give one of them")
         config = configs.load(what, overrides)
         estimates, notes = _estimates(*_size(config), config.cost, share, hardware)
     else:
         _refuse({"--set": bool(overrides)}, "--parameters and --tokens; give a preset")
-        if not parameters or not tokens or parameters <= 0 or tokens <= 0:
-            known = ", ".join([*configs.presets(), *PUBLISHED])
+        if parameters is None or tokens is None or not (0 < parameters <= MOST and 0 < tokens <= MOST):
             raise InputError(
-                f"estimate needs a preset or published model ({known}), or --parameters and --tokens above 0"
+                f"estimate needs a preset or published model ({_known_models()}), or --parameters and --tokens above 0 "
+                f"and at most {MOST:g}"
             )
         estimates, notes = _estimates(parameters, parameters, tokens, CostConfig(), share, hardware)
     first, bill = estimates[0], estimates[0].bill
@@ -63,6 +68,10 @@ def estimate(
     if as_json:
         return json.dumps({"estimates": [asdict(e) for e in estimates], "notes": notes})
     return _table(estimates) + "\n\n" + "\n".join(notes)
+
+
+def _known_models() -> str:
+    return ", ".join([*configs.presets(), *PUBLISHED])
 
 
 def _refuse(given: Mapping[str, bool], what: str) -> None:
@@ -89,7 +98,10 @@ def _estimates(
         own = prices if name == prices.hardware else prices.model_copy(update=others)
         estimates.append(Estimate(parameters, tokens, flops, mfu, cost.estimate(multiplied, tokens, own, mfu)))
     used = f"MFU, the share of the peak that is used, is taken as {mfu:.0%} (--mfu)"
-    notes = [f"seconds = 6 N D / (peak x MFU): N parameters, D tokens; {used}"]
+    notes = [
+        f"seconds = 6 N D / (peak x MFU): N parameters, D tokens; {used}",
+        "small models reach much less of the peak; `minigpt run` times its first steps and quotes from these",
+    ]
     if multiplied != parameters:
         notes += [f"N is {multiplied:,}: embeddings that are only looked up cost no multiplication"]
     return estimates, notes

@@ -3,6 +3,7 @@
 import codecs
 import itertools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -118,6 +119,15 @@ def check_size(size_bytes: int, source: str, max_bytes: int) -> None:
         raise InputError(
             f"the corpus {source} has {size_bytes} bytes, more than corpus.max_bytes {max_bytes}; raise it"
         )
+
+
+def oddities(text: BinaryIO) -> Iterator[str]:
+    """What a text has that a model is hardly meant to learn, by its first block."""
+    beginning = next(blocks(text, 0, size_bytes(text)), b"")
+    if beginning.startswith(codecs.BOM_UTF8):
+        yield "begins with a byte order mark"
+    if b"\r\n" in beginning:
+        yield "has Windows' line ends"
 
 
 def check_text(text: BinaryIO, source: str) -> None:

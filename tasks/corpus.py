@@ -64,6 +64,8 @@ def _arrived(config: CorpusConfig) -> Entry:
         digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
         with arrived.open("rb") as text:
             corpora.check_text(text, public_address(config.source))
+            for oddity in corpora.oddities(text):
+                log.warning("the corpus %s %s, which the model learns as text", public_address(config.source), oddity)
         entry = store(arrived, digest)
     log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
     return entry

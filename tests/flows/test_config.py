@@ -104,3 +104,10 @@ def test_no_value_breaks_the_config(value: object) -> None:
 def test_a_file_of_ones_own_takes_a_presets_place(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(config.load("verdict").to_yaml())
     assert config.load(str(tmp_path / "mine.yaml")) == config.load("verdict")
+
+
+def test_a_field_that_is_given_twice_is_refused() -> None:
+    text = "seed: 1\ntraining:\n  max_steps: 60\n  batch_size: 2\n  max_steps: 80\n"
+    with pytest.raises(InputError, match=r"mine.yaml is not plain YAML: max_steps is given twice from line 3 on"):
+        config.parse_yaml(text, "mine.yaml")
+    assert config.parse_yaml(text.replace("80", "60").replace("  max_steps: 60\n", "", 1), "mine.yaml")["seed"] == 1

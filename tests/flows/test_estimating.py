@@ -69,3 +69,16 @@ def test_any_size_is_estimated_on_every_hardware() -> None:
     assert [found["bill"]["hardware"] for found in told] == list(HARDWARE)
     a100 = next(found["bill"] for found in told if found["bill"]["hardware"] == "a100")
     assert a100["seconds"] == pytest.approx(6 * 7e9 * 2e12 / (0.5 * 3.12e14))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tokens"), [(float("nan"), 1e9), (1e9, float("inf")), (-1e9, 1e9), (1e9, 0.0), (1e30, 1.0)]
+)
+def test_a_size_that_nothing_has_is_refused(parameters: float, tokens: float) -> None:
+    with pytest.raises(InputError, match=r"llama-2-7b.* above 0 and at most 1e.18"):
+        estimate(None, (), parameters, tokens, None, [], as_json=False)
+
+
+def test_a_model_that_is_not_known_is_told_which_are() -> None:
+    with pytest.raises(InputError, match=r"'llama-3-70b' is neither a file nor one of quickstart.*llama-2-7b"):
+        estimate("llama-3-70b", (), None, None, None, [], as_json=False)

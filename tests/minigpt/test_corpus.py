@@ -105,3 +105,16 @@ def test_a_text_that_is_not_the_pinned_one_is_not_kept(
     with pytest.raises(InputError, match=words):
         corpus.read_source(CorpusConfig(source=source, sha256="0" * 64), tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"plain\ntext\n", []),
+        (b"", []),
+        (b"\xef\xbb\xbftext\r\nlines", ["begins with a byte order mark", "has Windows' line ends"]),
+        (b"lines\r\nof text \xef\xbb\xbf", ["has Windows' line ends"]),
+    ],
+)
+def test_what_no_model_is_meant_to_learn_is_told(data: bytes, said: list[str]) -> None:
+    assert list(corpus.oddities(io.BytesIO(data))) == said
