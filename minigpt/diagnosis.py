@@ -18,8 +18,8 @@ LOSS_GAP = 1.0
 
 # So many tokens in a row that stand in the training text are no chance.
 COPY_TOKENS = 15
-# Of so long a copy at least this share of the tokens differ from each other: a row of blanks or dashes is no memory.
-COPY_DISTINCT_SHARE = 1 / 3
+# So many tokens of it at least are not the same: a row of blanks or dashes is no memory.
+COPY_DISTINCT_TOKENS = 5
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,11 @@ def _as_text(tokens: npt.ArrayLike) -> str:
 def longest_copy(sample: npt.ArrayLike, training: npt.ArrayLike) -> int:
     """How many consecutive tokens of the sample, other than the same few again and again, stand so in the training."""
     text, piece = _as_text(training), _as_text(sample)
-    longest = 0
+    longest = end = 0
     for start in range(len(piece)):
-        end = start + longest + 1
-        while end <= len(piece) and piece[start:end] in text:
-            if end - start < COPY_TOKENS or len(set(piece[start:end])) >= COPY_DISTINCT_SHARE * (end - start):
-                longest = end - start
+        end = max(end, start)
+        while end < len(piece) and piece[start : end + 1] in text:
             end += 1
+        varied = len(set(piece[start:end])) >= COPY_DISTINCT_TOKENS
+        longest = max(longest, end - start if varied else min(end - start, COPY_TOKENS - 1))
     return longest

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from minigpt.text import blocks, size_bytes
 
 RUN_BYTES = 48
-# Of a long text about so many runs stand for all.
-SAMPLED_RUNS = 2**17
+# Of a longer text about so many runs stand for all.
+SAMPLED_RUNS = 2**20
 
 Digests = NDArray[np.uint64]
 
@@ -46,8 +46,8 @@ def _runs(text: BinaryIO, end: int) -> Iterator[Digests]:
 def share_of(text: BinaryIO, within: BinaryIO, end: int) -> float:
     """Which share of the text's runs stands before the byte `end` of the other; 0 for a text without a whole run."""
     size = size_bytes(text)
-    step = 1 + size // SAMPLED_RUNS
-    sampled = [digests[::step] for digests in _runs(text, size)]
+    step = -(-size // SAMPLED_RUNS)
+    sampled = [digests[::step].copy() for digests in _runs(text, size)]
     if not sampled:
         return 0.0
     wanted, counts = np.unique(np.concatenate(sampled), return_counts=True)

@@ -45,29 +45,28 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
         cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
         for side in SIDES
     )
-    epochs = job.training.epochs(len(train_windows), trained.steps)
-    read_tokens = round(min(epochs, 1.0) * train_windows.predicted_tokens)
-    train = evaluate(model, _telling("training", _read(train_windows, trained.steps, job), read_tokens), token_bytes)
+    read, read_tokens = _read(train_windows, checkpoint.step_of(trained.checkpoint), job)
+    train = evaluate(model, _telling("training", read, read_tokens), token_bytes)
     every = val_windows.in_order(job.evaluation.batch_size)
     val = evaluate(model, _telling("validation", every, val_windows.predicted_tokens), token_bytes)
     log.info(
-        "last weights after %.3g epochs: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte",
-        epochs,
+        "last weights: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte",
         train.loss,
         val.loss,
         val.perplexity,
         val.bits_per_byte,
     )
-    return Evaluated(train, val, epochs)
+    return Evaluated(train, val, job.training.epochs(len(train_windows), trained.steps))
 
 
-def _read(windows: Windows, steps: int, job: TrainingJob) -> Batches:
-    """The windows that so many steps have read, each once: of a long text it may be a small part."""
+def _read(windows: Windows, steps: int, job: TrainingJob) -> tuple[Batches, int]:
+    """The windows that so many steps have read, each once, and their tokens: of a long text it may be a small part."""
     config = job.training
     read = max(steps, 1) * config.gradient_accumulation_steps
     if read < len(windows) // config.batch_size:
-        return (windows.training_batch(config.batch_size, job.seed, batch) for batch in range(read))
-    return windows.in_order(job.evaluation.batch_size)
+        batches = (windows.training_batch(config.batch_size, job.seed, batch) for batch in range(read))
+        return batches, read * config.batch_size * windows.context_length
+    return windows.in_order(job.evaluation.batch_size), windows.predicted_tokens
 
 
 def _telling(text: str, batches: Batches, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:

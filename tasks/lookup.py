@@ -96,7 +96,7 @@ def _started(run: Run | Tracked) -> pd.Timestamp:
 def _tracked_row(run: Tracked) -> dict[str, Any]:
     here = _run_here(run)
     result = _result(here) if here else None
-    diagnosis = run.tags.get(DIAGNOSIS, (result or {}).get("diagnosis", ""))
+    diagnosis = run.tags.get(DIAGNOSIS) or _diagnosis(result)
     return _row(run, _status(run, here, result), diagnosis) | _metrics(_results(result) | run.metrics)
 
 
@@ -104,13 +104,21 @@ def _status(run: Tracked, here: Run | None, result: Mapping[str, Any] | None) ->
     """What the run says of itself; where it says that it is running, its folder or its process know better."""
     status = run.tags.get(STATUS, run.mlflow_status)
     if here is None:
-        if (place := local_path(run.artifact_uri)) is not None and not place.exists():
-            return f"{status}, folder gone"
-        return status if status != "running" or lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
+        if status == "running":
+            return status if lives(json.loads(run.tags.get(OWNER, "{}"))) else "dead"
+        return f"{status}, folder gone" if _is_gone(run) else status
     if status == "running":
         return _status_here(here, result)
     sent = here.is_published() or is_owned(here.folder) or result is None
     return status if sent else f"{status}, not synced"
+
+
+def _is_gone(run: Tracked) -> bool:
+    """Whether the folder that its files were in is no longer on this machine."""
+    place = local_path(run.artifact_uri)
+    with suppress(PermissionError):  # of someone else's home
+        return place is not None and not place.parent.exists()
+    return False
 
 
 def _run_here(run: Tracked) -> Run | None:
@@ -140,7 +148,14 @@ def _status_here(run: Run, result: Mapping[str, Any] | None) -> str:
 
 def _row_here(run: Run) -> dict[str, Any]:
     result = _result(run)
-    return _row(run, _status_here(run, result), (result or {}).get("diagnosis", "")) | _metrics(_results(result))
+    return _row(run, _status_here(run, result), _diagnosis(result)) | _metrics(_results(result))
+
+
+def _diagnosis(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return ""
+    since = result.get("overfitting_since_step")  # of older runs, which say no more
+    return str(result.get("diagnosis", "" if since is None else f"over-fitting since {since}"))
 
 
 def _metrics(values: Mapping[str, float]) -> dict[str, float]:

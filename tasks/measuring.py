@@ -141,9 +141,9 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
         if measured.read_share is None:
             yield f"The text that {who} was trained on is not here: it may have read this one."
         else:
-            share = f"{measured.read_share:.1%}" if measured.read_share else "Nothing"
-            memory = ": there it shows its memory" if measured.read_share else ""
+            share = f"{measured.read_share:.1%}" if measured.read_share >= 0.001 else "Less than 0.1%"
+            begins = f"{share} of this text stands" if measured.read_share else "Nothing of this text was found"
             yield (
-                f"{share} of this text stands in the training text of {who} (runs of {RUN_BYTES} bytes, white space "
-                f"aside){memory}."
+                f"{begins} in the training text of {who}, in runs of {RUN_BYTES} bytes and white space aside"
+                f"{': there it shows its memory' if measured.read_share else ''}."
             )

@@ -123,7 +123,7 @@ def _tell_end_unheard(run: Run) -> None:
 
 
 def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:
-    """With the losses that the checkpoint was measured with: the last one on every window, the best as it was found."""
+    """With the losses that the checkpoint was measured with: the last one behind the end, the best in training."""
     folder = checkpoint.newest(run.folder / CHECKPOINTS, role)
     if folder is None:
         return

@@ -152,8 +152,8 @@ def unfinished() -> Iterator[Run]:
 
 def way_out(run: Run) -> str:
     """For someone who lacks a file of the run."""
-    if not run.folder.exists():
-        return "its folder is gone; put it back from a copy"
+    if not (run.folder / TRACKING).exists():
+        return f"it is of another home, or its folder is gone from {runs_folder()}; put it back from a copy"
     if is_owned(run.folder):
         return "it is still being written: wait for its end"
     if run.result() is None:

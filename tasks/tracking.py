@@ -24,6 +24,7 @@ from tasks.runs import Run, saved, way_out
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import (
     StoreError,
+    check_files_are_there,
     client_of,
     experiment_id_of,
     is_made,
@@ -159,6 +160,7 @@ def keep_file(run: Run, path: Path, folder: str = "") -> None:
     """Give a file that will not change to MLflow; on the same disk that costs no second copy."""
     with store_errors(run.tracking):
         if (place := local_path(run.artifact_uri)) is not None:
+            check_files_are_there(place.parent.parent)
             (place / folder).mkdir(parents=True, exist_ok=True)
             link_or_copy(path, place / folder / path.name)
             return

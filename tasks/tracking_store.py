@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,10 @@ SLOWEST_UPLOAD_BYTES_PER_SECOND = 1_000_000
 
 class StoreError(FailedError):
     """The tracking store did not take or give what it was asked; the run's folder still has it."""
+
+
+class NoStoreError(StoreError, InputError):
+    """The store, or the folder of its files, is not where it should be: input at a run's start, later a failure."""
 
 
 @contextlib.contextmanager
@@ -83,7 +88,7 @@ def _make_store(path: Path) -> None:
     if path.parent == home():
         make_folder(home())
     elif not path.parent.exists():
-        raise InputError(
+        raise NoStoreError(
             f"there is no folder {path.parent} for the tracking store {path.name}; {_way_out(path.parent)}"
         )
     with FileLock(path.with_name(f".{path.name}.lock")):
@@ -95,7 +100,14 @@ def _make_store(path: Path) -> None:
 
 
 def _way_out(old_home: Path) -> str:
-    return f"make it, or if this home was moved from there, link it: `ln -s {home()} {old_home}`"
+    parent, old, new = (shlex.quote(str(path)) for path in (old_home.parent, old_home, home()))
+    return f"make it, or if this home was moved from there, link it: `mkdir -p {parent} && ln -s {new} {old}`"
+
+
+def check_files_are_there(runs: Path) -> None:
+    """Refuse to make a home's folder of runs again in the place that the home was moved from."""
+    if runs.name == runs_folder().name and not runs.parent.exists():
+        raise NoStoreError(f"there is no folder {runs.parent}, where MLflow keeps files; {_way_out(runs.parent)}")
 
 
 def local_path(uri: str) -> Path | None:
@@ -109,11 +121,8 @@ def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
     """The experiment by name, made if it is not there; a local one keeps its files in the runs' own folders."""
     if known := known_experiment_id(client, tracking):
         kept = local_path(client.get_experiment(known).artifact_location)
-        if tracking.is_local and kept is not None and not kept.parent.exists():
-            raise InputError(
-                f"there is no folder {kept.parent}, where MLflow keeps the files of experiment {_name(tracking)!r}; "
-                f"{_way_out(kept.parent)}; or choose another with --experiment"
-            )
+        if tracking.is_local and kept is not None:
+            check_files_are_there(kept)
         return known
     location = runs_folder().as_uri() if tracking.is_local else None
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from minigpt import checkpoint
 from minigpt.job import CHECKPOINTS
 from tasks import tracking
-from tasks.runs import Run
+from tasks.runs import RESULT, Run
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,6 @@ def checkpoint_of(run: Run, role: str) -> Path:
         log.warning(
             "%s of run %s holds the untrained weights: none that were measured are better", role, run.run_id[:12]
         )
-    elif run.result() is None:
+    elif not (run.folder / RESULT).exists():
         log.warning("run %s has not ended: %s is what it has so far", run.run_id[:12], here[-1].name)
     return here[-1]

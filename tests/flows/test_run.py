@@ -189,6 +189,7 @@ def slow(arguments: list[str], words: str) -> Any:
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
+@pytest.mark.timeout(900)  # of the first, which waits for all
 def test_bad_input_is_one_sentence_and_exit_2(
     arguments: list[str],
     words: str,

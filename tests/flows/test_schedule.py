@@ -35,14 +35,16 @@ def outage(new_workplace: Callable[[], Any]) -> Outage:
     database = place.home / "prefect" / "prefect.db"
     log = (place.folder / "schedule.log").open("wb")
     with log, subprocess.Popen(command, cwd=place.folder, env=place.environment(), stdout=log, stderr=log) as process:
-        wait_for(lambda: count(database, "SCHEDULED") >= 5, process)
-        for ours in place.processes():
-            ours.kill()
+        try:
+            wait_for(lambda: count(database, "SCHEDULED") >= 5, process)
+        finally:
+            for ours in place.processes():
+                ours.kill()
     return Outage(place, command, count(database, "COMPLETED"), time.monotonic())
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("outage")  # the other machine is down meanwhile
 def test_a_cron_of_every_minute_fires(new_workplace: Callable[[], Any]) -> None:
     place = new_workplace()

@@ -1,5 +1,7 @@
 """What is said about a curve, at the edges of its rules."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,3 +147,12 @@ def test_blanks_and_dashes_are_no_memory() -> None:
     assert longest_copy([5, 6] * 20, [5, 6] * 30) == COPY_TOKENS - 1
     assert longest_copy(sentence, [1, *sentence, 2]) == len(sentence)
     assert longest_copy([*dashes[:10], *sentence], [1, *dashes[:10], *sentence, 2]) == 10 + len(sentence)
+
+
+def test_a_long_copy_in_few_kinds_of_tokens_counts_in_full_and_is_found_quickly() -> None:
+    letters = [7, 8, 9, 10, 11] * 30
+    training = list(range(100, 20_000)) + letters
+    assert longest_copy(letters, training) == len(letters)
+    started = time.perf_counter()
+    assert longest_copy([7] * 1000, [7] * 50_000) == COPY_TOKENS - 1
+    assert time.perf_counter() - started < 5

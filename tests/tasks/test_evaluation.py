@@ -10,8 +10,9 @@ import torch
 from pydantic import TypeAdapter
 
 from minigpt import checkpoint
+from minigpt.checkpoint import step_of
 from minigpt.cost import Quote
-from minigpt.dataset import cut_windows, open_tokens
+from minigpt.dataset import Windows, cut_windows, open_tokens
 from minigpt.evaluation import evaluate
 from minigpt.job import JOB, TrainingJob
 from tasks.evaluation import evaluate_model
@@ -36,22 +37,42 @@ def trained(smoke: dict[str, Any]) -> Trained:
     )
 
 
-def test_of_a_text_that_was_not_read_to_its_end_what_was_read_is_measured(job: TrainingJob, trained: Trained) -> None:
-    windows = cut_windows(open_tokens(job.tokens_folder / "train.bin"), "train", job.model.context_length, job.split)
-    batch_size, (model, tokenizer) = job.training.batch_size, checkpoint.load(trained.checkpoint)
-    read = [windows.training_batch(batch_size, job.seed, step) for step in range(3)]
-    found = evaluate_model.fn(replace(trained, steps=3), job)
+def windows_of(job: TrainingJob) -> Windows:
+    return cut_windows(open_tokens(job.tokens_folder / "train.bin"), "train", job.model.context_length, job.split)
+
+
+@pytest.mark.parametrize("kept_step", [40, 60])
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_of_a_text_that_was_not_read_to_its_end_what_was_read_is_measured(
+    shifted: bool, accumulation: int, kept_step: int, job: TrainingJob, trained: Trained
+) -> None:
+    """By the weights that are measured: of a run that diverged they are older than its end."""
+    job = job.model_copy(
+        update={
+            "training": job.training.model_copy(update={"gradient_accumulation_steps": accumulation}),
+            "split": job.split.model_copy(update={"shift_windows": shifted}),
+        }
+    )
+    trained = replace(
+        trained, checkpoint=next(f for f in trained.checkpoint.parent.iterdir() if step_of(f) == kept_step)
+    )
+    windows, (model, tokenizer) = windows_of(job), checkpoint.load(trained.checkpoint)
+    batches = range(accumulation * kept_step)
+    read = [windows.training_batch(job.training.batch_size, job.seed, batch) for batch in batches]
+    found = evaluate_model.fn(trained, job)
     expected = evaluate(model, read, torch.ones(tokenizer.vocabulary_size, dtype=torch.int64))
-    assert len(windows) > 3 * batch_size
+    assert len(windows) > len(batches) * job.training.batch_size
     assert (found.train.tokens, found.train.loss) == (expected.tokens, expected.loss)
-    assert found.epochs == 3 * batch_size / len(windows)
+    assert found.epochs == accumulation * trained.steps * job.training.batch_size / len(windows)
 
 
 def test_of_a_text_that_was_read_all_of_it_is_measured(
     smoke: dict[str, Any], job: TrainingJob, trained: Trained
 ) -> None:
-    windows = cut_windows(open_tokens(job.tokens_folder / "train.bin"), "train", job.model.context_length, job.split)
-    found = evaluate_model.fn(replace(trained, steps=len(windows) // job.training.batch_size), job)
+    windows = windows_of(job)
+    larger = {"batch_size": len(windows) // trained.steps}
+    found = evaluate_model.fn(trained, job.model_copy(update={"training": job.training.model_copy(update=larger)}))
     assert found.train.tokens == windows.predicted_tokens
     assert found.val.loss == smoke["val_loss"]
 

@@ -39,7 +39,7 @@ def test_a_home_that_was_moved_is_told_how_to_be_reached(tmp_path: Path, monkeyp
     monkeypatch.setenv("MINIGPT_HOME", str(new))
     assert [known.name for known in tracked_runs(Tracking().resolved())] == ["moved"]
     for there in (run.tracking, Tracking(experiment="minigpt").resolved()):
-        with pytest.raises(InputError, match=f"there is no folder {old}.*`ln -s {new} {old}`"):
+        with pytest.raises(InputError, match=f"there is no folder {old}.*`mkdir -p {tmp_path} && ln -s {new} {old}`"):
             create_run(there, "again", {}, {})
         assert not old.exists()
     old.symlink_to(new)
