@@ -15,7 +15,7 @@ from minigpt.garbage import collecting_rarely
 from minigpt.threads import FEW_SPINS, SPINS
 
 if TYPE_CHECKING:
-    from tasks.report import Result
+    from tasks.result import Result
 
 RERUN_DIFFERS = 3
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
@@ -72,7 +72,7 @@ def prepare(*, quiet: bool = False) -> None:
 
 def tell_result(result: "Result", as_json: bool) -> NoReturn:
     """The end of a command that trained."""
-    from tasks.report import summary_lines
+    from tasks.result import summary_lines
 
     typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
     sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)

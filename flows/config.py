@@ -116,7 +116,7 @@ class _EachOnce(yaml.SafeLoader):
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     try:
-        values = yaml.load(text, _EachOnce)  # noqa: S506  (it is a SafeLoader)
+        values = _EachOnce(text).get_single_data()
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not plain YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

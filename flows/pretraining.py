@@ -15,7 +15,8 @@ from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
 from tasks.opening import open_run
 from tasks.publishing import closing
-from tasks.report import Result, headline, report
+from tasks.report import report
+from tasks.result import Result, headline
 from tasks.sampling import generate_samples
 from tasks.split import split_windows
 from tasks.tokenization import tokenize

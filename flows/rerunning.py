@@ -14,7 +14,7 @@ from tasks import tracking
 from tasks.corpus import restore
 from tasks.facts import differences
 from tasks.lookup import find_run
-from tasks.report import Result
+from tasks.result import Result
 from tasks.runs import A_COPY, CONFIG, CORPUS, FACTS, RESULT, Run, named, read_facts, read_result
 from tasks.tracking_settings import Tracking
 

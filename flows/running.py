@@ -11,7 +11,7 @@ from tasks.servers import Server, prefect_server
 
 if TYPE_CHECKING:  # imported for real while the server starts
     from flows.config import RunConfig
-    from tasks.report import Result
+    from tasks.result import Result
     from tasks.tracking_settings import Tracking
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def run_flow(config: "RunConfig", tracking: "Tracking", resumed: str | None = No
     with redirect_stdout(sys.stderr), prefect(tracking) as server:
         from flows.pretraining import TASK_RUNS, pretrain
         from flows.settling import drain, wait_for_final_states
-        from tasks.report import Result
+        from tasks.result import Result
 
         log.info("Prefect shows the run at %s", server.url)
         with server.answering():

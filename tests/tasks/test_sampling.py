@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from minigpt import checkpoint
 from minigpt.cost import Quote
 from minigpt.job import JOB, TrainingJob
-from tasks.report import Result, summary_lines
+from tasks.result import Result, summary_lines
 from tasks.runs import CORPUS
 from tasks.sampling import generate_samples
 from tasks.tracking_settings import Tracking
