@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ from minigpt.errors import InputError
 from minigpt.journal import JOURNAL
 from minigpt.store import write_whole
 from tasks import tracking
+from tasks.comparison import list_runs
 from tasks.leftovers import settle
 from tasks.lookup import find_run, runs_table
 from tasks.ownership import OWNER, own, unowned
@@ -184,3 +186,40 @@ def test_a_run_of_the_hour_that_comes_twice_is_listed(here: Tracking, monkeypatc
     monkeypatch.undo()
     time.tzset()
     assert shown.isoformat() == "2026-10-25T02:30:01+02:00"
+
+
+def test_what_is_missing_of_a_run_is_told_with_the_reason(here: Tracking) -> None:
+    """At each stage of its life; a local store's files lie in the run's own folder."""
+    run = made(here, "lives")
+
+    def told() -> str:
+        with pytest.raises(InputError, match=r"has no config\.yaml, neither in") as error:
+            tracking.artifact(find_run(here, "lives"), "config.yaml")
+        return str(error.value)
+
+    assert "still being written" in told()
+    (run.folder / OWNER).unlink()
+    assert "`minigpt resume" in told()
+    write_whole(run.folder / RESULT, ended(val_loss=2.5))
+    assert told().endswith("put the file back from a copy")
+    tell_status(run, "FINISHED", "completed", {tracking.DIAGNOSIS: "over-fitting since 5"})
+    shutil.rmtree(run.folder)
+    assert f"its folder is gone from {run.folder.parent}" in told()
+    [row] = runs_table(here).to_dict("records")
+    assert (row["status"], row["diagnosis"]) == ("completed, folder gone", "over-fitting since 5")
+    assert "over-fitting since 5" in list_runs(here, as_json=False)
+
+
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        ({}, ""),
+        ({"overfitting_since_step": 7}, "over-fitting since 7"),
+        ({"diagnosis": "memorisation"}, "memorisation"),
+    ],
+)
+def test_what_was_found_wrong_with_a_run_is_listed(noted: dict[str, object], said: str, here: Tracking) -> None:
+    """Older runs have noted over-fitting alone."""
+    run = made(here, "old", offline=True)
+    write_whole(run.folder / RESULT, json.dumps(json.loads(ended(val_loss=2.5)) | noted).encode())
+    assert list(runs_table(here)["diagnosis"]) == [said]
