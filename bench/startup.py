@@ -95,7 +95,7 @@ def bare(home: Path) -> None:
     import torch
 
     from minigpt import checkpoint
-    from minigpt.dataset import cut_windows, open_tokens
+    from minigpt.dataset import SIDES, cut_windows, open_tokens
     from minigpt.evaluation import evaluate
     from minigpt.generation import Draw, complete
     from minigpt.job import CHECKPOINTS, JOB
@@ -112,9 +112,14 @@ def bare(home: Path) -> None:
     assert last is not None
     model, tokenizer = checkpoint.load(last)
     job, token_bytes = worker.job, torch.from_numpy(tokenizer.token_bytes())
-    for side in ("train", "val"):
-        windows = cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
-        evaluate(model, windows.in_order(job.evaluation.batch_size), token_bytes)
+    train_windows, val_windows = (
+        cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
+        for side in SIDES
+    )
+    batches = job.training.max_steps * job.training.gradient_accumulation_steps
+    read, _ = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
+    evaluate(model, read, token_bytes)
+    evaluate(model, val_windows.in_order(job.evaluation.batch_size), token_bytes)
     wanted = job.sampling
     complete(model, tokenizer, wanted.prompt, [Draw()], wanted.last_new_tokens)
     complete(model, tokenizer, wanted.prompt, wanted.draws(job.seed), wanted.max_new_tokens)

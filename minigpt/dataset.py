@@ -24,6 +24,7 @@ DIGESTED_TOKENS = 1 << 18
 
 SIDES: tuple["Side", "Side"] = ("train", "val")
 Side = Literal["train", "val"]
+Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 
 class SplitConfig(Part):
@@ -114,11 +115,21 @@ class Windows:
         shift = epoch_shift(self.stride_tokens, seed, epoch) if self.shifted else 0
         return self.batch(batch_indices(len(self), batch_size, seed, micro_step), shift)
 
-    def in_order(self, batch_size: int, batches: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def in_order(self, batch_size: int, batches: int | None = None) -> Batches:
         """Every window once, first to last, the last batch as short as it is; at most `batches` of them."""
         end = len(self) if batches is None else min(len(self), batches * batch_size)
         for start in range(0, end, batch_size):
             yield self.batch(np.arange(start, min(start + batch_size, end)))
+
+    def read(self, training_batches: int, training_batch_size: int, seed: int, batch_size: int) -> tuple[Batches, int]:
+        """What so many training batches have read, each window once, and the tokens of it.
+
+        Less than an epoch: these very batches, of a long text a small part; otherwise every window, in order.
+        """
+        if training_batches < len(self) // training_batch_size:
+            read = (self.training_batch(training_batch_size, seed, batch) for batch in range(training_batches))
+            return read, training_batches * training_batch_size * self.context_length
+        return self.in_order(batch_size), self.predicted_tokens
 
     def digests(self) -> dict[str, str]:
         """sha256 of the inputs and of the targets, each as one (windows, context_length) little-endian uint16 array."""

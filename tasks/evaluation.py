@@ -2,16 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from torch import Tensor
 
 from minigpt import checkpoint, environment
-from minigpt.dataset import SIDES, Windows, cut_windows, open_tokens
+from minigpt.dataset import SIDES, Batches, cut_windows, open_tokens
 from minigpt.evaluation import Evaluation, evaluate
 from minigpt.job import TrainingJob
 from tasks.narration import duration
@@ -21,8 +19,6 @@ log = logging.getLogger(__name__)
 
 # Who waits longer than this for a text to be measured is told how long it will take, as often.
 PROGRESS_SECONDS = 15.0
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,9 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
         cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
         for side in SIDES
     )
-    read, read_tokens = _read(train_windows, checkpoint.step_of(trained.checkpoint), job)
-    train = evaluate(model, _telling("training", read, read_tokens), token_bytes)
+    batches = max(1, checkpoint.step_of(trained.checkpoint)) * job.training.gradient_accumulation_steps
+    read, tokens = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
+    train = evaluate(model, _telling("training", read, tokens), token_bytes)
     every = val_windows.in_order(job.evaluation.batch_size)
     val = evaluate(model, _telling("validation", every, val_windows.predicted_tokens), token_bytes)
     log.info(
@@ -59,17 +56,7 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     return Evaluated(train, val, job.training.epochs(len(train_windows), trained.steps))
 
 
-def _read(windows: Windows, steps: int, job: TrainingJob) -> tuple[Batches, int]:
-    """The windows that so many steps have read, each once, and their tokens: of a long text it may be a small part."""
-    config = job.training
-    read = max(steps, 1) * config.gradient_accumulation_steps
-    if read < len(windows) // config.batch_size:
-        batches = (windows.training_batch(config.batch_size, job.seed, batch) for batch in range(read))
-        return batches, read * config.batch_size * windows.context_length
-    return windows.in_order(job.evaluation.batch_size), windows.predicted_tokens
-
-
-def _telling(text: str, batches: Batches, tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _telling(text: str, batches: Batches, tokens: int) -> Batches:
     """The same batches, of so many tokens in all, with a word now and then about the time left."""
     started = told = time.monotonic()
     measured = 0
