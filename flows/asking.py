@@ -92,6 +92,7 @@ def sample(
     checkpoint: Checkpoint = "best",
     uri: Uri = None,
     experiment: Experiment = None,
+    as_json: Json = False,
     offline: Here = False,
 ) -> None:
     """Let a run's model write."""
@@ -112,13 +113,17 @@ def sample(
         stop=stop,
         seed=seed,
     )
-    if samples == 1:
+    if samples == 1 and not as_json:
         for [piece] in pieces:
             typer.echo(piece, nl=False)
         typer.echo()
         return
-    for number, text in enumerate(zip(*pieces, strict=True), 1):
-        typer.echo(f"--- {number} of {samples}\n{''.join(text)}")
+    texts = ["".join(text) for text in zip(*pieces, strict=True)]
+    if as_json:
+        typer.echo(json.dumps({"prompt": prompt, "texts": texts}))
+        return
+    for number, text in enumerate(texts, 1):
+        typer.echo(f"--- {number} of {samples}\n{text}")
 
 
 @asking.command()

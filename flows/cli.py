@@ -167,12 +167,13 @@ def schedule(
     overrides: Set = [],  # noqa: B006
     uri: Uri = None,
     experiment: Experiment = None,
+    offline: Offline = False,
 ) -> None:
     """Run a preset on a schedule, for as long as this command runs."""
     from flows import config as configs
 
     config = configs.load(preset, overrides).without_secrets()
-    tracking = named_tracking(uri, experiment)
+    tracking = named_tracking(uri, experiment, offline=offline)
     prepare()
     from flows import deployments
 

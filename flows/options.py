@@ -13,7 +13,7 @@ Set = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
 Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends the run.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends what was run.")]
 Here = Annotated[bool, typer.Option("--offline", help="Do not ask MLflow; look at this home alone.")]
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
 Checkpoint = Annotated[Literal["best", "last"], typer.Option(help="best (lowest validation loss) or last.")]

@@ -50,9 +50,10 @@ def boundary(text: BinaryIO, config: SplitConfig) -> int:
     else:
         place = _line_end(text, _byte_of_character(text, max(cut - 1, 0)))
     if not 0 < place < size:
+        reason = " (no line ends between the cut and the end of the text)" if config.boundary == "line" else ""
         raise InputError(
-            f"a validation_fraction of {config.validation_fraction:g} leaves one side of {count} characters empty; "
-            "use a longer corpus, another fraction, or boundary: character"
+            f"a validation_fraction of {config.validation_fraction:g} leaves one side of {count:,} characters empty"
+            f"{reason}; use a longer corpus, another fraction, or boundary: character"
         )
     return place
 

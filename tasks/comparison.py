@@ -20,9 +20,9 @@ RESULTS = {
     "metrics.bill/seconds": "training_seconds",
     "metrics.bill/usd": "usd",
 }
-DIGESTS = ("facts.corpus_sha256", "facts.code_sha256", "facts.git_commit")
+DIGESTS = ("params.corpus.sha256", "facts.code_sha256", "facts.git_commit")
 # What decides which text a run is measured on.
-VALIDATION_TEXT = ("facts.corpus_sha256", "params.split.validation_fraction", "params.split.boundary")
+VALIDATION_TEXT = ("params.corpus.sha256", "params.split.validation_fraction", "params.split.boundary")
 OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
 LISTED = ("run_id", "name", "status", "started")
 
@@ -41,6 +41,7 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
     table = runs_table(settings, ids)
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
+    given = given.drop(columns="facts.corpus_sha256", errors="ignore")  # which is a hyperparameter as well
     differing = [str(column) for column in given if given[column].nunique(dropna=False) > 1]
     shown = table[["name", "status", *differing, *_results(table)]].rename(columns=RESULTS)
     shown.index = pd.Index([run_id[:12] for run_id in table["run_id"]])

@@ -113,10 +113,10 @@ def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
 
 
 def _tell_end_unheard(run: Run) -> None:
-    """Of a run that was stopped, or failed, while nobody asked MLflow."""
+    """Of a run that was stopped, or failed, while nobody asked MLflow or it could not be reached."""
     with unowned(run.folder) as free:
-        noted = run.tags.get(tracking.STATUS)
-        if free and (noted == "failed" or tracking.is_open(run)):
+        noted, told = run.tags.get(tracking.STATUS), tracking.mlflow_status(run)
+        if free and (told == "RUNNING" or (noted == "failed" and told != "FAILED")):
             error = {key: value for key, value in run.tags.items() if key == tracking.ERROR}
             mlflow_status, status = ("FAILED", "failed") if noted == "failed" else ("KILLED", "interrupted")
             tracking.set_status(run, mlflow_status, status, error, run.last_ms())
@@ -174,9 +174,10 @@ def closing(run: Run) -> Iterator[None]:
 def tell_status(
     run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None
 ) -> bool:
-    """Say so in MLflow; false if it cannot be reached. Offline it is noted, for whoever sends the run."""
-    if not run.is_asked_of_mlflow:
+    """Say so in MLflow; false if it cannot be reached. The folder notes it, for whoever sends or lists the run."""
+    with contextlib.suppress(OSError):  # of a full disk, which may be what stopped the run
         replace(run, tags={**run.tags, tracking.STATUS: status, **tags}).save()
+    if not run.is_asked_of_mlflow:
         return True
     try:
         tracking.set_status(run, mlflow_status, status, tags, ended_ms)

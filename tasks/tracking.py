@@ -217,10 +217,10 @@ def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str
             client.set_terminated(run.mlflow_id, mlflow_status, ended_ms)
 
 
-def is_open(run: Run) -> bool:
-    """Whether MLflow takes the run to be running."""
+def mlflow_status(run: Run) -> str:
+    """RUNNING, FINISHED, FAILED or KILLED, as MLflow takes the run to be."""
     with store_errors(run.tracking):
-        return str(client_of(run.tracking).get_run(run.mlflow_id).info.status) == "RUNNING"
+        return str(client_of(run.tracking).get_run(run.mlflow_id).info.status)
 
 
 @dataclass(frozen=True)

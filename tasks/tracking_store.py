@@ -89,7 +89,7 @@ def _make_store(path: Path) -> None:
         make_folder(home())
     elif not path.parent.exists():
         raise NoStoreError(
-            f"there is no folder {path.parent} for the tracking store {path.name}; {_way_out(path.parent)}"
+            f"there is no folder {path.parent} for the tracking store {path.name}; {_link_from(path.parent)}"
         )
     with FileLock(path.with_name(f".{path.name}.lock")):
         if not empty_databases.copy("mlflow", path):
@@ -99,7 +99,7 @@ def _make_store(path: Path) -> None:
             unfinished.rename(path)
 
 
-def _way_out(old_home: Path) -> str:
+def _link_from(old_home: Path) -> str:
     parent, old, new = (shlex.quote(str(path)) for path in (old_home.parent, old_home, home()))
     return f"make it, or if this home was moved from there, link it: `mkdir -p {parent} && ln -s {new} {old}`"
 
@@ -107,7 +107,7 @@ def _way_out(old_home: Path) -> str:
 def check_files_are_there(runs: Path) -> None:
     """Refuse to make a home's folder of runs again in the place that the home was moved from."""
     if runs.name == runs_folder().name and not runs.parent.exists():
-        raise NoStoreError(f"there is no folder {runs.parent}, where MLflow keeps files; {_way_out(runs.parent)}")
+        raise NoStoreError(f"there is no folder {runs.parent}, where MLflow keeps files; {_link_from(runs.parent)}")
 
 
 def local_path(uri: str) -> Path | None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -23,7 +24,7 @@ POLL_SECONDS = 0.5
 
 
 def show() -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C, which is how it ends well."""
     settings = read_file().ui
     if trouble := trouble_with_port(settings.host, settings.port):
         raise InputError(
@@ -39,9 +40,10 @@ def show() -> None:
             log.warning("MLflow  %s/#/experiments?workflowType=machine_learning", url)
             log.warning("Prefect %s/runs", prefect.url)
             log.warning("Ctrl-C ends both")
-            while process.poll() is None:
-                time.sleep(POLL_SECONDS)
-            raise FailedError(f"the MLflow server at {url} ended; {_log()} says why")
+            with suppress(KeyboardInterrupt):
+                while process.poll() is None:
+                    time.sleep(POLL_SECONDS)
+                raise FailedError(f"the MLflow server at {url} ended; {_log()} says why")
         finally:
             _end(process)
 

@@ -140,7 +140,7 @@ class Workplace:
             yield found
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            assert process.wait(60) == 0
 
     @contextmanager
     def prefect_server(self) -> Iterator[None]:

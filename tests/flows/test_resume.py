@@ -44,7 +44,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     _, alive = psutil.wait_procs(place.processes(), timeout=30)
     assert alive == []
     (run,) = place.json("runs")
-    assert run["status"] == status
+    (offline,) = place.json("runs", "--offline")
+    assert run["status"] == offline["status"] == status
     resumed = place.json("resume")
     assert resumed["run_id"] == run["run_id"]
     assert same_bits(resumed, undisturbed)

@@ -131,6 +131,7 @@ def test_the_best_checkpoint_writes(smoke: dict[str, Any], workplace: Any) -> No
     assert first.returncode == 0
     assert first.stdout.startswith("The ")
     assert first.stdout == second.stdout
+    assert workplace.json(*arguments) == {"prompt": "The ", "texts": [first.stdout.removesuffix("\n")]}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tasks import tracking
 from tasks.comparison import compare_runs
 from tasks.tracking_settings import Tracking
 
-PARAMS = {"seed": 1, "split.validation_fraction": 0.1, "tokenizer.kind": "bpe"}
+PARAMS = {"seed": 1, "corpus.sha256": "a" * 64, "split.validation_fraction": 0.1, "tokenizer.kind": "bpe"}
 
 
 def made(here: Tracking, name: str, params: dict[str, Any] | None = None, **facts: str) -> None:
@@ -39,7 +39,7 @@ def test_facts_that_differ_are_told_beside_hyperparameters(here: Tracking) -> No
 @pytest.mark.parametrize(
     ("params", "corpus", "sentence"),
     [
-        ({}, "b" * 64, "The validation texts are not the same"),
+        ({"corpus.sha256": "b" * 64}, "b" * 64, "The validation texts are not the same"),
         ({"split.validation_fraction": 0.2}, "a" * 64, "The validation texts are not the same"),
         ({"tokenizer.kind": "gpt2"}, "a" * 64, "The tokenizers are not the same"),
     ],

@@ -155,6 +155,14 @@ def test_how_a_run_ended_offline_is_told_when_it_is_sent(here: Tracking, said: s
     )
 
 
+def test_how_a_run_was_stopped_stands_in_its_folder_as_well(here: Tracking) -> None:
+    run = made(here, "stopped")
+    tell_status(run, "KILLED", "interrupted", {})
+    (run.folder / OWNER).unlink()
+    for settings in (here, here.model_copy(update={"offline": True})):
+        assert list(runs_table(settings)["status"]) == ["interrupted"]
+
+
 def test_offline_a_run_is_what_its_folder_says(here: Tracking) -> None:
     run, offline = made(here, "here", offline=True), here.model_copy(update={"offline": True})
     (run.folder / OWNER).unlink()
