@@ -4,8 +4,11 @@
 """
 
 import json
+import statistics
 import sys
 import time
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from bench import shape
@@ -41,15 +44,15 @@ def our_model() -> Any:
     return model
 
 
-def greedy(model: Any, start: list[int], count: int) -> list[int]:
+def greedy(model: Any, start: list[int], count: int) -> Iterator[int]:
     """What ours writes by its cache."""
     from minigpt.generation import Draw, generate
 
-    return [token for [token] in generate(model, [start], [Draw()], count)]
+    return (token for [token] in generate(model, [start], [Draw()], count))
 
 
 def writer(name: str) -> Any:
-    """A function of the prompt and the number of new tokens, that gives these."""
+    """A function of the prompt and the number of new tokens, that gives these, ours one by one."""
     import torch
 
     if name == "ours":
@@ -98,7 +101,7 @@ def equality() -> dict[str, Any]:
     gaps = []
     for number in range(EQUAL_PROMPTS):
         start = prompt(4 + 3 * number, number)
-        new = greedy(model, start, EQUAL_NEW_TOKENS)
+        new = list(greedy(model, start, EQUAL_NEW_TOKENS))
         with torch.inference_mode():
             logits = model(torch.tensor([start + new[:-1]]))[0, len(start) - 1 :]
         differs = (logits.argmax(-1) != torch.tensor(new)).nonzero()
@@ -113,13 +116,17 @@ def main(name: str) -> None:
         print(json.dumps(equality()))
         return
     write = writer(name)
-    write(prompt(PROMPT_TOKENS), 8)
-    started = time.perf_counter()
-    new = write(prompt(PROMPT_TOKENS), NEW_TOKENS)
-    seconds = time.perf_counter() - started
-    if len(new) != NEW_TOKENS:
-        raise RuntimeError(f"{name} wrote {len(new)} tokens")
-    print(json.dumps({"tokens_per_second": [NEW_TOKENS / seconds], "peak_bytes": peak_bytes()}))
+    list(write(prompt(PROMPT_TOKENS), 8))
+    moments = [time.perf_counter()]
+    for _ in write(prompt(PROMPT_TOKENS), NEW_TOKENS):
+        moments.append(time.perf_counter())
+    if len(moments) != NEW_TOKENS + 1:
+        raise RuntimeError(f"{name} wrote {len(moments) - 1} tokens")
+    found = {"tokens_per_second": [NEW_TOKENS / (moments[-1] - moments[0])], "peak_bytes": peak_bytes()}
+    if name == "ours":
+        each = [after - before for before, after in pairwise(moments)]
+        found["undisturbed_tokens_per_second"] = [1 / statistics.quantiles(each, n=10)[0]]
+    print(json.dumps(found))
 
 
 def weight_bytes() -> int:
@@ -142,10 +149,14 @@ def run() -> Outcome:
     size = weight_bytes()
     speeds = {name: [result["tokens_per_second"] for result in results[name]] for name in names}
     speeds["limit"] = [[result["bytes_per_second"] / size] for result in results["limit"]]
+    undisturbed = ratio([result["undisturbed_tokens_per_second"] for result in results["ours"]], speeds["limit"])
     say(f"{EQUAL_PROMPTS} prompts with and without the cache")
     equal = take(Contender("equality", OURS, "bench.generation", ("equality",)))
     rows = [
         Row.at_least("generation over the bandwidth limit", ratio(speeds["ours"], speeds["limit"]), 0.85),
+        Row.at_least(
+            "the fastest tenth of these tokens over the limit, which is the best of 20 reads", undisturbed, None
+        ),
         Row.at_least("generation over the book's", ratio(speeds["ours"], speeds["book"]), 4.0),
         Row.at_least("generation over transformers'", ratio(speeds["ours"], speeds["transformers"]), 1.0),
         Row.at_most(

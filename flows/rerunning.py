@@ -10,7 +10,7 @@ from flows.config import RunConfig
 from minigpt import journal
 from minigpt.errors import InputError
 from minigpt.journal import JOURNAL, Record
-from tasks import tracking
+from tasks import tracked
 from tasks.corpus import restore
 from tasks.facts import differences
 from tasks.lookup import find_run
@@ -128,9 +128,9 @@ def recorded_run(where: Tracking, text: str) -> RecordedRun:
 
 def read_recorded(run: Run) -> RecordedRun:
     names = (CONFIG, FACTS, JOURNAL, RESULT)
-    config, facts, curve, result = (tracking.artifact(run, name) for name in names)
+    config, facts, curve, result = (tracked.artifact(run, name) for name in names)
     try:
-        corpus = tracking.artifact(run, CORPUS)
+        corpus = tracked.artifact(run, CORPUS)
     except InputError:
         corpus = None
     records = journal.read(curve)

@@ -15,7 +15,8 @@ from tasks import runs
 from tasks.home import runs_folder
 from tasks.ownership import is_owned, lives
 from tasks.runs import Run
-from tasks.tracking import DIAGNOSIS, OWNER, STATUS, Tracked, tracked_runs
+from tasks.tracked import Tracked, tracked_runs
+from tasks.tracking import DIAGNOSIS, OWNER, STATUS
 from tasks.tracking_settings import Tracking, public
 from tasks.tracking_store import local_path
 

@@ -21,7 +21,7 @@ from minigpt.overlap import RUN_BYTES, share_of
 from minigpt.passages import LEAST_BYTES, Difference, Reading, difference, read_tokens
 from minigpt.store import find, sha256_of_file
 from minigpt.tokenizer import TOKENIZER
-from tasks import tracking
+from tasks import tracked
 from tasks.comparison import OTHER_TOKENIZERS
 from tasks.home import ARRIVING, cache_folder
 from tasks.lookup import FACT_TAGS, find_run
@@ -120,7 +120,7 @@ def _corpus(run: Run) -> Path | None:
     if entry := find(cache_folder(), "corpus", {"corpus": sha256}):
         return entry.folder / CORPUS
     try:
-        kept = tracking.artifact(run, CORPUS)
+        kept = tracked.artifact(run, CORPUS)
     except InputError:
         return None
     return kept if sha256_of_file(kept) == sha256 else None

@@ -17,7 +17,7 @@ from minigpt.evaluation import perplexity
 from minigpt.job import CHECKPOINTS, TrainingJob, read_job
 from minigpt.journal import JOURNAL, Record
 from minigpt.store import write_whole
-from tasks import tracking
+from tasks import tracked, tracking
 from tasks.curves import Curves, final_points
 from tasks.ownership import disown, unowned
 from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, PLOTS, PUBLISHED, REPORT, RESULT, Run
@@ -66,7 +66,7 @@ def publish_opening(run: Run) -> None:
     """What a rerun needs, so that it can be seen from the first step on."""
     facts = run.facts()
     tracking.log_dataset(run, facts["corpus"], facts["tokens"])
-    kept = tracking.kept_files(run)
+    kept = tracked.kept_files(run)
     for name in (CONFIG, FACTS, CORPUS, DIFF):
         if name not in kept and (run.folder / name).exists():
             tracking.keep_file(run, run.folder / name)
@@ -115,7 +115,7 @@ def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
 def _tell_end_unheard(run: Run) -> None:
     """Of a run that was stopped, or failed, while nobody asked MLflow or it could not be reached."""
     with unowned(run.folder) as free:
-        noted, told = run.tags.get(tracking.STATUS), tracking.mlflow_status(run)
+        noted, told = run.tags.get(tracking.STATUS), tracked.mlflow_status(run)
         if free and (told == "RUNNING" or (noted == "failed" and told != "FAILED")):
             error = {key: value for key, value in run.tags.items() if key == tracking.ERROR}
             mlflow_status, status = ("FAILED", "failed") if noted == "failed" else ("KILLED", "interrupted")

@@ -1,34 +1,28 @@
-"""What MLflow gets: how a run, its curves, files and checkpoints are written there, and how they are read back.
+"""What MLflow gets: how a run, its curves, files and checkpoints are written there.
 
 Every call names its run; nothing here is global, and doing anything twice leaves what doing it once leaves.
 """
 
 import json
-import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow.entities
-import mlflow.exceptions
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
-from minigpt.errors import InputError
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.ownership import me, own
-from tasks.runs import Run, saved, way_out
+from tasks.runs import Run, saved
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import (
-    StoreError,
     check_files_are_there,
     client_of,
     experiment_id_of,
-    is_made,
-    known_experiment_id,
     local_path,
     patience_for,
     store_errors,
@@ -136,24 +130,10 @@ def send(run: Run, points: Sequence[Point]) -> None:
             client_of(run.tracking).log_batch(run.mlflow_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
 
-def stored_points(run: Run, keys: Iterable[str]) -> list[Point]:
-    """Every point that MLflow has of these curves."""
-    with store_errors(run.tracking):
-        client = client_of(run.tracking)
-        histories = [client.get_metric_history(run.mlflow_id, key) for key in keys]
-    return [Point(m.key, m.value, m.timestamp, m.step) for history in histories for m in history]
-
-
 def set_tags(run: Run, tags: Mapping[str, str]) -> None:
     with store_errors(run.tracking):
         entries = [RunTag(key, value[:TAG_CHARACTERS]) for key, value in tags.items()]
         client_of(run.tracking).log_batch(run.mlflow_id, tags=entries)
-
-
-def kept_files(run: Run) -> set[str]:
-    """Files that MLflow keeps of the run, at the top of its artifacts."""
-    with store_errors(run.tracking):
-        return {entry.path for entry in client_of(run.tracking).list_artifacts(run.mlflow_id)}
 
 
 def keep_file(run: Run, path: Path, folder: str = "") -> None:
@@ -215,79 +195,3 @@ def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str
             client.update_run(run.mlflow_id, status=mlflow_status)
         else:
             client.set_terminated(run.mlflow_id, mlflow_status, ended_ms)
-
-
-def mlflow_status(run: Run) -> str:
-    """RUNNING, FINISHED, FAILED or KILLED, as MLflow takes the run to be."""
-    with store_errors(run.tracking):
-        return str(client_of(run.tracking).get_run(run.mlflow_id).info.status)
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """A run as MLflow has it."""
-
-    mlflow_id: str
-    name: str
-    start_time_ms: int
-    mlflow_status: str
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    experiment_id: str
-    artifact_uri: str
-
-    @property
-    def run_id(self) -> str:
-        """The id that it has here."""
-        return self.tags.get(OUR_ID, self.mlflow_id)
-
-
-def tracked_runs(tracking: Tracking) -> list[Tracked]:
-    """Every run of the experiment, newest first; nothing is made by asking."""
-    try:
-        with store_errors(tracking):
-            if not is_made(tracking):
-                return []
-            client = client_of(tracking)
-            experiment_id = known_experiment_id(client, tracking)
-            entities = client.search_runs([experiment_id], max_results=10_000) if experiment_id else []
-    except StoreError as error:
-        raise InputError(f"{error}; see that it runs, or give another address with --tracking-uri") from error
-    return [
-        Tracked(
-            mlflow_id=entity.info.run_id,
-            name=entity.info.run_name,
-            start_time_ms=entity.info.start_time,
-            mlflow_status=entity.info.status.lower(),
-            params=entity.data.params,
-            metrics=entity.data.metrics,
-            tags=entity.data.tags,
-            experiment_id=entity.info.experiment_id,
-            artifact_uri=entity.info.artifact_uri,
-        )
-        for entity in entities
-    ]
-
-
-def artifact(run: Run, name: str) -> Path:
-    """A file or folder of the run: from its folder here, or fetched from MLflow."""
-    kept = local_path(run.artifact_uri)
-    here = kept or run.folder / "artifacts"
-    for place in (run.folder / name, here / name):
-        if place.exists():
-            return place
-    if not run.is_asked_of_mlflow:
-        raise InputError(f"run {run.run_id} has no {name} here, and MLflow is not asked for it; {way_out(run)}")
-    if kept is not None:  # where MLflow would look
-        raise InputError(f"run {run.run_id} has no {name}, neither in {run.folder} nor in {kept}; {way_out(run)}")
-    here.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=here, prefix=".") as arriving, store_errors(run.tracking):
-            arrived = Path(client_of(run.tracking).download_artifacts(run.mlflow_id, name, arriving))
-            (here / name).parent.mkdir(parents=True, exist_ok=True)
-            return arrived.rename(here / name)  # whole or not there
-    except StoreError as error:
-        raise InputError(
-            f"run {run.run_id} has no {name} here, and MLflow gave none ({error}); {way_out(run)}"
-        ) from error

@@ -17,7 +17,7 @@ from minigpt.journal import JOURNAL, Record
 from minigpt.store import read_folder, sha256_of_file
 from minigpt.text import blocks, size_bytes
 from minigpt.tokenizer import Tokenizer
-from tasks import tracking
+from tasks import tracked
 from tasks.curves import Curves
 from tasks.ownership import is_owned
 from tasks.runs import CORPUS, Run
@@ -128,7 +128,7 @@ def _mlflow(run: Run, records: Sequence[Record]) -> Check:
         return Check("MLflow", True, "not asked")
     curves = Curves(read_job(run.folder))
     wanted = Counter(point for record in records for point in curves.points(record))
-    stored = Counter(tracking.stored_points(run, sorted({point.key for point in wanted})))
+    stored = Counter(tracked.stored_points(run, sorted({point.key for point in wanted})))
     missing, extra = (wanted - stored).total(), (stored - wanted).total()
     if missing or extra:
         return Check(

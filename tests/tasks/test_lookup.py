@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from minigpt.errors import InputError
 from minigpt.journal import JOURNAL
 from minigpt.store import write_whole
-from tasks import tracking
+from tasks import tracked, tracking
 from tasks.comparison import list_runs
 from tasks.leftovers import settle
 from tasks.lookup import find_run, runs_table
@@ -75,7 +75,7 @@ def test_two_commands_that_send_one_run_make_one_of_it(here: Tracking) -> None:
     with ThreadPoolExecutor(4) as pool:
         attached = list(pool.map(tracking.attach, [run] * 4))
     assert len({run.mlflow_id for run in attached}) == 1
-    assert [tracked.run_id for tracked in tracking.tracked_runs(here)] == [run.run_id]
+    assert [sent.run_id for sent in tracked.tracked_runs(here)] == [run.run_id]
 
 
 def test_a_run_that_died_is_nobodys_until_another_process_takes_it_over(here: Tracking) -> None:
@@ -128,7 +128,7 @@ def test_a_dead_run_with_a_damaged_journal_keeps_nobody_from_training(here: Trac
     owner = json.loads((run.folder / OWNER).read_bytes())
     (run.folder / OWNER).write_text(json.dumps({**owner, "pid": 2**22 + 1}))
     settle(here, None)
-    assert [sent.mlflow_status for sent in tracking.tracked_runs(here)] == ["killed"]
+    assert [sent.mlflow_status for sent in tracked.tracked_runs(here)] == ["killed"]
 
 
 def test_asking_makes_nothing(here: Tracking, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_how_a_run_ended_offline_is_told_when_it_is_sent(here: Tracking, said: s
     (run.folder / OWNER).unlink()
     [sentence] = sync("ended")
     assert "`minigpt resume" in sentence
-    [sent] = tracking.tracked_runs(here)
+    [sent] = tracked.tracked_runs(here)
     assert (sent.mlflow_status, sent.tags["minigpt.status"], sent.tags["minigpt.error"]) == (
         status.lower(),
         said,
@@ -202,7 +202,7 @@ def test_what_is_missing_of_a_run_is_told_with_the_reason(here: Tracking) -> Non
 
     def told() -> str:
         with pytest.raises(InputError, match=r"has no config\.yaml, neither in") as error:
-            tracking.artifact(find_run(here, "lives"), "config.yaml")
+            tracked.artifact(find_run(here, "lives"), "config.yaml")
         return str(error.value)
 
     assert "still being written" in told()

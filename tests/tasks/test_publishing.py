@@ -12,7 +12,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from minigpt.errors import InputError
-from tasks import tracking
+from tasks import tracked, tracking
 from tasks.leftovers import settle
 from tasks.lookup import runs_table
 from tasks.ownership import OWNER
@@ -74,16 +74,16 @@ def test_who_trains_waits_for_nobody_who_sends(ended: Run) -> None:
     (ended.folder / OWNER).unlink(missing_ok=True)
     with FileLock(ended.folder / PUBLISHING):
         settle(ended.tracking, None)
-    assert tracking.tracked_runs(ended.tracking) == []
+    assert tracked.tracked_runs(ended.tracking) == []
     settle(ended.tracking, None)
-    assert [sent.mlflow_status for sent in tracking.tracked_runs(ended.tracking)] == ["finished"]
+    assert [sent.mlflow_status for sent in tracked.tracked_runs(ended.tracking)] == ["finished"]
 
 
 def test_what_fails_behind_the_end_of_a_run_leaves_it_as_it_ended(ended: Run) -> None:
     publish(ended)
     with pytest.raises(ConnectionError), closing(named("latest")):
         raise ConnectionError("the last word to Prefect")
-    [sent] = tracking.tracked_runs(ended.tracking)
+    [sent] = tracked.tracked_runs(ended.tracking)
     assert (sent.mlflow_status, sent.tags["minigpt.status"]) == ("finished", "completed")
     assert tracking.ERROR not in sent.tags
 
@@ -91,9 +91,9 @@ def test_what_fails_behind_the_end_of_a_run_leaves_it_as_it_ended(ended: Run) ->
 def test_a_run_that_goes_on_has_no_error_any_more(ended: Run) -> None:
     run = tracking.attach(ended)
     tell_status(run, "KILLED", "interrupted", {tracking.ERROR: "its process died"})
-    assert [sent.tags[tracking.ERROR] for sent in tracking.tracked_runs(ended.tracking)] == ["its process died"]
+    assert [sent.tags[tracking.ERROR] for sent in tracked.tracked_runs(ended.tracking)] == ["its process died"]
     tell_status(run, "RUNNING", "running", {})
-    [sent] = tracking.tracked_runs(ended.tracking)
+    [sent] = tracked.tracked_runs(ended.tracking)
     assert sent.mlflow_status == "running"
     assert tracking.ERROR not in sent.tags
 

@@ -7,7 +7,8 @@ from mlflow import MlflowClient
 
 from minigpt.errors import InputError
 from tasks.runs import Run
-from tasks.tracking import artifact, create_run, tracked_runs
+from tasks.tracked import artifact, tracked_runs
+from tasks.tracking import create_run
 from tasks.tracking_settings import Tracking
 
 
