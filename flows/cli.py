@@ -12,7 +12,7 @@ from flows.asking import asking
 from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
 from minigpt.errors import FAILED, INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
 from minigpt.garbage import collecting_rarely
-from minigpt.threads import FEW_SPINS, SPINS
+from minigpt.threads import FEW_SPINS, SPINS, STEADY
 
 if TYPE_CHECKING:
     from tasks.result import Result
@@ -35,6 +35,7 @@ def main() -> None:
     """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    os.environ.update(STEADY)
     for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that closes; nohup has it ignored

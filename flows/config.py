@@ -28,7 +28,7 @@ class RunConfig(Part):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
     """What the run is called in MLflow and Prefect, with the time behind it."""
-    seed: int = Field(123, ge=0, lt=2**63)
+    seed: int = Field(123, ge=0, lt=2**32)
     """Where every stream of randomness begins: initialisation, data order, dropout, sampling."""
     corpus: CorpusConfig
     """The text."""

@@ -64,4 +64,4 @@ def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Res
         trained = train(run, job)
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
-        return report(run, corpus, windows, trained, evaluated, samples, job, flow_run.id)
+        return report(run, corpus, tokens, windows, trained, evaluated, samples, job, flow_run.id)

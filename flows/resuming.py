@@ -12,7 +12,7 @@ def unfinished_run(text: str | None) -> Run:
     """The run of this home to go on with: the named one, or the last that did not end."""
     if text is None:
         if (run := next(unfinished(), None)) is None:
-            raise InputError("no run waits to be resumed: all have ended; `minigpt runs` lists them")
+            raise InputError("no run waits to be resumed: all have ended or train still; `minigpt runs` lists them")
         return run
     run = named(text)
     if is_owned(run.folder):

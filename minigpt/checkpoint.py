@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from minigpt import tokenizer as tokenizer_module
 from minigpt.errors import InputError
+from minigpt.journal import Record, of_kind
 from minigpt.model import GPT, ModelConfig, empty
 from minigpt.store import Filled, fill_folder, read_folder
 from minigpt.tokenizer import TOKENIZER, Tokenizer
@@ -131,7 +132,15 @@ def newest(checkpoints: Path, prefix: str) -> Path | None:
 
 
 def is_whole(folder: Path) -> bool:
-    return read_folder(folder) is not None
+    """Whether every file has its digest, and the folder is that of the step whose weights it holds."""
+    manifest = read_folder(folder)
+    return manifest is not None and manifest.get(STATE, {}).get("step", step_of(folder)) == step_of(folder)
+
+
+def newest_saved(records: Iterable[Record], prefix: str) -> str | None:
+    """The name of the newest checkpoint of that prefix that the journal knows of; it is never deleted by a run."""
+    names = [record["name"] for record in of_kind(records, "checkpoint") if record["name"].startswith(f"{prefix}-")]
+    return max(names, key=lambda name: step_of(Path(name)), default=None)
 
 
 def to_continue(checkpoints: Path, saved: Iterable[str]) -> tuple[Path | None, list[str]]:

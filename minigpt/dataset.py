@@ -122,6 +122,18 @@ class Windows:
         for start in range(0, end, batch_size):
             yield self.batch(np.arange(start, min(start + batch_size, end)))
 
+    def read_first(self, batch_size: int, batches: int | None, seed: int) -> Batches:
+        """So many batches of the windows that the first epoch begins with, of a long text a fair sample.
+
+        Every window, in order, where there is no limit or they are no more.
+        """
+        if batches is None or batches * batch_size >= len(self):
+            return self.in_order(batch_size)
+        order = epoch_order(len(self), seed, 0)
+        shift = epoch_shift(self.stride_tokens, seed, 0) if self.shifted else 0
+        starts = range(0, batches * batch_size, batch_size)
+        return (self.batch(order[start : start + batch_size], shift) for start in starts)
+
     def read(self, training_batches: int, training_batch_size: int, seed: int, batch_size: int) -> tuple[Batches, int]:
         """What so many training batches have read, each window once, and the tokens of it.
 
@@ -161,7 +173,7 @@ def open_tokens(path: Path) -> NDArray[np.uint16]:
     return np.memmap(path, dtype=TOKEN_DTYPE, mode="r") if path.stat().st_size else np.empty(0, TOKEN_DTYPE)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the first one is measured in every epoch
 def epoch_order(windows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which one pass reads the training windows."""
     order: NDArray[np.int64] = torch.randperm(windows, generator=stream(seed, "data", epoch)).numpy()

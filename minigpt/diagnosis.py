@@ -11,15 +11,24 @@ from minigpt.journal import Record
 
 # Validation losses closer than this (nats per token) are the same.
 LOSS_TOLERANCE = 0.01
+# A rise of so many standard deviations of one evaluation is hardly chance: of level curves with noise every seventh of
+# 10 evaluations ends so far above its least one, every twentieth of 40. Without this two thirds and more do.
+CHANCE_DEVIATIONS = 5.0
+# Fewer evaluations tell nothing about noise.
+NOISE_EVALUATIONS = 4
+# The standard deviation of a normal distribution over its median absolute deviation.
+NORMAL_DEVIATIONS = 1.4826
 # A trend is told from an evaluation no later than this share of the steps, for the last two may be a step apart.
 TREND_SHARE = 0.9
 # Validation above train by more than this (nats per token) is told.
 LOSS_GAP = 1.0
 
-# So many tokens in a row that stand in the training text are no chance.
+# So many tokens in a row that stand in the training text may be no chance.
 COPY_TOKENS = 15
 # So many tokens of it at least are not the same: a row of blanks or dashes is no memory.
 COPY_DISTINCT_TOKENS = 5
+# What more of the validation text's passages have as well is the text's own way, and no memory.
+USUAL_PASSAGES = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,20 @@ class Diagnosis:
     """When the validation loss was more than LOSS_GAP above the training loss for the first time."""
     learnt_nothing: bool
     """Whether no weights that were measured are better on the validation text than the untrained ones."""
+    noise: float
+    """Standard deviation of one validation loss without its trend, from the differences of the later evaluations."""
+    may_be_chance: bool
+    """Whether the curve has left its lowest validation loss by no more than such noise makes of a level one."""
 
     @property
     def in_short(self) -> str:
         """What keeps the last weights from being shipped, as far as the curve tells; empty if nothing does."""
         if self.learnt_nothing:
             return "nothing learnt"
+        doubt = " (may be chance)" if self.may_be_chance else ""
         if self.overfitting_since_step is not None:
-            return f"over-fitting since {self.overfitting_since_step}"
-        return "" if self.worse_since_step is None else f"worse since {self.worse_since_step}"
+            return f"over-fitting since {self.overfitting_since_step}{doubt}"
+        return "" if self.worse_since_step is None else f"worse since {self.worse_since_step}{doubt}"
 
 
 def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
@@ -57,6 +71,7 @@ def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
     since = best["step"] if last["val_loss"] > best["val_loss"] + LOSS_TOLERANCE else None
     unlearnt = last["train_loss"] > best["train_loss"] + LOSS_TOLERANCE
     gap = next((e["step"] for e in evaluations if _is_apart(e)), None)
+    noise = _noise([e["val_loss"] for e in evaluations])
     return Diagnosis(
         best_step=best["step"],
         best_val_loss=best["val_loss"],
@@ -64,7 +79,18 @@ def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
         worse_since_step=since if unlearnt else None,
         gap_since_step=gap,
         learnt_nothing=best["step"] == 0 < last["step"],
+        noise=noise,
+        may_be_chance=since is not None and last["val_loss"] - best["val_loss"] <= CHANCE_DEVIATIONS * noise,
     )
+
+
+def _noise(losses: Sequence[float]) -> float:
+    """Of the second half, or of the last few; 0 where there are too few to tell. One jump among them does not count."""
+    later = losses[-max(NOISE_EVALUATIONS, len(losses) - len(losses) // 2) :]
+    if len(later) < NOISE_EVALUATIONS:
+        return 0.0
+    steps = np.diff(later)
+    return float(NORMAL_DEVIATIONS * np.median(np.abs(steps - np.median(steps))) / math.sqrt(2))
 
 
 def _is_apart(evaluation: Record) -> bool:
@@ -77,6 +103,7 @@ def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[st
     `kept_step` is that of the weights that are measured at the end; after a divergence they are older than the end.
     """
     found, last = diagnose(evaluations), evaluations[-1]
+    since = found.worse_since_step if found.overfitting_since_step is None else found.overfitting_since_step
     sentences = []
     if status == "diverged":
         sentences.append(
@@ -101,7 +128,12 @@ def words(evaluations: Sequence[Record], status: str, kept_step: int) -> list[st
             f"{found.best_val_loss:.3f} to {last['val_loss']:.3f}, and the loss on the training text rose with it, so "
             f"the steps are too large; lower the learning rate{shipped}."
         )
-    elif len(evaluations) > 1 and status != "diverged":
+    if found.may_be_chance and not found.learnt_nothing:
+        sentences.append(
+            f"That rise may be chance: by {found.noise:.3f} the validation loss differs from one evaluation to the "
+            "next without any trend."
+        )
+    if since is None and len(evaluations) > 1 and status != "diverged":
         earlier = [e for e in evaluations[:-1] if e["step"] <= TREND_SHARE * last["step"]] or evaluations[:1]
         fell = earlier[-1]["val_loss"] - last["val_loss"] > LOSS_TOLERANCE
         trend = "still falling: more steps may help" if fell else "level at the end"
@@ -135,3 +167,20 @@ def longest_copy(sample: npt.ArrayLike, training: npt.ArrayLike) -> int:
         varied = len(set(piece[start:end])) >= COPY_DISTINCT_TOKENS
         longest = max(longest, end - start if varied else min(end - start, COPY_TOKENS - 1))
     return longest
+
+
+def is_memory(passages_with_such_a_copy: float) -> bool:
+    """Whether a copy is longer than what almost every passage of unread text shares with the training text."""
+    return passages_with_such_a_copy <= USUAL_PASSAGES
+
+
+def copy_words(tokens: int, passages_with_such_a_copy: float) -> str:
+    """What so long a copy means, by the share of the validation text's passages of that length that have one."""
+    copied = f"{tokens} tokens in a row of the last greedy sample appear word for word in the training text"
+    if is_memory(passages_with_such_a_copy):
+        few = f"{passages_with_such_a_copy:.1%}" if passages_with_such_a_copy else "none"
+        return f"Memorisation: {copied}; of the validation text's passages of that length {few} have so many."
+    return (
+        f"{copied}, as do so many in {passages_with_such_a_copy:.0%} of the validation text's passages of that length: "
+        "such texts repeat themselves, and this is no memorisation."
+    )

@@ -14,7 +14,7 @@ from pydantic import Field
 from minigpt import products
 from minigpt.config import Part
 from minigpt.products import Library
-from minigpt.threads import FEW_SPINS, SPINS
+from minigpt.threads import FEW_SPINS, SPINS, STEADY
 
 Precision = Literal["fp32", "bf16"]
 
@@ -55,7 +55,7 @@ class EnvironmentConfig(Part):
     def variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Environment variables to set before torch is imported, beside those that the process would have anyway."""
         threads = str(self.threads or available_cores())
-        variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **STEADY}
         if self.cpu_capability:
             variables["ATEN_CPU_CAPABILITY"] = self.cpu_capability
         variables[SPINS] = inherited.get(SPINS, FEW_SPINS)

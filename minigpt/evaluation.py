@@ -22,7 +22,7 @@ class EvaluationConfig(Part):
     batch_size: int = Field(16, ge=1, le=4096)
     """Windows in one pass; another size changes the last bits of a loss, never of the weights."""
     train_batches: int | None = Field(5, ge=1)
-    """Batches from the start of the training side; null for all."""
+    """Batches of the windows that the training reads first; null for all of the training side."""
     validation_batches: int | None = Field(None, ge=1)
     """Batches from the start of the validation side; null for all."""
 

@@ -4,8 +4,8 @@ White space is left aside, for line ends and breaks differ where the words do no
 48 bytes, which GPT-4's authors did with 50 characters.
 """
 
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from minigpt.text import blocks, size_bytes
 RUN_BYTES = 48
 # Of a longer text about so many runs stand for all.
 SAMPLED_RUNS = 2**20
+# Of a training text so many tokens are digested at a time.
+TOKENS_AT_ONCE = 2**20
 
 Digests = NDArray[np.uint64]
 
@@ -22,14 +24,18 @@ Digests = NDArray[np.uint64]
 BASE = 0x9E3779B97F4A7C15
 
 
-def _digests(letters: NDArray[np.uint8]) -> Digests:
-    """A number for each run of RUN_BYTES: a polynomial modulo 2^64, by doubling the length that it covers."""
-    sums, power, length = letters.astype(np.uint64) + np.uint64(1), BASE, 1
-    while length < 16:
-        sums, power, length = sums[:-length] * np.uint64(power) + sums[length:], power * power % 2**64, 2 * length
-    double = sums[:-16] * np.uint64(power) + sums[16:]
-    triple: Digests = double[:-16] * np.uint64(power) + sums[32:]
-    return triple
+def _digests(values: NDArray[np.integer[Any]], length: int) -> Digests:
+    """A number for each run of so many values: a polynomial modulo 2^64, put together of lengths that double."""
+    sums, power, covered = values.astype(np.uint64) + np.uint64(1), BASE, 1
+    whole, done = sums[:0], 0
+    while True:
+        if length & covered:
+            whole = whole[: len(sums) - done] * np.uint64(power) + sums[done:] if done else sums
+            done += covered
+        if done == length:
+            return whole
+        sums = sums[:-covered] * np.uint64(power) + sums[covered:]
+        power, covered = power * power % 2**64, 2 * covered
 
 
 def _runs(text: BinaryIO, end: int) -> Iterator[Digests]:
@@ -39,7 +45,7 @@ def _runs(text: BinaryIO, end: int) -> Iterator[Digests]:
         read = np.frombuffer(block, np.uint8)
         letters = np.concatenate([rest, read[read > ord(" ")]])
         if len(letters) >= RUN_BYTES:
-            yield _digests(letters)
+            yield _digests(letters, RUN_BYTES)
         rest = letters[-(RUN_BYTES - 1) :]
 
 
@@ -51,8 +57,31 @@ def share_of(text: BinaryIO, within: BinaryIO, end: int) -> float:
     if not sampled:
         return 0.0
     wanted, counts = np.unique(np.concatenate(sampled), return_counts=True)
+    return float(counts[_among(wanted, _runs(within, end))].sum() / counts.sum())
+
+
+def _among(wanted: Digests, runs: Iterable[Digests]) -> NDArray[np.bool_]:
+    """Which of the sorted numbers are there."""
     found = np.zeros(len(wanted), bool)
-    for digests in _runs(within, end):
+    for digests in runs:
         places = np.searchsorted(wanted, digests).clip(max=len(wanted) - 1)
         found[places[wanted[places] == digests]] = True
-    return float(counts[found].sum() / counts.sum())
+    return found
+
+
+def share_of_passages(
+    text: NDArray[np.uint16], within: NDArray[np.uint16], passage_tokens: int, run_tokens: int
+) -> float:
+    """Which share of the text's passages of so many tokens has a run that stands in the other, of so many at least.
+
+    A text that is shorter than a passage is one.
+    """
+    if len(text) < run_tokens:
+        return 0.0
+    ends = range(0, len(within) - run_tokens + 1, TOKENS_AT_ONCE)
+    blocks_within = (within[start : start + TOKENS_AT_ONCE + run_tokens - 1] for start in ends)
+    wanted, places = np.unique(_digests(text, run_tokens), return_inverse=True)
+    copied = _among(wanted, (_digests(block, run_tokens) for block in blocks_within))[places]
+    starts = min(len(copied), passage_tokens - run_tokens + 1)  # of a run inside of a passage
+    before = np.concatenate([[0], copied.cumsum()])
+    return float((before[starts:] > before[:-starts]).mean())

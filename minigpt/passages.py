@@ -6,12 +6,12 @@ Passages are cut by bytes, so that they are the same for models of different tok
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from torch import Tensor
 
 from minigpt.dataset import Windows
@@ -91,10 +91,14 @@ def _batches(tokens: NDArray[np.uint16], context_length: int) -> Iterator[tuple[
 def difference(one: Reading, other: Reading, models: int = 2) -> Difference:
     """What the other costs more than the one, two of so many models on a text.
 
-    May be chance what another text of the kind might as well tell the other way round; the more models there are, the
-    larger is what chance alone makes between the best and another of them (Bonferroni).
+    May be chance what another text of the kind might as well tell the other way round, by Student's t; the more models
+    there are, the larger is what chance alone makes between the best and another of them (Bonferroni). Passages that
+    follow each other are alike, which leaves less to be learnt from each (Newey and West 1987, with one neighbour).
     """
     per_byte = (other.passage_bits - one.passage_bits) * PASSAGES / one.text_bytes
-    mean, error = per_byte.mean().item(), per_byte.std().item() / math.sqrt(PASSAGES)
-    limit = NormalDist().inv_cdf(1 - FALSE_ALARMS / 2 / max(1, math.comb(models, 2)))
-    return Difference(mean, error, abs(mean) <= limit * error)
+    mean = per_byte.mean()
+    apart = per_byte - mean
+    alike = (apart[1:] * apart[:-1]).sum().clamp_min(0.0)
+    error = ((apart.square().sum() + 2 * alike) / (PASSAGES - 1) / PASSAGES).sqrt().item()
+    limit = stdtrit(PASSAGES - 1, 1 - FALSE_ALARMS / 2 / max(1, math.comb(models, 2)))
+    return Difference(mean.item(), error, bool(abs(mean.item()) <= limit * error))

@@ -163,9 +163,15 @@ def produce(cache: Path, kind: str, made_from: Mapping[str, Any], fill: Callable
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file that is never changed again; a copy where the file system has no links."""
-    target.unlink(missing_ok=True)
+    """A second name for a file that is never changed again; a copy where the file system has no links.
+
+    Whole or not there, as all else: a kill leaves no part of a copy under the name.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        os.link(source, target)
+        os.link(source, temporary)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, temporary)
+    temporary.rename(target)
+    temporary.unlink(missing_ok=True)  # left where both names are of that very file already

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 
 START_SECONDS = 30.0
 
+# As many threads as are asked for, whatever the caller's environment or the load says: their number decides the bits.
+STEADY = {"OMP_DYNAMIC": "false", "OMP_THREAD_LIMIT": "4096"}
+
 # How often a thread looks for the next piece of work before it sleeps (GNU's OpenMP, which reads it when torch is
 # imported). By default it goes on looking for so long that beside one other busy process a step of quickstart takes 420
 # ms instead of 52; with this 170, for 1 %. Beside a training `minigpt sample` takes 780 ms a token, with this 65.

@@ -194,11 +194,10 @@ class Worker:
     def _evaluate(self, step: int) -> bool:
         """Journal an evaluation; true if it is the best so far."""
         config = self.job.evaluation
-        limits = {"train": config.train_batches, "val": config.validation_batches}
-        train_side, val_side = (
-            evaluate(self.model, self.windows[side].in_order(config.batch_size, limits[side]), self.token_bytes)
-            for side in ("train", "val")
-        )
+        read_first = self.windows["train"].read_first(config.batch_size, config.train_batches, self.job.seed)
+        train_side = evaluate(self.model, read_first, self.token_bytes)
+        unread = self.windows["val"].in_order(config.batch_size, config.validation_batches)
+        val_side = evaluate(self.model, unread, self.token_bytes)
         for name, measured in (("training", train_side), ("validation", val_side)):
             if not math.isfinite(measured.loss):
                 raise DivergedError(step, f"{name} loss", measured.loss)

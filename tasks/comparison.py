@@ -64,8 +64,12 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
             "The validation texts are not the same: a lower loss may come from the text and not from the model; "
             "`minigpt evaluate` measures both on one."
         )
-    if {"params.evaluation.validation_batches", "params.evaluation.batch_size"} & set(differing):
-        yield "The best losses may be of different parts of the validation text; those behind the last step are of all."
+    measured = ("params.evaluation.validation_batches", "params.evaluation.batch_size", "params.model.context_length")
+    if set(measured) & set(differing):
+        yield (
+            "The best losses may be of different parts of the validation text; those behind the last step are of all "
+            "its whole windows."
+        )
     if any(column.startswith("params.tokenizer.") for column in differing):
         yield OTHER_TOKENIZERS
 

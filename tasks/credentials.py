@@ -10,7 +10,6 @@ from minigpt.errors import InputError
 USER_AND_PASSWORD = "MINIGPT_CORPUS_CREDENTIALS"  # noqa: S105  (a name)
 QUERY = "MINIGPT_CORPUS_QUERY"
 PARTS = re.compile(r"(?i)^(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<place>[^?#]*)(?:\?(?P<query>[^#]*))?")
-PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 
 
 def hide(source: str) -> str:
@@ -29,20 +28,25 @@ def hide(source: str) -> str:
     return f"{parts['scheme'].lower()}{user}{parts['place']}{query}"
 
 
-def _moved(name: str, value: str) -> str:
-    """What stands for the value, which may itself be such a placeholder."""
-    if PLACEHOLDER.search(value):
-        return value
-    os.environ[name] = value
+def _placeholder(name: str) -> str:
     return f"${{{name}}}"
 
 
+def _moved(name: str, value: str) -> str:
+    """What stands for the value, which may itself be that placeholder."""
+    if value != _placeholder(name):
+        os.environ[name] = value
+    return _placeholder(name)
+
+
 def reveal(source: str) -> str:
-    """The source with each ${NAME} replaced by that variable's value."""
+    """The source with the two placeholders, each in its own place, replaced by those variables' values.
 
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise InputError(f"corpus.source needs the environment variable {match[1]}, which is not set; set it")
-        return os.environ[match[1]]
-
-    return PLACEHOLDER.sub(value, source)
+    No other variable is, for a config may be someone else's, and send what it is given to an address of theirs.
+    """
+    for name, before, behind in ((USER_AND_PASSWORD, "://", "@"), (QUERY, "?", "")):
+        if f"{before}{_placeholder(name)}{behind}" in source:
+            if name not in os.environ:
+                raise InputError(f"corpus.source needs the environment variable {name}, which is not set; set it")
+            source = source.replace(_placeholder(name), os.environ[name], 1)
+    return source

@@ -25,7 +25,7 @@ from tasks.home import runs_folder
 from tasks.leftovers import settle
 from tasks.ownership import own
 from tasks.publishing import closing, publish_opening, tell_status
-from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, Run, saved
+from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, PUBLISHED, Run, saved
 from tasks.split import Windows
 from tasks.tokenization import Tokens
 from tasks.tracking_settings import Tracking, UnreachableError, check_reachable, public
@@ -143,6 +143,7 @@ def _open_again(settings: Tracking, run_id: str, facts: dict[str, Any], flow_run
     """The run for this process, with a word on each recorded fact that is no longer the same."""
     run = saved(runs_folder() / run_id)
     own(run.folder)
+    (run.folder / PUBLISHED).unlink(missing_ok=True)  # of a run whose result was deleted, to be made anew
     for difference in differences(run.facts(), facts):
         log.warning("resuming run %s with a difference: %s", run.run_id, difference)
     tags = _prefect_tags(flow_run_id)

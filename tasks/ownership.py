@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,27 @@ from minigpt.store import write_whole
 
 OWNER = "owner.json"
 LOCK = ".owner.lock"
-# Start times of one process read at two moments differ by less than this.
-BORN_TOLERANCE_SECONDS = 1.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def born(pid: int) -> str:
+    """When a process started: the boot and the clock ticks behind it, which no change of the system's time moves."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{BOOT_ID.read_text().strip()} {ticks}"
+
+
+def same_process(pid: int, then: str) -> psutil.Process | None:
+    """The process that was born so, if it is there still."""
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        if born(pid) == then and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
 
 
 def me() -> dict[str, Any]:
     """What tells this process from every other."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid())}
 
 
 def own(folder: Path) -> None:
@@ -67,12 +81,7 @@ def lives(owner: Mapping[str, Any]) -> bool:
         return False
     if owner["host"] != socket.gethostname():
         return True
-    try:
-        process = psutil.Process(owner["pid"])
-        same = abs(process.create_time() - owner["born"]) < BORN_TOLERANCE_SECONDS
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    return same_process(owner["pid"], owner["born"]) is not None
 
 
 def _owner(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from minigpt.corpus import Corpus
 from minigpt.evaluation import perplexity
 from minigpt.job import TrainingJob
 from minigpt.journal import JOURNAL, Record
+from minigpt.overlap import RUN_BYTES
 from minigpt.store import write_whole
 from tasks.evaluation import Evaluated
 from tasks.ownership import disown
@@ -26,15 +27,20 @@ from tasks.result import Result, markdown
 from tasks.runs import REPORT, RESULT, Run
 from tasks.sampling import Samples
 from tasks.split import Windows
+from tasks.tokenization import Tokens
 from tasks.training import Trained
 
 log = logging.getLogger(__name__)
+
+# Less of the validation text than this in the training text is not worth a sentence.
+TOLD_COPIED_SHARE = 0.01
 
 
 @task(name="report", cache_policy=NO_CACHE)
 def report(
     run: Run,
     corpus: Corpus,
+    tokens: Tokens,
     windows: Windows,
     trained: Trained,
     evaluated: Evaluated,
@@ -45,7 +51,7 @@ def report(
     """Say what happened, in numbers, pictures and words, and close the run."""
     records = journal.read(run.folder / JOURNAL)
     evaluations = list(journal.of_kind(records, "evaluation"))
-    result = _result(run, corpus, windows, trained, evaluated, samples, job, flow_run_id, records)
+    result = _result(run, corpus, tokens, windows, trained, evaluated, samples, job, flow_run_id, records)
     write_whole(run.folder / REPORT, markdown(result).encode())
     _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
@@ -69,6 +75,7 @@ def _show_in_prefect(result: Result) -> None:
 def _result(
     run: Run,
     corpus: Corpus,
+    tokens: Tokens,
     windows: Windows,
     trained: Trained,
     evaluated: Evaluated,
@@ -82,11 +89,21 @@ def _result(
     steps = list(journal.of_kind(records, "step"))
     words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
     kept_from_shipping = [found.in_short] if found.in_short else []
-    if samples.longest_copied_tokens is not None and samples.longest_copied_tokens >= diagnosis.COPY_TOKENS:
-        kept_from_shipping.append("memorisation")
+    if samples.longest_copied_tokens is not None and samples.passages_with_such_a_copy is not None:
+        copied, share = samples.longest_copied_tokens, samples.passages_with_such_a_copy
+        words.append(diagnosis.copy_words(copied, share))
+        if diagnosis.is_memory(share):
+            kept_from_shipping.append("memorisation")
+    if (val_copied := tokens.val_copied_share) and val_copied >= TOLD_COPIED_SHARE:
         words.append(
-            f"Memorisation: {samples.longest_copied_tokens} tokens in a row of the last greedy sample appear "
-            "word for word in the training text."
+            f"{val_copied:.1%} of the validation text stands in the training text, in runs of {RUN_BYTES} bytes and "
+            "white space aside: there its loss is low by memory, and on new text it will be higher."
+        )
+    in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))
+    if in_training < windows.val_windows and len(evaluations) > 1:
+        words.append(
+            f"The validation losses told in these words are of the first {in_training:,} of {windows.val_windows:,} "
+            "windows, as they were measured in training."
         )
     return Result(
         run_id=run.run_id,
@@ -106,7 +123,8 @@ def _result(
         best_val_loss=found.best_val_loss,
         best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
         val_windows=windows.val_windows,
-        val_windows_in_training=int(min(windows.val_windows, job.evaluation.most_val_windows)),
+        val_windows_in_training=in_training,
+        val_copied_share=tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(kept_from_shipping),
         parameters=next(journal.of_kind(records, "start"))["parameters"],
@@ -121,6 +139,7 @@ def _result(
             "in_training": [{k: r[k] for k in ("step", "text")} for r in journal.of_kind(records, "sample")],
             "greedy": samples.greedy,
             "longest_copied_tokens": samples.longest_copied_tokens,
+            "passages_with_such_a_copy": samples.passages_with_such_a_copy,
             "table": samples.table,
         },
         words=words,

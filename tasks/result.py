@@ -30,6 +30,8 @@ class Result(BaseModel):
     val_windows: int
     val_windows_in_training: int
     """So many of them, the first, the evaluations in training measure, of which the best is one."""
+    val_copied_share: float | None
+    """How much of the validation text stands in the training text, if that was measured."""
     overfitting_since_step: int | None
     diagnosis: str
     """What may keep the last weights from being shipped, in a few words; empty if nothing was found."""

@@ -29,7 +29,7 @@ PLOTS = ("loss.png", "perplexity.png")
 # Written when MLflow has all that the run will ever have.
 PUBLISHED = "published"
 # What helps a file that is damaged.
-A_COPY = "put it back from a copy; MLflow may have one among the run's artifacts"
+A_COPY = "put it back from a copy; a tracking server may have one among the run's artifacts"
 
 
 @dataclass(frozen=True)

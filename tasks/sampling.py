@@ -8,9 +8,10 @@ from prefect.cache_policies import NO_CACHE
 
 from minigpt import checkpoint, environment, products
 from minigpt.dataset import open_tokens
-from minigpt.diagnosis import longest_copy
+from minigpt.diagnosis import COPY_TOKENS, longest_copy
 from minigpt.generation import Draw, complete
 from minigpt.job import TrainingJob
+from minigpt.overlap import share_of_passages
 from tasks.training import Trained
 
 # Looking for copies holds the training text in memory and reads it for each token.
@@ -24,6 +25,8 @@ class Samples:
     greedy: str
     table: list[dict[str, Any]]
     longest_copied_tokens: int | None
+    passages_with_such_a_copy: float | None
+    """Share of the validation text's passages of that length that have as long a one, if it is long."""
 
 
 @task(name="sample generation", cache_policy=NO_CACHE)
@@ -41,8 +44,11 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
         for draw, text in zip(draws, texts, strict=True)
     ]
     training_tokens = open_tokens(job.tokens_folder / "train.bin")
-    copied = None
+    copied = share = None
     if len(training_tokens) <= COPY_SEARCH_MAX_TOKENS:
         written = tokenizer.encode(greedy.removeprefix(config.prompt))
         copied = longest_copy(written, training_tokens)
-    return Samples(greedy, table, copied)
+        if copied >= COPY_TOKENS:
+            validation_tokens = open_tokens(job.tokens_folder / "val.bin")
+            share = share_of_passages(validation_tokens, training_tokens, len(written), copied)
+    return Samples(greedy, table, copied, share)

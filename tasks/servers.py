@@ -26,6 +26,7 @@ from minigpt.errors import FailedError, InputError
 from minigpt.store import write_whole
 from tasks import empty_databases
 from tasks.home import home, make_folder
+from tasks.ownership import born, same_process
 
 HOST = "127.0.0.1"
 LOOPBACK = (HOST, "localhost")
@@ -151,8 +152,8 @@ def _running_or_new() -> Server:
                     "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
                 },
             )
-        born = psutil.Process(process.pid).create_time()
-        write_whole(folder() / "server.json", json.dumps({"url": url, "pid": process.pid, "born": born}).encode())
+        known = {"url": url, "pid": process.pid, "born": born(process.pid)}
+        write_whole(folder() / "server.json", json.dumps(known).encode())
         return Server(url, process)
 
 
@@ -165,19 +166,10 @@ def _known() -> dict[str, Any] | None:
     return known
 
 
-def _process(known: dict[str, Any]) -> psutil.Process | None:
-    """The server's process, if it is still that one."""
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(known["pid"])
-        if abs(process.create_time() - known["born"]) < 1 and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    return None
-
-
 def _reachable(known: dict[str, Any]) -> bool:
     """Whether the server answers, given the time that one that is just starting needs, and as long as it lives."""
     deadline = time.monotonic() + START_SECONDS
-    while _process(known) and time.monotonic() < deadline:
+    while same_process(known["pid"], known["born"]) and time.monotonic() < deadline:
         if answers(f"{known['url']}/api"):
             return True
         time.sleep(0.1)
@@ -192,7 +184,7 @@ def _leave(users: Any) -> None:
         except BlockingIOError:
             return
         known = _known()
-        if known and (process := _process(known)):
+        if known and (process := same_process(known["pid"], known["born"])):
             process.terminate()
             try:
                 process.wait(STOP_SECONDS)

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 XZ_MAX_BYTES = 16_000_000
 # The training text is compressed twice for it, and a token stands for some four bytes.
 XZ_MAX_TOKENS_READ = 1_000_000
+# Where whole windows leave more than the rest of the validation text unmeasured, that is told.
+MEASURED_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
         context_length,
         "reused from the cache" if entry.reused else "new in the cache",
     )
+    measured = counts["val"] * context_length
+    if measured < MEASURED_SHARE * (tokens.val_tokens - 1):
+        log.warning(
+            "of the validation text's %s tokens %s fill whole windows and are measured; a longer text or a shorter "
+            "model.context_length leaves out less",
+            f"{tokens.val_tokens:,}",
+            f"{measured:,}",
+        )
     return Windows(counts["train"], counts["val"], entry.facts["digests"], *entry.facts["xz"])
 
 

@@ -12,7 +12,7 @@ import tiktoken
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import dataset
+from minigpt import dataset, overlap
 from minigpt import text as texts
 from minigpt import tokenizer as tokenizers
 from minigpt.corpus import Corpus
@@ -20,12 +20,16 @@ from minigpt.dataset import SIDES, Side, SplitConfig
 from minigpt.download import download
 from minigpt.environment import available_cores
 from minigpt.errors import InputError
+from minigpt.overlap import share_of
 from minigpt.store import produce, sha256_of_file
 from minigpt.text import blocks, characters, size_bytes
 from minigpt.tokenizer import GPT2_FILES, TOKENIZER, Tokenizer, TokenizerConfig
 from tasks.home import cache_folder
 
 log = logging.getLogger(__name__)
+
+# In a longer text the validation side is not looked for in the training side, which would take as long as its tokens.
+COPY_SEARCH_MAX_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Tokens:
     tokenizer_sha256: str
     train_tokens: int
     val_tokens: int
+    val_copied_share: float | None
+    """How much of the validation text stands in the training text (minigpt.overlap), unless that takes too long."""
 
 
 @task(name="tokenization", cache_policy=NO_CACHE)
@@ -46,7 +52,8 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
         "corpus": corpus.sha256,
         "boundary": split.model_dump(mode="json", include={"validation_fraction", "boundary"}),
         "tokenizer": config.model_dump(mode="json"),
-        "code": [sha256_of_file(Path(str(module.__file__))) for module in (dataset, texts, tokenizers)],
+        "code": [sha256_of_file(Path(str(module.__file__))) for module in (dataset, overlap, texts, tokenizers)]
+        + [sha256_of_file(Path(__file__))],
         "versions": {"tiktoken": tiktoken.__version__, "rustbpe": metadata.version("rustbpe")},
     }
 
@@ -64,9 +71,11 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
                 f"{side}_tokens": tokenizer.encode_file(text, *ranges[side], place / f"{side}.bin", available_cores())
                 for side in SIDES
             }
-            with (place / "val.txt").open("wb") as file:
-                file.writelines(blocks(text, *ranges["val"]))
-        return counts
+            with (place / "val.txt").open("wb+") as side:
+                side.writelines(blocks(text, *ranges["val"]))
+                side.flush()
+                copied = share_of(side, text, cut) if corpus.size_bytes <= COPY_SEARCH_MAX_BYTES else None
+        return {**counts, "val_copied_share": copied}
 
     entry = produce(cache_folder(), "tokens", made_from, fill)
     facts = entry.facts
@@ -77,7 +86,14 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
         f"{facts['val_tokens']:,}",
         "reused from the cache" if entry.reused else "new in the cache",
     )
-    return Tokens(entry.folder, entry.digest, facts["files"][TOKENIZER], facts["train_tokens"], facts["val_tokens"])
+    return Tokens(
+        entry.folder,
+        entry.digest,
+        facts["files"][TOKENIZER],
+        facts["train_tokens"],
+        facts["val_tokens"],
+        facts["val_copied_share"],
+    )
 
 
 def _trained(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
@@ -96,7 +112,7 @@ def _published() -> Tokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     for address, sha256 in GPT2_FILES.items():
         path = folder / tokenizers.tiktoken_cache_name(address)
-        if not path.exists():
+        if not path.exists() or sha256_of_file(path) != sha256:  # tiktoken would fetch it anew, without bounds
             try:
                 download(address, path, max_bytes=10_000_000, sha256=sha256)
             except InputError as error:

@@ -1,5 +1,6 @@
 """What MLflow has: how runs stand there, their points and their files."""
 
+import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ class Tracked:
 
     @property
     def run_id(self) -> str:
-        """The id that it has here."""
-        return self.tags.get(OUR_ID, self.mlflow_id)
+        """The id that it has here; a tag that is none, which others may have set, is not followed."""
+        tagged = self.tags.get(OUR_ID, "")
+        return tagged if re.fullmatch("[0-9a-f]{32}", tagged) else self.mlflow_id
 
 
 def tracked_runs(tracking: Tracking) -> list[Tracked]:

@@ -14,7 +14,7 @@ from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
 from minigpt.job import CHECKPOINTS, TrainingJob, read_job
 from minigpt.journal import JOURNAL, Record
-from minigpt.store import read_folder, sha256_of_file
+from minigpt.store import sha256_of_file
 from minigpt.text import blocks, size_bytes
 from minigpt.tokenizer import Tokenizer
 from tasks import tracked
@@ -50,7 +50,7 @@ def verify(run: Run) -> Iterator[Check]:
         raise InputError(f"run {run.run_id} was stopped before its training began, so there is nothing to verify")
     yield _corpus(run)
     yield _journal(run, records)
-    yield from _checkpoints(run)
+    yield from _checkpoints(run, records)
     yield from _weights(run, records)
     yield _mlflow(run, records)
 
@@ -73,13 +73,16 @@ def _journal(run: Run, records: Sequence[Record]) -> Check:
     return Check("journal", True, f"{len(curve):,} steps, curve sha256 {sha256[:16]}")
 
 
-def _checkpoints(run: Run) -> Iterator[Check]:
-    folders = sorted((run.folder / CHECKPOINTS).glob("[!.]*"))
-    if not folders:
+def _checkpoints(run: Run, records: Sequence[Record]) -> Iterator[Check]:
+    roles = ("best", "last")
+    names = {path.name for role in roles for path in checkpoint.written(run.folder / CHECKPOINTS, role)}
+    if not names:
         yield Check("checkpoints", False, "there is none")
-    for folder in folders:
-        whole = read_folder(folder) is not None
-        yield Check(folder.name, whole, "every file has its digest" if whole else "a file is missing or was changed")
+    newest = {name for role in roles if (name := checkpoint.newest_saved(records, role))}
+    for name in sorted(names | newest):
+        whole = checkpoint.is_whole(run.folder / CHECKPOINTS / name)
+        found = "every file has its digest" if whole else "a file is missing or was changed"
+        yield Check(name, whole, found if name in names else "it is gone")
 
 
 def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:

@@ -1,10 +1,13 @@
 """The model that a tracked run made."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
-from minigpt import checkpoint
+from minigpt import checkpoint, journal
+from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS
+from minigpt.journal import JOURNAL
 from tasks import tracked
 from tasks.runs import RESULT, Run
 
@@ -16,10 +19,19 @@ def checkpoint_of(run: Run, role: str) -> Path:
     here = checkpoint.written(run.folder / CHECKPOINTS, role)
     if not here:
         return tracked.artifact(run, f"checkpoints/{role}")
-    if checkpoint.step_of(here[-1]) == 0:
+    if (saved := _saved(run, role)) and saved != here[-1].name:
+        log.warning("%s of run %s is gone: this is %s", saved, run.run_id[:12], here[-1].name)
+    elif checkpoint.step_of(here[-1]) == 0:
         log.warning(
             "%s of run %s holds the untrained weights: none that were measured are better", role, run.run_id[:12]
         )
     elif not (run.folder / RESULT).exists():
         log.warning("run %s has not ended: %s is what it has so far", run.run_id[:12], here[-1].name)
     return here[-1]
+
+
+def _saved(run: Run, role: str) -> str | None:
+    """The newest one that the run wrote, if its journal can be read."""
+    with suppress(InputError):
+        return checkpoint.newest_saved(journal.read(run.folder / JOURNAL), role)
+    return None

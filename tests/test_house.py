@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIBRARY = {"torch", "numpy", "tiktoken", "tiktoken_ext", "rustbpe", "pydantic", "safetensors", "httpx", "filelock"}
+LIBRARY = {
+    "torch",
+    "numpy",
+    "tiktoken",
+    "tiktoken_ext",
+    "rustbpe",
+    "pydantic",
+    "safetensors",
+    "httpx",
+    "filelock",
+    "scipy",
+}
 SYSTEMS = {"prefect", "minigpt", "tasks", "httpx", "psutil", "filelock", "yaml", "pydantic", "rustbpe"}
 ALLOWED = {
     "minigpt": LIBRARY | {"minigpt", "pydoc_data"},

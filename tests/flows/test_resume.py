@@ -68,6 +68,9 @@ def test_a_worker_that_is_killed_fails_the_run_which_goes_on(
     (run,) = place.json("runs")
     assert run["status"] == "failed"
     assert same_bits(place.json("resume", run["run_id"]), undisturbed)
+    (place.home / "runs" / run["run_id"] / "result.json").unlink()
+    assert same_bits(place.json("resume", run["run_id"]), undisturbed), "a result that is gone is made anew"
+    assert [known["status"] for known in place.json("runs")] == ["completed"]
 
 
 @pytest.mark.slow

@@ -141,6 +141,21 @@ def test_an_address_in_capitals_hides_its_secrets(monkeypatch: pytest.MonkeyPatc
     assert credentials.reveal(source) == "https://u:hunter2@h/x?key=hunter2"
 
 
+def test_secrets_that_look_like_variables_are_hidden_and_no_other_variable_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (credentials.USER_AND_PASSWORD, credentials.QUERY):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter3")
+    address = "https://me:pa${ss}word@h/${AWS_SECRET_ACCESS_KEY}?token=hunter2&v=${AWS_SECRET_ACCESS_KEY}"
+    hidden = credentials.hide(address)
+    assert hidden == (
+        f"https://${{{credentials.USER_AND_PASSWORD}}}@h/${{AWS_SECRET_ACCESS_KEY}}?${{{credentials.QUERY}}}"
+    )
+    assert credentials.hide(hidden) == hidden
+    assert credentials.reveal(hidden) == address
+
+
 @pytest.mark.slow
 def test_a_rerun_tells_no_secret_that_it_was_given(smoke: dict[str, Any], workplace: Any) -> None:
     source = "corpus.source=http://user:hunter2@127.0.0.1:9/x"

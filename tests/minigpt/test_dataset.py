@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -254,3 +255,15 @@ def test_a_token_file_is_opened_as_it_was_written(tmp_path: Path) -> None:
     for count in (0, 1):
         with pytest.raises(InputError, match=f"context_length 4 exceeds the {max(count - 1, 0)} training tokens"):
             cut_windows(tokens[:count], "train", 4, SplitConfig())
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_training_is_measured_on_what_it_reads_first(shifted: bool) -> None:
+    """Not on the beginning of the text, which a training of less than an epoch may never see."""
+    windows = Windows(np.arange(4001, dtype=np.uint16), 4, 4, shifted)
+    measured = torch.cat([inputs for inputs, _ in windows.read_first(5, 4, seed=7)])
+    read = torch.cat([windows.training_batch(2, 7, step)[0] for step in range(10)])
+    assert torch.equal(measured, read)
+    for limit in (None, 200, 1000):
+        every = torch.cat([inputs for inputs, _ in windows.read_first(5, limit, seed=7)])
+        assert torch.equal(every, torch.cat([inputs for inputs, _ in windows.in_order(5)]))

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt.diagnosis import COPY_TOKENS, LOSS_GAP, LOSS_TOLERANCE, diagnose, longest_copy, words
+from minigpt.diagnosis import (
+    COPY_TOKENS,
+    LOSS_GAP,
+    LOSS_TOLERANCE,
+    copy_words,
+    diagnose,
+    is_memory,
+    longest_copy,
+    words,
+)
 from minigpt.journal import Record
 
 LOSSES = st.floats(0, 20)
@@ -156,3 +165,28 @@ def test_a_long_copy_in_few_kinds_of_tokens_counts_in_full_and_is_found_quickly(
     started = time.perf_counter()
     assert longest_copy([7] * 1000, [7] * 50_000) == COPY_TOKENS - 1
     assert time.perf_counter() - started < 5
+
+
+def test_a_rise_within_the_noise_may_be_chance() -> None:
+    level = [(3.0, 4 + noise) for noise in (0.02, -0.01, 0.03, -0.02, 0.01, 0.02)]
+    found = diagnose(curve((3, 5), *level))
+    assert found.overfitting_since_step == 40
+    assert found.may_be_chance
+    assert found.in_short == "over-fitting since 40 (may be chance)"
+    assert "may be chance" in " ".join(words(curve((3, 5), *level), "completed", 60))
+    risen = diagnose(curve((3, 5), *level, (3.0, 4.5)))
+    assert not risen.may_be_chance
+    steady = curve((3, 5), *((3, 4 + 0.02 * n) for n in range(7)))
+    assert not diagnose(steady).may_be_chance
+    assert not diagnose(curve((3, 5), (3, 4), (3, 4.05))).may_be_chance, "two evaluations tell nothing about noise"
+
+
+def test_a_copy_that_unread_text_has_as_well_is_no_memory() -> None:
+    assert is_memory(0.0)
+    assert copy_words(31, 0.0).startswith("Memorisation: 31 tokens in a row")
+    assert "none have so many" in copy_words(31, 0.0)
+    assert is_memory(0.05)
+    assert "5.0% have so many" in copy_words(31, 0.05)
+    assert not is_memory(0.06)
+    assert "Memorisation" not in copy_words(31, 0.06)
+    assert "as do so many in 6% of the validation text's passages" in copy_words(31, 0.06)

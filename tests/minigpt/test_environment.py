@@ -59,3 +59,18 @@ def test_a_container_uses_the_cores_that_it_is_granted(
         (tmp_path / "a.slice" / "b").mkdir(parents=True)
         (tmp_path / "a.slice" / "b" / "cpu.max").write_text(f"{limit}\n")
     assert environment.available_cores() == cores
+
+
+def test_the_number_of_threads_is_what_was_asked_for_whatever_the_caller_has_set() -> None:
+    script = (
+        "import torch\n"
+        "x = torch.randn(1 << 20, generator=torch.Generator().manual_seed(1))\n"
+        "print(torch.get_num_threads(), x.sum().item().hex())\n"
+    )
+    config = EnvironmentConfig(threads=2)
+
+    def printed(caller: dict[str, str]) -> bytes:
+        variables = {**os.environ, **caller, **config.variables(caller)}
+        return subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, check=True).stdout
+
+    assert printed({"OMP_THREAD_LIMIT": "1"}) == printed({"OMP_DYNAMIC": "true"}) == printed({})

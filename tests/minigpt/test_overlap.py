@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigpt import overlap, text
-from minigpt.overlap import RUN_BYTES, share_of
+from minigpt.overlap import RUN_BYTES, share_of, share_of_passages
 
 
 def share(one: bytes, other: bytes, end: int | None = None) -> float:
@@ -69,3 +69,21 @@ def test_of_a_long_text_a_sample_stands_for_all(monkeypatch: pytest.MonkeyPatch)
     one = words(5000, 1).encode()
     assert share(one, one[: len(one) // 4]) == pytest.approx(0.25, abs=0.02)
     assert share(one, one) == 1.0
+
+
+TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=30)
+
+
+@given(TOKENS, TOKENS, st.integers(1, 12), st.integers(1, 6), st.integers(1, 9))
+def test_the_passages_with_a_copy_are_those_that_hold_one(
+    text_tokens: list[int], within: list[int], passage: int, run: int, at_once: int
+) -> None:
+    passage = max(passage, run)
+    whole = [text_tokens] if len(text_tokens) < passage else []
+    passages = whole or [text_tokens[n : n + passage] for n in range(len(text_tokens) - passage + 1)]
+    runs = {tuple(within[n : n + run]) for n in range(len(within) - run + 1)}
+    copied = sum(any(tuple(p[n : n + run]) in runs for n in range(len(p) - run + 1)) for p in passages)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlap, "TOKENS_AT_ONCE", at_once)
+        found = share_of_passages(np.array(text_tokens, np.uint16), np.array(within, np.uint16), passage, run)
+    assert found == pytest.approx(copied / len(passages))

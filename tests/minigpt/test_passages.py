@@ -85,3 +85,11 @@ def test_chance_is_seldom_taken_for_anything_else(models: int) -> None:
         best, *others = sorted(map(reading, text), key=lambda each: each.bits_per_byte)
         alarms += any(not difference(best, other, models).may_be_chance for other in others)
     assert 0.01 < alarms / len(drawn) < 0.07
+
+
+def test_passages_that_are_like_their_neighbours_tell_less() -> None:
+    steps = torch.randn(PASSAGES, generator=stream(1, "alike"), dtype=torch.float64)
+    alike = torch.stack([steps[: n + 1].sum() for n in range(PASSAGES)])
+    mixed = alike[torch.randperm(PASSAGES, generator=stream(1, "order"))]
+    level = reading(torch.zeros(PASSAGES, dtype=torch.float64))
+    assert difference(level, reading(alike)).standard_error > 1.4 * difference(level, reading(mixed)).standard_error

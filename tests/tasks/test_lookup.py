@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -131,6 +132,13 @@ def test_a_dead_run_with_a_damaged_journal_keeps_nobody_from_training(here: Trac
     assert [sent.mlflow_status for sent in tracked.tracked_runs(here)] == ["killed"]
 
 
+def test_a_run_outlives_a_change_of_the_clock(here: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(here, "trains")
+    monkeypatch.setattr(psutil, "boot_time", lambda: time.time() - 60)
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: time.time() - 60)
+    assert list(runs_table(here)["status"]) == ["running"]
+
+
 def test_asking_makes_nothing(here: Tracking, tmp_path: Path) -> None:
     assert runs_table(here).empty
     assert not list(tmp_path.iterdir())
@@ -153,6 +161,13 @@ def test_how_a_run_ended_offline_is_told_when_it_is_sent(here: Tracking, said: s
         said,
         "why",
     )
+
+
+def test_an_id_that_others_wrote_into_a_tag_leads_nowhere(here: Tracking, tmp_path: Path) -> None:
+    run = made(here, "theirs")
+    tracking.set_tags(run, {tracking.OUR_ID: str(tmp_path / "elsewhere")})
+    shutil.rmtree(run.folder)
+    assert find_run(here, "theirs").folder == run.folder
 
 
 def test_how_a_run_was_stopped_stands_in_its_folder_as_well(here: Tracking) -> None:

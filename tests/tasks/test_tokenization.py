@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def test_both_sides_are_the_text_to_the_byte(line: bytes, tmp_path: Path) -> Non
     assert [len(side) for side in sides] == [tokens.train_tokens, tokens.val_tokens]
     assert (tokens.folder / "val.txt").read_bytes() == line * 2
     assert windows.train_windows > windows.val_windows > 0
+
+
+def test_how_much_of_the_validation_text_was_read_is_measured(tmp_path: Path) -> None:
+    again, _ = cut(b"The same words on each line, and nothing else.\n" * 40, tmp_path)
+    assert again.val_copied_share == 1.0
+    new, _ = cut(b"".join(sha256(bytes([line])).hexdigest().encode() + b"\n" for line in range(40)), tmp_path)
+    assert new.val_copied_share == 0.0
+
+
+def test_windows_that_leave_much_unmeasured_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cut(b"0123456789\n" * 10, tmp_path)
+    assert "of the validation text's 10 tokens 8 fill whole windows" in caplog.text
 
 
 def test_one_line_of_ten_megabytes_is_cut_at_a_character(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from minigpt import journal
-from minigpt.job import JOB, TrainingJob
+from minigpt import checkpoint, journal
+from minigpt.job import CHECKPOINTS, JOB, TrainingJob
 from minigpt.journal import JOURNAL
 from tasks import tracking
 from tasks.curves import Curves
@@ -18,6 +18,7 @@ from tasks.publishing import publish
 from tasks.runs import Run, named
 from tasks.tracking_settings import Tracking
 from tasks.verification import verify
+from tasks.weights import checkpoint_of
 from tests.conftest import edit_record
 
 CHECKS = ["corpus", "journal", "best", "last", "last", "best loss", "weights", "last loss", "MLflow"]
@@ -76,6 +77,24 @@ def test_a_journal_that_cannot_be_read_is_found(run: Run) -> None:
     path = run.folder / "journal.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"loss"', b'"loss', 1))
     assert wrong(run) == ["journal"]
+
+
+@pytest.mark.parametrize("role", ["best", "last"])
+def test_a_checkpoint_that_is_gone_is_found(run: Run, role: str, caplog: pytest.LogCaptureFixture) -> None:
+    *older, newest = checkpoint.written(run.folder / CHECKPOINTS, role)
+    shutil.rmtree(newest)
+    assert newest.name in wrong(run)
+    if older:
+        assert checkpoint_of(run, role) == older[-1]
+        assert f"{newest.name} of run {run.run_id[:12]} is gone: this is {older[-1].name}" in caplog.text
+
+
+def test_a_checkpoint_under_another_ones_name_is_found(run: Run) -> None:
+    *_, older, newest = checkpoint.written(run.folder / CHECKPOINTS, "last")
+    shutil.rmtree(newest)
+    shutil.copytree(older, newest)
+    assert newest.name in wrong(run)
+    assert checkpoint.newest(run.folder / CHECKPOINTS, "last") == older
 
 
 @pytest.mark.parametrize("what", ["whole", "missing", "twice"])
