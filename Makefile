@@ -10,6 +10,7 @@ install: $(INSTALLED)
 # another torch. Torch's own wheel differs from index to index and so has no digest.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python {sys.version.split()[0]} is not one of 3.11 to 3.13; run make PYTHON=python3.11")'
+	@echo "making .venv from the lock; this takes some three minutes the first time"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0

@@ -117,7 +117,8 @@ def rerun(
     from flows.running import run_flow
 
     recorded = recorded_run(tracking, run)
-    result = run_flow(recorded.config(overrides).without_secrets(), tracking)
+    where = tracking if overrides else recorded.repeated(tracking)  # with other values it is a run of its own
+    result = run_flow(recorded.config(overrides).without_secrets(), where)
     comparison = recorded.compare(result)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))

@@ -9,6 +9,8 @@ from flows import config as configs
 from minigpt import cost
 from minigpt.cost import ASSUMPTIONS_DATE, HARDWARE, PUBLISHED, Bill, CostConfig
 from minigpt.errors import InputError
+from tasks.narration import duration
+from tasks.runs import as_params, runs_here
 
 # Share of the peak that a training reaches, where nobody says it.
 MFU = 0.4
@@ -49,6 +51,7 @@ def estimate(
             raise InputError(f"{what!r} is neither a file nor one of {_known_models()}; give one of them")
         config = configs.load(what, overrides)
         estimates, notes = _estimates(*_size(config), config.cost, share, hardware)
+        notes += _paid_before(config)
     else:
         _refuse({"--set": bool(overrides)}, "--parameters and --tokens; give a preset")
         if parameters is None or tokens is None or not (0 < parameters <= MOST and 0 < tokens <= MOST):
@@ -68,6 +71,21 @@ def estimate(
     if as_json:
         return json.dumps({"estimates": [asdict(e) for e in estimates], "notes": notes})
     return _table(estimates) + "\n\n" + "\n".join(notes)
+
+
+def _paid_before(config: configs.RunConfig) -> list[str]:
+    """What the newest run of the same shape cost in this home, evaluations, samples and checkpoints among it."""
+    wanted = as_params(config.flat())
+    shaping = [name for name in wanted if name.startswith(("model.", "training.")) and wanted[name] != "None"]
+    for run in runs_here():
+        if run.has_ended and all(run.params.get(name) == wanted[name] for name in shaping):
+            result = run.result() or {}
+            paid = result["cost"]["actual"]
+            return [
+                f"here run {run.run_id[:12]} of this model and training took {duration(paid['seconds'])} and "
+                f"${paid['usd']:.4f}, evaluations, samples and checkpoints among it"
+            ]
+    return []
 
 
 def _known_models() -> str:

@@ -24,6 +24,7 @@ NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters", "after_st
 # 1,200 steps of quickstart with AVX2 kernels alone end 0.010 from those with AVX-512, and are at most 0.027 apart on
 # the way; 600 steps of smoke 2e-8. The limit is five times the first.
 CLASS_TOLERANCE = 0.05
+SUFFIX = "-rerun"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class RecordedRun:
     """What a run left for those who want it again."""
 
     run_id: str
+    name: str
     config_values: dict[str, Any]
     corpus: Path | None
     facts: dict[str, Any]
@@ -81,6 +83,11 @@ class RecordedRun:
         if self.corpus is not None:
             restore(self.corpus, self.facts["corpus"]["sha256"])
         return configs.validated(self.config_values, overrides, f"the config of run {self.run_id}")
+
+    def repeated(self, tracking: Tracking) -> Tracking:
+        """Where the rerun is tracked, by a name that tells what it is."""
+        name = tracking.run_name or f"{self.name.removesuffix(SUFFIX)}{SUFFIX}"
+        return tracking.model_copy(update={"run_name": name, "rerun_of": self.run_id})
 
     def compare(self, result: Result) -> Comparison:
         """With a run of this home, whose folder has all that is asked for, whatever became of the tracking store."""
@@ -138,6 +145,7 @@ def read_recorded(run: Run) -> RecordedRun:
         raise InputError(f"{curve} is damaged (it has no beginning or no end); {A_COPY}")
     return RecordedRun(
         run_id=run.run_id,
+        name=run.name,
         config_values=configs.parse_yaml(config.read_text(encoding="utf-8"), str(config)),
         corpus=corpus,
         facts=read_facts(facts),

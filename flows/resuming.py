@@ -10,7 +10,7 @@ from tasks.runs import CONFIG, CORPUS, Run, named, unfinished
 
 def unfinished_run(text: str | None) -> Run:
     """The run of this home to go on with: the named one, or the last that did not end."""
-    if text is None:
+    if text in (None, "latest"):
         if (run := next(unfinished(), None)) is None:
             raise InputError("no run waits to be resumed: all have ended or train still; `minigpt runs` lists them")
         return run

@@ -29,8 +29,12 @@ def told_by_schedule(name: str) -> Iterator[None]:
         yield
         return
     tell(quiet=True)
+    from tasks import failures
+
     try:
         yield
     except Exception as error:
         log.error("%s failed: %s", name, error)
+        failures.note(name, error)
         raise
+    failures.forget(name)

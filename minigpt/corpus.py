@@ -2,7 +2,9 @@
 
 import codecs
 import itertools
+import logging
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,11 @@ from minigpt.errors import InputError
 from minigpt.store import sha256_of_file
 from minigpt.text import blocks, size_bytes
 
+log = logging.getLogger(__name__)
+
 PYTHON_TOPICS = "python-topics"
+# A file that was written to so shortly ago may not be whole.
+FRESH_SECONDS = 2.0
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -68,7 +74,7 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
     if source == PYTHON_TOPICS:
         destination.write_bytes(python_topics())
     else:
-        shutil.copyfile(_readable_file(source, config.max_bytes), destination)
+        _copy(_readable_file(source, config.max_bytes), destination, pinned=config.sha256 is not None)
     try:  # of the copy, for a file may be written to meanwhile
         check_size(destination.stat().st_size, source, config.max_bytes)
         check_digest(sha256 := sha256_of_file(destination), config.sha256, source)
@@ -112,6 +118,26 @@ def _readable_file(source: str, max_bytes: int) -> Path:
         raise InputError(f"the corpus {path} cannot be read ({error}); give a readable text file") from error
     check_size(size_bytes, str(path), max_bytes)  # before it is copied
     return path
+
+
+def _copy(path: Path, destination: Path, *, pinned: bool) -> None:
+    """Refuse a file that is written to meanwhile, of which this would be a part."""
+    before = path.stat()
+    shutil.copyfile(path, destination)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        destination.unlink()
+        raise InputError(
+            f"the corpus {path} was written to while it was read; try again when it is whole, or write it under "
+            "another name and rename it"
+        )
+    if (seconds := time.time() - after.st_mtime) < FRESH_SECONDS and not pinned:
+        log.warning(
+            "the corpus %s was last written to %.1f s ago; if that goes on, this is a part of it (write it under "
+            "another name and rename it)",
+            path,
+            max(0.0, seconds),
+        )
 
 
 def check_size(size_bytes: int, source: str, max_bytes: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from tasks import failures
 from tasks.home import home
 from tasks.lookup import find_run, runs_table
 from tasks.tracking_settings import Tracking
@@ -25,13 +26,16 @@ DIGESTS = ("params.corpus.sha256", "facts.code_sha256", "facts.git_commit")
 VALIDATION_TEXT = ("params.corpus.sha256", "params.split.validation_fraction", "params.split.boundary")
 OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
 LISTED = ("run_id", "name", "status", "started")
+# Results that a list for people leaves to --json.
+UNLISTED = ["epochs", "perplexity", "best_bits_per_byte"]
 
 
 def list_runs(settings: Tracking, as_json: bool) -> str:
     """Every run, newest first, with its most telling results."""
     table = runs_table(settings)
     if table.empty:
-        return "[]" if as_json else f"no runs in {home()} yet; `minigpt run` makes one"
+        none = f"no runs in {home()} yet; `minigpt run` makes one"
+        return "[]" if as_json else "\n".join([none, *failures.told()])
     shown = table[[*LISTED, *_results(table)]].rename(columns=RESULTS)
     return _text(shown, as_json)
 
@@ -48,7 +52,8 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     if as_json:
         return str(shown.to_json(orient="index"))
     short = {column: shown[column].str[:12] for column in DIGESTS if column in differing}
-    rows = shown.assign(**short).rename(columns=lambda column: column.removeprefix("params.").removeprefix("facts.")).T
+    plain = {column: column.removeprefix("params.").removeprefix("facts.") for column in map(str, shown)}
+    rows = shown.assign(**short).rename(columns=plain | {"params.name": "config"}).T
     return "\n".join([str(rows.to_string()), *_cautions(differing)])
 
 
@@ -77,5 +82,7 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
 def _text(table: pd.DataFrame, as_json: bool) -> str:
     if as_json:
         return str(table.to_json(orient="records", date_format="iso"))
-    shown = table.assign(run_id=table["run_id"].str[:12])
-    return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
+    started = [time.strftime("%Y-%m-%d %H:%M") for time in table["started"]]
+    shown = table.assign(run_id=table["run_id"].str[:12], started=started).drop(columns=UNLISTED, errors="ignore")
+    listed = str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
+    return "\n".join([listed, *failures.told()])

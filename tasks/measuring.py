@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from minigpt import checkpoint, environment
-from minigpt.corpus import CorpusConfig, check_text, read_source
+from minigpt.corpus import CorpusConfig, check_text, oddities, read_source
 from minigpt.dataset import SplitConfig, boundary, open_tokens
 from minigpt.environment import EnvironmentConfig
 from minigpt.errors import InputError
@@ -32,6 +32,8 @@ from tasks.weights import checkpoint_of
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 10**12
+# A model that has read so much of the text is not measured by it.
+UNFAIR_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,17 @@ def measure_runs(settings: Tracking, names: list[str], source: Path, role: str, 
         return json.dumps(rows)
     table = pd.DataFrame([measured.row() | {"run_id": measured.run_id[:12]} for measured in found])
     shown = table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
-    return "\n".join([f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)])
+    lines = [f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)]
+    if any((measured.read_share or 0) >= UNFAIR_SHARE for measured in found):
+        lines.insert(0, "No fair test: models have read much of this text, as is told below; give one that none has.")
+    return "\n".join(lines)
 
 
 def _check_length(text: Path, source: Path) -> None:
     with text.open("rb") as file:
         check_text(file, str(source))
+        for oddity in oddities(file):
+            log.warning("the text %s %s, which a model that has not learnt them pays for", source, oddity)
     if (size_bytes := text.stat().st_size) < LEAST_BYTES:
         raise InputError(
             f"the text {source} has {size_bytes} bytes, fewer than the {LEAST_BYTES:,} on which a difference can be "
@@ -134,6 +141,14 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
             f"{'may be' if more.may_be_chance else 'is hardly'} chance: the standard error from passage to passage is "
             f"{more.standard_error:.2g}."
         )
+    beaten = [measured.run_id[:12] for measured, more in zip(found, differences, strict=True) if not more.may_be_chance]
+    if beaten:
+        yield f"By this text {best} is better than {', '.join(beaten)}."
+    elif len(found) > 1:
+        yield "By this text none is better than another beyond chance: keep what you have."
+    for measured in found:
+        if checkpoint.step_of(Path(measured.checkpoint)) == 0:
+            yield f"{measured.checkpoint} of {measured.run_id[:12]} holds untrained weights."
     if len({measured.tokenizer_sha256 for measured in found}) > 1:
         yield OTHER_TOKENIZERS
     for measured in found:

@@ -20,12 +20,13 @@ from minigpt.job import TrainingJob
 from minigpt.store import link_or_copy, write_whole
 from minigpt.tokenizer import TOKENIZER, load
 from tasks import tracking
+from tasks.changes import since_last_run
 from tasks.facts import MAIN_PACKAGES, code_diff, code_facts, differences
 from tasks.home import runs_folder
 from tasks.leftovers import settle
 from tasks.ownership import own
 from tasks.publishing import closing, publish_opening, tell_status
-from tasks.runs import CONFIG, CORPUS, DIFF, FACTS, PUBLISHED, Run, saved
+from tasks.runs import CHANGE, CONFIG, CORPUS, DIFF, FACTS, PUBLISHED, RERUN_OF, Run, as_params, saved
 from tasks.split import Windows
 from tasks.tokenization import Tokens
 from tasks.tracking_settings import Tracking, UnreachableError, check_reachable, public
@@ -79,10 +80,16 @@ def open_run(
         "minigpt.git_dirty": str(facts["git_dirty"]),
         "minigpt.packages": json.dumps({package: facts["packages"][package] for package in MAIN_PACKAGES}),
         "minigpt.corpus_sha256": corpus.sha256,
+        "minigpt.corpus_bytes": str(corpus.size_bytes),
         "minigpt.cpu_class": cpu_class(),
         "mlflow.user": psutil.Process().username(),
         **_prefect_tags(flow_run_id),
     }
+    if settings.rerun_of is not None:
+        tags[RERUN_OF] = settings.rerun_of
+    elif change := since_last_run(as_params(config.flat()), facts, corpus):
+        log.warning("%s", change)
+        tags[CHANGE] = change
     run = _known_to_mlflow(lambda: tracking.create_run(settings, name, config.flat(), tags))
     with closing(run):
         write_whole(run.folder / CONFIG, config.to_yaml().encode())

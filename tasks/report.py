@@ -24,7 +24,7 @@ from tasks.ownership import disown
 from tasks.pricing import bill_values
 from tasks.publishing import publish_if_possible
 from tasks.result import Result, markdown
-from tasks.runs import REPORT, RESULT, Run
+from tasks.runs import CHANGE, REPORT, RESULT, Run
 from tasks.sampling import Samples
 from tasks.split import Windows
 from tasks.tokenization import Tokens
@@ -99,6 +99,7 @@ def _result(
             f"{val_copied:.1%} of the validation text stands in the training text, in runs of {RUN_BYTES} bytes and "
             "white space aside: there its loss is low by memory, and on new text it will be higher."
         )
+    words += [run.tags[CHANGE]] if CHANGE in run.tags else []
     in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))
     if in_training < windows.val_windows and len(evaluations) > 1:
         words.append(
@@ -123,7 +124,7 @@ def _result(
         best_val_loss=found.best_val_loss,
         best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
         val_windows=windows.val_windows,
-        val_windows_in_training=in_training,
+        val_windows_measured_in_training=in_training,
         val_copied_share=tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(kept_from_shipping),

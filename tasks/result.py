@@ -1,6 +1,7 @@
 """What a run came to: one value, as a script reads it, and the words that a person reads."""
 
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,7 +29,7 @@ class Result(BaseModel):
     best_val_loss: float
     best_bits_per_byte: float
     val_windows: int
-    val_windows_in_training: int
+    val_windows_measured_in_training: int
     """So many of them, the first, the evaluations in training measure, of which the best is one."""
     val_copied_share: float | None
     """How much of the validation text stands in the training text, if that was measured."""
@@ -65,8 +66,8 @@ def summary_lines(result: Result) -> list[str]:
         f"  bits per byte  {result.bits_per_byte:.3f}{bar}",
         f"  best           {_best(result)}",
         f"  bill           {_bill(result)}",
-        f"  untrained      {untrained[:160]!r}",
-        f"  trained        {result.samples['greedy'][:240]!r}",
+        f"  untrained      {_without_repeats(untrained)[:160]!r}",
+        f"  trained        {_without_repeats(result.samples['greedy'])[:240]!r}",
         *(f"  {sentence}" for sentence in result.words),
         f"  all of it      {result.run_dir}; `minigpt ui` shows it in MLflow and Prefect",
     ]
@@ -109,7 +110,7 @@ def _length(result: Result) -> str:
 def _best(result: Result) -> str:
     """As the evaluations in training measured it, which may be on fewer windows."""
     losses = f"validation loss {result.best_val_loss:.3f}, {result.best_bits_per_byte:.3f} bits per byte"
-    measured, every = result.val_windows_in_training, result.val_windows
+    measured, every = result.val_windows_measured_in_training, result.val_windows
     part = f", on the first {measured:,} of {every:,} windows" if measured < every else ""
     return f"{losses}, at step {result.best_step}{part}"
 
@@ -122,9 +123,15 @@ def _bar(result: Result) -> str:
     )
 
 
+def _without_repeats(text: str) -> str:
+    """A character that comes many times in a row, as from an untrained model, is told and not shown so often."""
+    return re.sub(r"(?s)([^\s\d])\1{19,}", lambda run: f"{run[1] * 3}… ({len(run[0])} times)", text)
+
+
 def _cell(text: str) -> str:
     """A text as code on one line, whatever stands in it."""
-    return "`" + json.dumps(text, ensure_ascii=False)[1:-1].replace("`", "'").replace("|", "\\|") + "`"
+    shown = json.dumps(_without_repeats(text), ensure_ascii=False)[1:-1]
+    return "`" + shown.replace("`", "'").replace("|", "\\|") + "`"
 
 
 def _bill(result: Result) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +28,10 @@ REPORT = "report.md"
 PLOTS = ("loss.png", "perplexity.png")
 # Written when MLflow has all that the run will ever have.
 PUBLISHED = "published"
+# The tag of a rerun: the run that it was to repeat.
+RERUN_OF = "minigpt.rerun_of"
+# The tag that tells what is new since the last run of the config's name.
+CHANGE = "minigpt.change"
 # What helps a file that is damaged.
 A_COPY = "put it back from a copy; a tracking server may have one among the run's artifacts"
 
@@ -83,6 +87,17 @@ class Run:
         except FileNotFoundError as error:
             raise InputError(f"{self.folder / FACTS} is not there; {A_COPY}") from error
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it came to a result that can be read."""
+        with suppress(InputError):
+            return self.result() is not None
+        return False
+
+    @property
+    def is_rerun(self) -> bool:
+        return RERUN_OF in self.tags
+
     def last_ms(self) -> int:
         """When it last did something that its journal tells, if that can be read."""
         with suppress(InputError):
@@ -96,6 +111,11 @@ class Run:
 
     def is_published(self) -> bool:
         return (self.folder / PUBLISHED).exists()
+
+
+def as_params(values: Mapping[str, Any]) -> dict[str, str]:
+    """Hyperparameters as MLflow keeps them."""
+    return {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in values.items()}
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -170,14 +190,23 @@ class Named(Protocol):
     def name(self) -> str: ...
     @property
     def mlflow_id(self) -> str | None: ...
+    @property
+    def has_ended(self) -> bool: ...
+    @property
+    def is_rerun(self) -> bool: ...
 
 
 AnyRun = TypeVar("AnyRun", bound=Named)
 
 
 def meant(text: str, runs: Sequence[AnyRun]) -> AnyRun | None:
-    """Of runs, newest first, the one that a person means: `latest`, an id, a name, or the beginning of an id."""
-    if exact := [run for run in runs if text in ("latest", run.run_id, run.mlflow_id, run.name)]:
+    """Of runs, newest first, the one that a person means: `latest`, an id, a name, or the beginning of an id.
+
+    `latest` is the newest that has ended and repeats no other, and the newest of all if there is none.
+    """
+    if text == "latest" and runs:
+        return next((run for run in runs if run.has_ended and not run.is_rerun), runs[0])
+    if exact := [run for run in runs if text in (run.run_id, run.mlflow_id, run.name)]:
         return exact[0]
     begin_so = [run for run in runs if run.run_id.startswith(text)]
     if len(begin_so) > 1:

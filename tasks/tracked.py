@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.errors import InputError
-from tasks.runs import Run, way_out
-from tasks.tracking import OUR_ID, Point
+from tasks.home import runs_folder
+from tasks.runs import RERUN_OF, RESULT, Run, way_out
+from tasks.tracking import OUR_ID, STATUS, Point
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import StoreError, client_of, is_made, known_experiment_id, local_path, store_errors
+
+# What a run says of itself that has a result.
+ENDS = ("completed", "stopped_early", "diverged")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,16 @@ class Tracked:
     tags: dict[str, str]
     experiment_id: str
     artifact_uri: str
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it came to a result; what its folder has MLflow may have missed."""
+        ended = self.tags.get(STATUS, "completed") in ENDS and self.mlflow_status != "running"
+        return ended or (runs_folder() / self.run_id / RESULT).exists()
+
+    @property
+    def is_rerun(self) -> bool:
+        return RERUN_OF in self.tags
 
     @property
     def run_id(self) -> str:

@@ -17,7 +17,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.ownership import me, own
-from tasks.runs import Run, saved
+from tasks.runs import Run, as_params, saved
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import (
     check_files_are_there,
@@ -54,8 +54,7 @@ class Point:
 
 def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Run:
     """A folder for a new run, and the run in MLflow with its hyperparameters unless it is offline."""
-    texts = {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in params.items()}
-    run = Run(uuid.uuid4().hex, name, tracking, time.time_ns() // 1_000_000, texts, dict(tags))
+    run = Run(uuid.uuid4().hex, name, tracking, time.time_ns() // 1_000_000, as_params(params), dict(tags))
     if not tracking.offline:
         created = _create(run, {})
         _log_params(created)

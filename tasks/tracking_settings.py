@@ -54,6 +54,8 @@ class Tracking(Part):
     """Name of the MLflow experiment."""
     run_name: str | None = None
     """Name of the MLflow run."""
+    rerun_of: str | None = None
+    """The run that this one repeats."""
     offline: bool = False
     """Write the run's folder alone; `minigpt sync` gives it to MLflow later."""
     offline_if_unreachable: bool = False

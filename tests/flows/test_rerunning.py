@@ -64,7 +64,7 @@ def test_a_run_that_was_resumed_elsewhere_has_every_fact_that_it_had() -> None:
         {"kind": "start", "time_ms": 1, "cpu_class": "A", "torch_threads": 2},
         {"kind": "resume", "time_ms": 2, "cpu_class": "B", "torch_threads": 2, "after_step": 3, "damaged": []},
     ]
-    run = RecordedRun("a" * 32, {}, None, {}, records, {})
+    run = RecordedRun("a" * 32, "name", {}, None, {}, records, {})
     assert run.all_facts()["process"] == {"cpu_class": "A, then B", "torch_threads": "2"}
 
 

@@ -70,6 +70,8 @@ def test_a_rerun_is_identical_and_reuses_all_but_the_training(smoke: dict[str, A
     assert again["rerun"]["identical"]
     assert again["curve_sha256"] == smoke["curve_sha256"]
     assert again["weights_sha256"] == smoke["weights_sha256"]
+    [listed] = [run for run in workplace.json("runs") if run["run_id"] == again["run_id"]]
+    assert listed["name"].endswith("-rerun")
     assert len(list((workplace.home / "cache" / "tokens").glob("[!.]*"))) == 1
     assert len(list((workplace.home / "cache" / "windows").glob("[!.]*"))) == 1
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,30 @@ def test_a_text_that_is_not_the_pinned_one_is_not_kept(
 )
 def test_what_no_model_is_meant_to_learn_is_told(data: bytes, said: list[str]) -> None:
     assert list(corpus.oddities(io.BytesIO(data))) == said
+
+
+def test_a_text_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "grows.txt"
+    path.write_bytes(b"a line\n" * 100)
+
+    def copy_slowly(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes())
+        with path.open("ab") as file:
+            file.write(b"one more\n")
+
+    monkeypatch.setattr("shutil.copyfile", copy_slowly)
+    with pytest.raises(InputError, match="was written to while it was read; try again when it is whole"):
+        corpus.read_source(CorpusConfig(source=str(path)), tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(("age_seconds", "pinned", "told"), [(0, False, True), (0, True, False), (60, False, False)])
+def test_a_text_that_was_just_written_may_not_be_whole(
+    age_seconds: int, pinned: bool, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(b"a line\n")
+    os.utime(path, (time.time() - age_seconds,) * 2)
+    digest = hashlib.sha256(b"a line\n").hexdigest() if pinned else None
+    corpus.read_source(CorpusConfig(source=str(path), sha256=digest), tmp_path / "copy")
+    assert ("this is a part of it" in caplog.text) == told

@@ -22,7 +22,7 @@ from tasks.leftovers import settle
 from tasks.lookup import find_run, runs_table
 from tasks.ownership import OWNER, own, unowned
 from tasks.publishing import tell_status
-from tasks.runs import FACTS, PUBLISHED, RESULT, Run, meant, named
+from tasks.runs import FACTS, PUBLISHED, RERUN_OF, RESULT, Run, meant, named
 from tasks.syncing import sync
 from tasks.tracking_settings import Tracking
 
@@ -48,6 +48,18 @@ def test_a_name_is_meant_before_the_beginning_of_an_id() -> None:
     assert found == {"latest": "12", "1": "34", "3": "34", "15": "15", "y": "15", "z": None}
     with pytest.raises(InputError, match="2 runs have ids that begin with '1'"):
         meant("1", [run for run in runs if run.name != "1"])
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_the_latest_run_is_the_newest_that_has_ended_and_repeats_none(here: Tracking, offline: bool) -> None:
+    where = here.model_copy(update={"offline": offline})
+    finished = made(where, "finished", offline=offline)
+    write_whole(finished.folder / RESULT, ended(val_loss=2.5))
+    again = tracking.create_run(where, "finished-rerun", {"seed": 1}, {RERUN_OF: finished.run_id})
+    write_whole(again.folder / RESULT, ended(val_loss=2.5))
+    made(where, "trains", offline=offline)
+    assert find_run(where, "latest").run_id == finished.run_id
+    assert find_run(where, "trains").name == "trains"
 
 
 def test_the_latest_run_is_one_that_mlflow_has_yet_to_get(here: Tracking) -> None:

@@ -72,10 +72,10 @@ def test_a_person_is_told_the_numbers_and_every_sentence(smoke: dict[str, Any]) 
 
 def test_a_best_loss_that_is_of_a_part_of_the_text_says_so(smoke: dict[str, Any]) -> None:
     [best] = [line for line in summary_lines(Result.model_validate(smoke)) if line.startswith("  best ")]
-    measured, every = smoke["val_windows_in_training"], smoke["val_windows"]
+    measured, every = smoke["val_windows_measured_in_training"], smoke["val_windows"]
     assert measured == 8 * 16 < every
     assert best.endswith(f"at step {smoke['best_step']}, on the first {measured} of {every} windows")
-    whole = Result.model_validate({**smoke, "val_windows_in_training": every})
+    whole = Result.model_validate({**smoke, "val_windows_measured_in_training": every})
     assert f"at step {smoke['best_step']}" in {
         line[-len(f"at step {smoke['best_step']}") :] for line in summary_lines(whole)
     }

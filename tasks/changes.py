@@ -1,0 +1,43 @@
+"""What is new since the last run of a config's name: of a schedule, since the last night."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from minigpt.corpus import Corpus
+from minigpt.errors import InputError
+from minigpt.overlap import share_of
+from minigpt.text import size_bytes
+from tasks.runs import CORPUS, Run, runs_here
+
+# Longer texts are told apart by their sizes alone.
+COMPARED_MAX_BYTES = 20_000_000
+# A text that grows from night to night does not shrink by so much.
+SHRUNK_SHARE = 0.02
+
+
+def since_last_run(params: Mapping[str, Any], facts: Mapping[str, Any], corpus: Corpus) -> str:
+    """A sentence where there is such a run and its text is another, or nothing at all; else nothing."""
+    last = next((run for run in runs_here() if run.params.get("name") == params["name"] and run.has_ended), None)
+    if last is None:
+        return ""
+    try:
+        before = last.facts()
+    except InputError:  # damaged
+        return ""
+    if before["corpus"]["sha256"] != corpus.sha256:
+        return _other_text(last, before["corpus"]["size_bytes"], corpus)
+    same = all(before.get(fact) == facts.get(fact) for fact in ("code_sha256", "packages", "switches"))
+    if same and last.params == params:
+        return f"Nothing has changed since run {last.run_id[:12]}: text, config and code are the same."
+    return ""
+
+
+def _other_text(last: Run, size_before: int, corpus: Corpus) -> str:
+    grown = corpus.size_bytes / size_before - 1
+    said = f"The text has changed since run {last.run_id[:12]}: {size_before:,} -> {corpus.size_bytes:,} bytes"
+    kept = last.folder / CORPUS
+    if kept.exists() and max(size_before, corpus.size_bytes) <= COMPARED_MAX_BYTES:
+        with kept.open("rb") as old, corpus.path.open("rb") as new:
+            lost, added = 1 - share_of(old, new, size_bytes(new)), 1 - share_of(new, old, size_bytes(old))
+        said += f", {added:.1%} of it new, {lost:.1%} of the old one gone"
+    return said + ("; was it cut short?" if grown < -SHRUNK_SHARE else ".")

@@ -1,0 +1,46 @@
+"""Scheduled runs that failed, for whoever lists the runs: most fail before there is a run to list."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from minigpt.store import write_whole
+from tasks.home import home
+
+PREFIX = "failed-"
+
+
+def _file(name: str) -> Path:
+    return home() / f"{PREFIX}{name}.json"
+
+
+def note(name: str, error: BaseException) -> None:
+    """Count one more failure of the schedule of this name."""
+    count = _read(_file(name)).get("count", 0)
+    failed = {"count": count + 1, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "error": str(error)}
+    with suppress(OSError):  # of a full disk, which may be what it failed by
+        write_whole(_file(name), json.dumps(failed).encode())
+
+
+def forget(name: str) -> None:
+    """It works again."""
+    _file(name).unlink(missing_ok=True)
+
+
+def told() -> Iterator[str]:
+    """A sentence for each schedule whose last run failed."""
+    for path in sorted(home().glob(f"{PREFIX}*.json")):
+        if failed := _read(path):
+            name = path.stem.removeprefix(PREFIX)
+            runs = "The last scheduled run" if failed["count"] == 1 else f"The last {failed['count']:,} scheduled runs"
+            yield f"{runs} of {name} failed, at {failed['time']}: {failed['error']}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        failed: dict[str, Any] = json.loads(path.read_bytes())
+        return failed
+    return {}

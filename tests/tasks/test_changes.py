@@ -1,0 +1,75 @@
+"""What is told of a night's text and of the nights that failed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minigpt.corpus import Corpus
+from minigpt.store import sha256_of_file, write_whole
+from tasks import failures
+from tasks.changes import since_last_run
+from tasks.comparison import list_runs
+from tasks.runs import CORPUS, FACTS, RESULT
+from tasks.tracking import create_run
+from tasks.tracking_settings import Tracking
+
+PARAMS = {"name": "nightly", "seed": 1}
+CODE = {"code_sha256": "c", "packages": {"torch": "2.13.0"}, "switches": {}}
+LINES = [f"Line {number * 7919 % 1000} of the text, which is none of the others: {number}.\n" for number in range(400)]
+
+
+def text(path: Path, lines: list[str]) -> Corpus:
+    path.write_text("".join(lines))
+    return Corpus(path, sha256_of_file(path), path.stat().st_size, str(path))
+
+
+def facts(corpus: Corpus) -> dict[str, Any]:
+    return {**CODE, "corpus": {"sha256": corpus.sha256, "size_bytes": corpus.size_bytes}, "tokens": {}}
+
+
+@pytest.fixture
+def last(here: Tracking, tmp_path: Path) -> Corpus:
+    """The text of a run that has ended."""
+    run = create_run(here.model_copy(update={"offline": True}), "nightly-1", PARAMS, {})
+    corpus = text(run.folder / CORPUS, LINES)
+    write_whole(run.folder / FACTS, json.dumps(facts(corpus)).encode())
+    ended = dict.fromkeys(("steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), 1)
+    write_whole(run.folder / RESULT, json.dumps({**ended, "status": "completed"}).encode())
+    return corpus
+
+
+def told(corpus: Corpus, **params: Any) -> str:
+    values = {key: str(value) for key, value in {**PARAMS, **params}.items()}
+    return since_last_run(values, facts(corpus), corpus)
+
+
+def test_a_text_that_grew_and_one_that_was_cut_short_are_told_apart(last: Corpus, tmp_path: Path) -> None:
+    grown = told(text(tmp_path / "grown", [*LINES, *(f"{line[::-1]}\n" for line in LINES[:40])]))
+    assert f"{last.size_bytes:,} -> " in grown
+    assert ", 0.0% of the old one gone." in grown
+    assert "cut short" not in grown
+    short = told(text(tmp_path / "short", LINES[:300]))
+    assert ", 0.0% of it new, 25." in short
+    assert short.endswith("was it cut short?")
+
+
+def test_a_night_on_which_nothing_is_new_is_told(last: Corpus, tmp_path: Path) -> None:
+    same = text(tmp_path / "same", LINES)
+    assert told(same).startswith("Nothing has changed since run ")
+    assert told(same, seed=2) == ""
+    assert told(same, name="another") == ""
+    assert since_last_run({"name": "nightly", "seed": "1"}, {**facts(same), "code_sha256": "d"}, same) == ""
+
+
+def test_nights_that_failed_are_told_where_the_runs_are_listed(here: Tracking) -> None:
+    assert "no runs in" in list_runs(here, as_json=False)
+    for _ in range(3):
+        failures.note("nightly", ValueError("the text is not there"))
+    [_, said] = list_runs(here, as_json=False).splitlines()
+    assert said.startswith("The last 3 scheduled runs of nightly failed, at ")
+    assert said.endswith(": the text is not there")
+    assert list_runs(here, as_json=True) == "[]"
+    failures.forget("nightly")
+    assert "scheduled" not in list_runs(here, as_json=False)
