@@ -15,6 +15,8 @@ from minigpt.text import blocks, size_bytes
 RUN_BYTES = 48
 # Of a longer text about so many runs stand for all.
 SAMPLED_RUNS = 2**20
+# So many bits of a number tell at once that most others are not among those that are looked for.
+BEGINNING_BITS = 24
 # Of a training text so many tokens are digested at a time.
 TOKENS_AT_ONCE = 2**20
 
@@ -62,10 +64,13 @@ def share_of(text: BinaryIO, within: BinaryIO, end: int) -> float:
 
 def _among(wanted: Digests, runs: Iterable[Digests]) -> NDArray[np.bool_]:
     """Which of the sorted numbers are there."""
-    found = np.zeros(len(wanted), bool)
+    found, beginnings = np.zeros(len(wanted), bool), np.zeros(2**BEGINNING_BITS, bool)
+    rest_bits = np.uint64(64 - BEGINNING_BITS)
+    beginnings[wanted >> rest_bits] = True
     for digests in runs:
-        places = np.searchsorted(wanted, digests).clip(max=len(wanted) - 1)
-        found[places[wanted[places] == digests]] = True
+        likely = digests[beginnings[digests >> rest_bits]]
+        places = np.searchsorted(wanted, likely).clip(max=len(wanted) - 1)
+        found[places[wanted[places] == likely]] = True
     return found
 
 
