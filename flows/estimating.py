@@ -16,6 +16,10 @@ from tasks.runs import as_params, runs_here
 MFU = 0.4
 # More parameters or tokens than anyone has.
 MOST = 1e18
+# What decides how long a training takes on a machine, besides its text.
+SHAPING = ("split", "tokenizer", "model", "training", "evaluation", "sampling")
+# Fields of these that a run may have filled in.
+RESOLVED = ("model.dropout", "training.precision")
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,19 @@ def estimate(
 
 
 def _paid_before(config: configs.RunConfig) -> list[str]:
-    """What the newest run of the same shape cost in this home, evaluations, samples and checkpoints among it."""
-    wanted = as_params(config.flat())
-    shaping = [name for name in wanted if name.startswith(("model.", "training.")) and wanted[name] != "None"]
+    """What the newest run of the same config cost in this home, on whatever text."""
+    wanted = {name: value for name, value in as_params(config.flat()).items() if name.partition(".")[0] in SHAPING}
+    for name in RESOLVED:
+        if wanted[name] == "None":
+            del wanted[name]
     for run in runs_here():
-        if run.has_ended and all(run.params.get(name) == wanted[name] for name in shaping):
-            result = run.result() or {}
+        if wanted.items() <= run.params.items() and run.has_ended and (result := run.result()):
+            if result["status"] != "completed":
+                continue
             paid = result["cost"]["actual"]
             return [
-                f"here run {run.run_id[:12]} of this model and training took {duration(paid['seconds'])} and "
-                f"${paid['usd']:.4f}, evaluations, samples and checkpoints among it"
+                f"run {run.run_id[:12]} of this config took {duration(paid['seconds'])} here and cost "
+                f"${paid['usd']:.4f}, evaluations, samples and checkpoints in training among it"
             ]
     return []
 

@@ -86,7 +86,7 @@ class RecordedRun:
 
     def repeated(self, tracking: Tracking) -> Tracking:
         """Where the rerun is tracked, by a name that tells what it is."""
-        name = tracking.run_name or f"{self.name.removesuffix(SUFFIX)}{SUFFIX}"
+        name = f"{self.name.removesuffix(SUFFIX)}{SUFFIX}"
         return tracking.model_copy(update={"run_name": name, "rerun_of": self.run_id})
 
     def compare(self, result: Result) -> Comparison:

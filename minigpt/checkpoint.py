@@ -1,6 +1,7 @@
 """Checkpoints: a folder of safetensors files and a manifest with their digests, whole or not there."""
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from minigpt import tokenizer as tokenizer_module
 from minigpt.errors import InputError
 from minigpt.journal import Record, of_kind
 from minigpt.model import GPT, ModelConfig, empty
-from minigpt.store import Filled, fill_folder, read_folder
+from minigpt.store import MANIFEST, Filled, fill_folder, read_folder
 from minigpt.tokenizer import TOKENIZER, Tokenizer
 
 WEIGHTS = "weights.safetensors"
@@ -118,6 +119,12 @@ def named(checkpoints: Path, prefix: str, step: int) -> Path:
 
 def step_of(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
+
+
+def trained_steps(folder: Path) -> int:
+    """Steps that the weights of a checkpoint have had, wherever its folder lies and whatever it is called."""
+    steps: int = json.loads((folder / MANIFEST).read_bytes())[STATE]["step"]
+    return steps
 
 
 def written(checkpoints: Path, prefix: str) -> list[Path]:

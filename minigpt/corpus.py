@@ -131,12 +131,12 @@ def _copy(path: Path, destination: Path, *, pinned: bool) -> None:
             f"the corpus {path} was written to while it was read; try again when it is whole, or write it under "
             "another name and rename it"
         )
-    if (seconds := time.time() - after.st_mtime) < FRESH_SECONDS and not pinned:
+    if 0 <= (seconds := time.time() - after.st_mtime) < FRESH_SECONDS and not pinned:
         log.warning(
-            "the corpus %s was last written to %.1f s ago; if that goes on, this is a part of it (write it under "
-            "another name and rename it)",
+            "the corpus %s was last written to %.1f s ago; unless that is over, this is a part of it (a file that gets "
+            "its name when it is whole is safe)",
             path,
-            max(0.0, seconds),
+            seconds,
         )
 
 

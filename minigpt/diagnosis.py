@@ -11,11 +11,11 @@ from minigpt.journal import Record
 
 # Validation losses closer than this (nats per token) are the same.
 LOSS_TOLERANCE = 0.01
-# A rise of so many standard deviations of one evaluation is hardly chance: of level curves with noise every seventh of
-# 10 evaluations ends so far above its least one, every twentieth of 40. Without this two thirds and more do.
+# A rise of so many standard deviations of one evaluation is hardly chance: of level curves with noise every fourth of
+# 10 evaluations ends so far above its least one, every twentieth of 40; two thirds and more are above LOSS_TOLERANCE.
 CHANCE_DEVIATIONS = 5.0
 # Fewer evaluations tell nothing about noise.
-NOISE_EVALUATIONS = 4
+NOISE_EVALUATIONS = 5
 # The standard deviation of a normal distribution over its median absolute deviation.
 NORMAL_DEVIATIONS = 1.4826
 # A trend is told from an evaluation no later than this share of the steps, for the last two may be a step apart.
@@ -46,7 +46,7 @@ class Diagnosis:
     learnt_nothing: bool
     """Whether no weights that were measured are better on the validation text than the untrained ones."""
     noise: float
-    """Standard deviation of one validation loss without its trend, from the differences of the later evaluations."""
+    """Standard deviation of one validation loss without its trend, from the later evaluations."""
     may_be_chance: bool
     """Whether the curve has left its lowest validation loss by no more than such noise makes of a level one."""
 
@@ -85,12 +85,16 @@ def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
 
 
 def _noise(losses: Sequence[float]) -> float:
-    """Of the second half, or of the last few; 0 where there are too few to tell. One jump among them does not count."""
-    later = losses[-max(NOISE_EVALUATIONS, len(losses) - len(losses) // 2) :]
+    """Of the second half, or of the last few, but not the untrained one; 0 where there are too few to tell.
+
+    From second differences, in which neither a slope nor a bend counts, and by their median, nor does one jump.
+    """
+    trained = losses[1:]
+    later = trained[-max(NOISE_EVALUATIONS, len(trained) - len(trained) // 2) :]
     if len(later) < NOISE_EVALUATIONS:
         return 0.0
-    steps = np.diff(later)
-    return float(NORMAL_DEVIATIONS * np.median(np.abs(steps - np.median(steps))) / math.sqrt(2))
+    bends = np.diff(later, 2)
+    return float(NORMAL_DEVIATIONS * np.median(np.abs(bends - np.median(bends))) / math.sqrt(6))
 
 
 def _is_apart(evaluation: Record) -> bool:
@@ -182,5 +186,5 @@ def copy_words(tokens: int, passages_with_such_a_copy: float) -> str:
         return f"Memorisation: {copied}; of the validation text's passages of that length {few} have so many."
     return (
         f"{copied}, as do so many in {passages_with_such_a_copy:.0%} of the validation text's passages of that length: "
-        "such texts repeat themselves, and this is no memorisation."
+        "such texts repeat themselves, so this alone shows no memorisation."
     )

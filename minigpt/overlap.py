@@ -75,11 +75,11 @@ def _among(wanted: Digests, runs: Iterable[Digests]) -> NDArray[np.bool_]:
 
 
 def share_of_passages(
-    text: NDArray[np.uint16], within: NDArray[np.uint16], passage_tokens: int, run_tokens: int
+    text: NDArray[np.uint16], within: NDArray[np.uint16], passage_tokens: int, run_tokens: int, least_kinds: int
 ) -> float:
     """Which share of the text's passages of so many tokens has a run that stands in the other, of so many at least.
 
-    A text that is shorter than a passage is one.
+    Of a run so many tokens are not the same. A text that is shorter than a passage is one.
     """
     if len(text) < run_tokens:
         return 0.0
@@ -87,6 +87,9 @@ def share_of_passages(
     blocks_within = (within[start : start + TOKENS_AT_ONCE + run_tokens - 1] for start in ends)
     wanted, places = np.unique(_digests(text, run_tokens), return_inverse=True)
     copied = _among(wanted, (_digests(block, run_tokens) for block in blocks_within))[places]
+    found = copied.nonzero()[0]
+    runs = np.sort(np.lib.stride_tricks.sliding_window_view(text, run_tokens)[found])
+    copied[found] = (np.diff(runs) != 0).sum(1) + 1 >= least_kinds
     starts = min(len(copied), passage_tokens - run_tokens + 1)  # of a run inside of a passage
     before = np.concatenate([[0], copied.cumsum()])
     return float((before[starts:] > before[:-starts]).mean())

@@ -93,7 +93,7 @@ def difference(one: Reading, other: Reading, models: int = 2) -> Difference:
 
     May be chance what another text of the kind might as well tell the other way round, by Student's t; the more models
     there are, the larger is what chance alone makes between the best and another of them (Bonferroni). Passages that
-    follow each other are alike, which leaves less to be learnt from each (Newey and West 1987, with one neighbour).
+    follow each other are alike, which leaves less to be learnt from each (Hansen and Hodrick 1980, one neighbour).
     """
     per_byte = (other.passage_bits - one.passage_bits) * PASSAGES / one.text_bytes
     mean = per_byte.mean()

@@ -170,8 +170,11 @@ def link_or_copy(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.rename(target)
-    temporary.unlink(missing_ok=True)  # left where both names are of that very file already
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            sync(temporary)
+        temporary.rename(target)
+    finally:  # also where both names are of that very file already, which a rename leaves as they are
+        temporary.unlink(missing_ok=True)

@@ -13,11 +13,15 @@ from tasks.runs import CORPUS, Run, runs_here
 COMPARED_MAX_BYTES = 50_000_000
 # A text that grows from night to night does not shrink by so much.
 SHRUNK_SHARE = 0.02
+# With these, text and config the same, a result is the same.
+MADE_WITH = ("code_sha256", "packages", "switches")
 
 
 def since_last_run(params: Mapping[str, Any], facts: Mapping[str, Any], corpus: Corpus) -> str:
     """A sentence where there is such a run and its text is another, or nothing at all; else nothing."""
-    last = next((run for run in runs_here() if run.params.get("name") == params["name"] and run.has_ended), None)
+    same = {name: params[name] for name in ("name", "corpus.source")}
+    alike = (run for run in runs_here() if same.items() <= run.params.items() and not run.is_rerun)
+    last = next((run for run in alike if run.has_ended), None)
     if last is None:
         return ""
     try:
@@ -26,18 +30,17 @@ def since_last_run(params: Mapping[str, Any], facts: Mapping[str, Any], corpus: 
         return ""
     if before["corpus"]["sha256"] != corpus.sha256:
         return _other_text(last, before["corpus"]["size_bytes"], corpus)
-    same = all(before.get(fact) == facts.get(fact) for fact in ("code_sha256", "packages", "switches"))
-    if same and last.params == params:
+    if last.params == params and all(before.get(fact) == facts.get(fact) for fact in MADE_WITH):
         return f"Nothing has changed since run {last.run_id[:12]}: text, config and code are the same."
     return ""
 
 
 def _other_text(last: Run, size_before: int, corpus: Corpus) -> str:
-    grown = corpus.size_bytes / size_before - 1
+    added, shrunk = 0.0, corpus.size_bytes < (1 - SHRUNK_SHARE) * size_before
     said = f"The text has changed since run {last.run_id[:12]}: {size_before:,} -> {corpus.size_bytes:,} bytes"
     kept = last.folder / CORPUS
     if kept.exists() and max(size_before, corpus.size_bytes) <= COMPARED_MAX_BYTES:
         with kept.open("rb") as old, corpus.path.open("rb") as new:
             lost, added = 1 - share_of(old, new, size_bytes(new)), 1 - share_of(new, old, size_bytes(old))
         said += f", {added:.1%} of it new, {lost:.1%} of the old one gone"
-    return said + ("; was it cut short?" if grown < -SHRUNK_SHARE else ".")
+    return said + ("; was it cut short?" if shrunk and added < SHRUNK_SHARE else ".")

@@ -46,6 +46,8 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     table = runs_table(settings, ids)
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
     given = given.drop(columns="facts.corpus_sha256", errors="ignore")  # which is a hyperparameter as well
+    if "params.corpus.sha256" in given and given["params.corpus.sha256"].nunique(dropna=False) == 1:
+        given = given.drop(columns="facts.corpus_bytes", errors="ignore")  # which older runs do not have
     differing = [str(column) for column in given if given[column].nunique(dropna=False) > 1]
     shown = table[["name", "status", *differing, *_results(table)]].rename(columns=RESULTS)
     shown.index = pd.Index([run_id[:12] for run_id in table["run_id"]])

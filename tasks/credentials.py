@@ -9,6 +9,7 @@ from minigpt.errors import InputError
 
 USER_AND_PASSWORD = "MINIGPT_CORPUS_CREDENTIALS"  # noqa: S105  (a name)
 QUERY = "MINIGPT_CORPUS_QUERY"
+VARIABLE = re.compile(r"\$\{(\w+)\}")
 PARTS = re.compile(r"(?i)^(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<place>[^?#]*)(?:\?(?P<query>[^#]*))?")
 
 
@@ -34,8 +35,16 @@ def _placeholder(name: str) -> str:
 
 def _moved(name: str, value: str) -> str:
     """What stands for the value, which may itself be that placeholder."""
-    if value != _placeholder(name):
-        os.environ[name] = value
+    if value == _placeholder(name):
+        return value
+    for inside in VARIABLE.findall(value):
+        if inside in (USER_AND_PASSWORD, QUERY) or inside in os.environ:
+            part = "query" if name == QUERY else "user and password"
+            raise InputError(
+                f"the corpus address has ${{{inside}}} inside of its {part}; put the whole of it into the variable "
+                f"{name}, and {_placeholder(name)} in its place"
+            )
+    os.environ[name] = value
     return _placeholder(name)
 
 
@@ -45,8 +54,8 @@ def reveal(source: str) -> str:
     No other variable is, for a config may be someone else's, and send what it is given to an address of theirs.
     """
     for name, before, behind in ((USER_AND_PASSWORD, "://", "@"), (QUERY, "?", "")):
-        if f"{before}{_placeholder(name)}{behind}" in source:
+        if (place := f"{before}{_placeholder(name)}{behind}") in source:
             if name not in os.environ:
                 raise InputError(f"corpus.source needs the environment variable {name}, which is not set; set it")
-            source = source.replace(_placeholder(name), os.environ[name], 1)
+            source = source.replace(place, f"{before}{os.environ[name]}{behind}", 1)
     return source

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from minigpt.errors import on_one_line
 from minigpt.store import write_whole
 from tasks.home import home
 
@@ -17,17 +18,19 @@ def _file(name: str) -> Path:
     return home() / f"{PREFIX}{name}.json"
 
 
-def note(name: str, error: BaseException) -> None:
+def note(name: str, error: Exception) -> None:
     """Count one more failure of the schedule of this name."""
-    count = _read(_file(name)).get("count", 0)
-    failed = {"count": count + 1, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "error": str(error)}
+    before = _read(_file(name))
+    count = before["count"] + 1 if before else 1
+    failed = {"count": count, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "error": on_one_line(error)}
     with suppress(OSError):  # of a full disk, which may be what it failed by
         write_whole(_file(name), json.dumps(failed).encode())
 
 
 def forget(name: str) -> None:
-    """It works again."""
-    _file(name).unlink(missing_ok=True)
+    """It works again: a run of that name has come to its end."""
+    with suppress(OSError):
+        _file(name).unlink(missing_ok=True)
 
 
 def told() -> Iterator[str]:
@@ -39,8 +42,9 @@ def told() -> Iterator[str]:
             yield f"{runs} of {name} failed, at {failed['time']}: {failed['error']}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        failed: dict[str, Any] = json.loads(path.read_bytes())
-        return failed
-    return {}
+def _read(path: Path) -> dict[str, Any] | None:
+    """None if it is not there or damaged."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        failed = json.loads(path.read_bytes())
+        return {"count": int(failed["count"]), "time": str(failed["time"]), "error": str(failed["error"])}
+    return None

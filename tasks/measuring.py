@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 10**12
 # A model that has read so much of the text is not measured by it.
-UNFAIR_SHARE = 0.05
+UNFAIR_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Measured:
     run_id: str
     name: str
     checkpoint: str
+    steps: int
     tokenizer_sha256: str
     reading: Reading
     read_share: float | None
@@ -76,8 +77,8 @@ def measure_runs(settings: Tracking, names: list[str], source: Path, role: str, 
     table = pd.DataFrame([measured.row() | {"run_id": measured.run_id[:12]} for measured in found])
     shown = table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
     lines = [f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)]
-    if any((measured.read_share or 0) >= UNFAIR_SHARE for measured in found):
-        lines.insert(0, "No fair test: models have read much of this text, as is told below; give one that none has.")
+    if (most := max(measured.read_share or 0 for measured in found)) >= UNFAIR_SHARE:
+        lines.insert(0, f"No fair test: {most:.0%} of this text stands in what a model was trained on; see below.")
     return "\n".join(lines)
 
 
@@ -108,7 +109,8 @@ def _measure(run: Run, folder: Path, text: Path) -> Measured:
             "diverged; measure another checkpoint or leave the run out"
         )
     digest = sha256_of_file(folder / TOKENIZER)
-    return Measured(run.run_id, run.name, folder.name, digest, reading, read_share)
+    steps = checkpoint.trained_steps(folder)
+    return Measured(run.run_id, run.name, folder.name, steps, digest, reading, read_share)
 
 
 def _read_share(run: Run, text: BinaryIO) -> float | None:
@@ -145,9 +147,9 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
     if beaten:
         yield f"By this text {best} is better than {', '.join(beaten)}."
     elif len(found) > 1:
-        yield "By this text none is better than another beyond chance: keep what you have."
+        yield "By this text the best is better than no other beyond chance: keep what you have."
     for measured in found:
-        if checkpoint.step_of(Path(measured.checkpoint)) == 0:
+        if measured.steps == 0:
             yield f"{measured.checkpoint} of {measured.run_id[:12]} holds untrained weights."
     if len({measured.tokenizer_sha256 for measured in found}) > 1:
         yield OTHER_TOKENIZERS

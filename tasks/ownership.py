@@ -25,11 +25,12 @@ def born(pid: int) -> str:
     return f"{BOOT_ID.read_text().strip()} {ticks}"
 
 
-def same_process(pid: int, then: str) -> psutil.Process | None:
-    """The process that was born so, if it is there still."""
+def same_process(pid: int, then: str | float) -> psutil.Process | None:
+    """The process that was born so, if it is there still; earlier versions wrote down the time of the day."""
     with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)
-        if born(pid) == then and process.status() != psutil.STATUS_ZOMBIE:
+        same = born(pid) == then if isinstance(then, str) else abs(process.create_time() - then) < 1
+        if same and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
 

@@ -19,6 +19,7 @@ from minigpt.job import TrainingJob
 from minigpt.journal import JOURNAL, Record
 from minigpt.overlap import RUN_BYTES
 from minigpt.store import write_whole
+from tasks import failures
 from tasks.evaluation import Evaluated
 from tasks.ownership import disown
 from tasks.pricing import bill_values
@@ -57,6 +58,7 @@ def report(
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
     # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
     write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
+    failures.forget(run.params["name"])
     publish_if_possible(run, curve=not trained.curve_sent)
     disown(run.folder)
     if flow_run_id:
@@ -97,7 +99,7 @@ def _result(
     if (val_copied := tokens.val_copied_share) and val_copied >= TOLD_COPIED_SHARE:
         words.append(
             f"{val_copied:.1%} of the validation text stands in the training text, in runs of {RUN_BYTES} bytes and "
-            "white space aside: there its loss is low by memory, and on new text it will be higher."
+            "white space aside: there its loss may be low by memory, and higher on new text."
         )
     words += [run.tags[CHANGE]] if CHANGE in run.tags else []
     in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))

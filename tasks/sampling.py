@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from minigpt import checkpoint, environment, products
 from minigpt.dataset import open_tokens
-from minigpt.diagnosis import COPY_TOKENS, longest_copy
+from minigpt.diagnosis import COPY_DISTINCT_TOKENS, COPY_TOKENS, longest_copy
 from minigpt.generation import Draw, complete
 from minigpt.job import TrainingJob
 from minigpt.overlap import share_of_passages
@@ -50,5 +50,5 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
         copied = longest_copy(written, training_tokens)
         if copied >= COPY_TOKENS:
             validation_tokens = open_tokens(job.tokens_folder / "val.bin")
-            share = share_of_passages(validation_tokens, training_tokens, len(written), copied)
+            share = share_of_passages(validation_tokens, training_tokens, len(written), copied, COPY_DISTINCT_TOKENS)
     return Samples(greedy, table, copied, share)

@@ -11,6 +11,7 @@ from flows.estimating import estimate
 from minigpt.cost import HARDWARE
 from minigpt.errors import InputError
 from minigpt.model import GPT, multiplied_parameter_count, parameter_count
+from tests.conftest import Workplace
 
 
 def estimates(what: str, *overrides: str, hardware: str = "cpu-2core") -> dict[str, Any]:
@@ -82,3 +83,18 @@ def test_a_size_that_nothing_has_is_refused(parameters: float, tokens: float) ->
 def test_a_model_that_is_not_known_is_told_which_are() -> None:
     with pytest.raises(InputError, match=r"'llama-3-70b' is neither a file nor one of quickstart.*llama-2-7b"):
         estimate("llama-3-70b", (), None, None, None, [], as_json=False)
+
+
+def test_what_the_same_training_cost_here_is_told(
+    smoke: dict[str, Any], workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIGPT_HOME", str(workplace.home))
+
+    def told(*overrides: str) -> list[str]:
+        notes = json.loads(estimate("smoke", overrides, None, None, None, [], as_json=True))["notes"]
+        return [note for note in notes if "of this config took" in note]
+
+    assert len(told()) == 1
+    assert told("training.max_steps=61") == told("tokenizer.vocabulary_size=301") == []
+    monkeypatch.setenv("MINIGPT_HOME", str(workplace.home / "none"))
+    assert told() == []

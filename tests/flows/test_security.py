@@ -147,13 +147,16 @@ def test_secrets_that_look_like_variables_are_hidden_and_no_other_variable_is_to
     for name in (credentials.USER_AND_PASSWORD, credentials.QUERY):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter3")
-    address = "https://me:pa${ss}word@h/${AWS_SECRET_ACCESS_KEY}?token=hunter2&v=${AWS_SECRET_ACCESS_KEY}"
+    address = "https://me:pa${ss}word@h/${AWS_SECRET_ACCESS_KEY}?token=hunter2&v=${V}"
     hidden = credentials.hide(address)
     assert hidden == (
         f"https://${{{credentials.USER_AND_PASSWORD}}}@h/${{AWS_SECRET_ACCESS_KEY}}?${{{credentials.QUERY}}}"
     )
     assert credentials.hide(hidden) == hidden
     assert credentials.reveal(hidden) == address
+    for inside in ("AWS_SECRET_ACCESS_KEY", credentials.QUERY):
+        with pytest.raises(InputError, match=f"{inside}}} inside of its query; put the whole of it into"):
+            credentials.hide(f"https://h/x?page=2&v=${{{inside}}}")
 
 
 @pytest.mark.slow

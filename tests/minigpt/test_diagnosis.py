@@ -181,6 +181,22 @@ def test_a_rise_within_the_noise_may_be_chance() -> None:
     assert not diagnose(curve((3, 5), (3, 4), (3, 4.05))).may_be_chance, "two evaluations tell nothing about noise"
 
 
+@pytest.mark.parametrize(
+    "val",
+    [
+        (9.2, 5.1, 4.2, 4.0, 4.1, 4.4),
+        (9.2, 4.2, 4.0, 4.4),
+        (9.0, 4.2, 4.0, 4.5, 5.3),
+        (9.0, *(4 + 0.05 * (step - 6) ** 2 for step in range(10))),
+        (9.0, *(4 + 0.002 * (step - 32) ** 2 for step in range(40))),
+    ],
+)
+def test_the_bend_of_a_curve_without_noise_is_no_chance(val: tuple[float, ...]) -> None:
+    found = diagnose(curve(*((3.0, loss) for loss in val)))
+    assert found.overfitting_since_step is not None
+    assert not found.may_be_chance
+
+
 def test_a_copy_that_unread_text_has_as_well_is_no_memory() -> None:
     assert is_memory(0.0)
     assert copy_words(31, 0.0).startswith("Memorisation: 31 tokens in a row")

@@ -74,16 +74,17 @@ def test_of_a_long_text_a_sample_stands_for_all(monkeypatch: pytest.MonkeyPatch)
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=30)
 
 
-@given(TOKENS, TOKENS, st.integers(1, 12), st.integers(1, 6), st.integers(1, 9))
+@given(TOKENS, TOKENS, st.integers(1, 12), st.integers(1, 6), st.integers(1, 9), st.integers(1, 3))
 def test_the_passages_with_a_copy_are_those_that_hold_one(
-    text_tokens: list[int], within: list[int], passage: int, run: int, at_once: int
+    text_tokens: list[int], within: list[int], passage: int, run: int, at_once: int, kinds: int
 ) -> None:
     passage = max(passage, run)
     whole = [text_tokens] if len(text_tokens) < passage else []
     passages = whole or [text_tokens[n : n + passage] for n in range(len(text_tokens) - passage + 1)]
     runs = {tuple(within[n : n + run]) for n in range(len(within) - run + 1)}
+    runs = {copy for copy in runs if len(set(copy)) >= kinds}
     copied = sum(any(tuple(p[n : n + run]) in runs for n in range(len(p) - run + 1)) for p in passages)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overlap, "TOKENS_AT_ONCE", at_once)
-        found = share_of_passages(np.array(text_tokens, np.uint16), np.array(within, np.uint16), passage, run)
+        found = share_of_passages(np.array(text_tokens, np.uint16), np.array(within, np.uint16), passage, run, kinds)
     assert found == pytest.approx(copied / len(passages))

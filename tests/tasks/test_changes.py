@@ -1,6 +1,7 @@
 """What is told of a night's text and of the nights that failed."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from minigpt.store import sha256_of_file, write_whole
 from tasks import failures
 from tasks.changes import since_last_run
 from tasks.comparison import list_runs
-from tasks.runs import CORPUS, FACTS, RESULT
+from tasks.home import home
+from tasks.runs import CORPUS, FACTS, RERUN_OF, RESULT
 from tasks.tracking import create_run
 from tasks.tracking_settings import Tracking
 
-PARAMS = {"name": "nightly", "seed": 1}
+PARAMS = {"name": "nightly", "seed": 1, "corpus.source": "night.txt"}
 CODE = {"code_sha256": "c", "packages": {"torch": "2.13.0"}, "switches": {}}
 LINES = [f"Line {number * 7919 % 1000} of the text, which is none of the others: {number}.\n" for number in range(400)]
 
@@ -32,17 +34,22 @@ def facts(corpus: Corpus) -> dict[str, Any]:
 @pytest.fixture
 def last(here: Tracking, tmp_path: Path) -> Corpus:
     """The text of a run that has ended."""
-    run = create_run(here.model_copy(update={"offline": True}), "nightly-1", PARAMS, {})
-    corpus = text(run.folder / CORPUS, LINES)
+    return trained(here, LINES)
+
+
+def trained(here: Tracking, lines: list[str], **tags: str) -> Corpus:
+    run = create_run(here.model_copy(update={"offline": True}), "nightly-1", PARAMS, tags)
+    corpus = text(run.folder / CORPUS, lines)
     write_whole(run.folder / FACTS, json.dumps(facts(corpus)).encode())
     ended = dict.fromkeys(("steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), 1)
     write_whole(run.folder / RESULT, json.dumps({**ended, "status": "completed"}).encode())
+    time.sleep(0.002)  # each has a start of its own
     return corpus
 
 
-def told(corpus: Corpus, **params: Any) -> str:
+def told(corpus: Corpus, code_sha256: str = "c", **params: Any) -> str:
     values = {key: str(value) for key, value in {**PARAMS, **params}.items()}
-    return since_last_run(values, facts(corpus), corpus)
+    return since_last_run(values, {**facts(corpus), "code_sha256": code_sha256}, corpus)
 
 
 def test_a_text_that_grew_and_one_that_was_cut_short_are_told_apart(last: Corpus, tmp_path: Path) -> None:
@@ -53,14 +60,20 @@ def test_a_text_that_grew_and_one_that_was_cut_short_are_told_apart(last: Corpus
     short = told(text(tmp_path / "short", LINES[:300]))
     assert ", 0.0% of it new, 25." in short
     assert short.endswith("was it cut short?")
+    assert told(text(tmp_path / "rewritten", [line[::-1] for line in LINES[:300]])).endswith(
+        "100.0% of the old one gone."
+    )
 
 
-def test_a_night_on_which_nothing_is_new_is_told(last: Corpus, tmp_path: Path) -> None:
+def test_a_night_on_which_nothing_is_new_is_told(here: Tracking, last: Corpus, tmp_path: Path) -> None:
     same = text(tmp_path / "same", LINES)
     assert told(same).startswith("Nothing has changed since run ")
     assert told(same, seed=2) == ""
     assert told(same, name="another") == ""
-    assert since_last_run({"name": "nightly", "seed": "1"}, {**facts(same), "code_sha256": "d"}, same) == ""
+    assert told(text(tmp_path / "other", LINES[:9]), **{"corpus.source": "other.txt"}) == ""
+    trained(here, LINES[:9], **{RERUN_OF: "0" * 32})
+    assert told(same).startswith("Nothing has changed"), "a rerun of an older night is no night"
+    assert told(same, code_sha256="d") == ""
 
 
 def test_nights_that_failed_are_told_where_the_runs_are_listed(here: Tracking) -> None:
@@ -71,5 +84,10 @@ def test_nights_that_failed_are_told_where_the_runs_are_listed(here: Tracking) -
     assert said.startswith("The last 3 scheduled runs of nightly failed, at ")
     assert said.endswith(": the text is not there")
     assert list_runs(here, as_json=True) == "[]"
+    (damaged,) = Path(home()).glob("failed-*.json")
+    damaged.write_text('{"count": 1}')
+    assert "scheduled" not in list_runs(here, as_json=False)
+    failures.note("nightly", ValueError("once\nmore"))
+    assert list_runs(here, as_json=False).endswith(": once more")
     failures.forget("nightly")
     assert "scheduled" not in list_runs(here, as_json=False)

@@ -50,6 +50,14 @@ def test_a_name_is_meant_before_the_beginning_of_an_id() -> None:
         meant("1", [run for run in runs if run.name != "1"])
 
 
+def test_who_was_written_down_by_an_earlier_version_lives_as_well(here: Tracking) -> None:
+    run = made(here, "trains")
+    owner = json.loads((run.folder / OWNER).read_bytes())
+    for born, status in ((psutil.Process().create_time(), "running"), (1.0, "dead")):
+        (run.folder / OWNER).write_text(json.dumps({**owner, "born": born}))
+        assert list(runs_table(here)["status"]) == [status]
+
+
 @pytest.mark.parametrize("offline", [True, False])
 def test_the_latest_run_is_the_newest_that_has_ended_and_repeats_none(here: Tracking, offline: bool) -> None:
     where = here.model_copy(update={"offline": offline})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from minigpt.checkpoint import written
 from minigpt.dataset import boundary
 from minigpt.errors import InputError
 from minigpt.job import JOB, TrainingJob
@@ -91,3 +92,22 @@ def test_a_run_whose_text_is_not_here_may_have_read_any(
     shutil.rmtree(folder / "checkpoints")
     with pytest.raises(InputError, match="has no checkpoints/best here, and MLflow is not asked for it"):
         measure_runs(OFFLINE, [smoke["run_id"]], text, "best", as_json=False)
+
+
+def test_a_run_of_which_mlflow_alone_has_the_checkpoint_is_measured(
+    smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it has no step in its name."""
+    folder = tmp_path / "runs" / smoke["run_id"]
+    shutil.copytree(smoke["run_dir"], folder, ignore=shutil.ignore_patterns("artifacts"))
+    kept = folder / "artifacts" / "checkpoints" / "best"
+    kept.parent.mkdir(parents=True)
+    written(folder / "checkpoints", "best")[-1].rename(kept)
+    tracked = json.loads((folder / TRACKING).read_text())
+    (folder / TRACKING).write_text(json.dumps(tracked | {"artifact_uri": str(folder / "artifacts")}))
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
+    text = tmp_path / "text.txt"
+    text.write_bytes(sides(smoke)[1])
+    said = measure_runs(OFFLINE, [smoke["run_id"], smoke["run_id"]], text, "best", as_json=False)
+    assert "stands in the training text of" in said
+    assert "untrained" not in said
