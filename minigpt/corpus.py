@@ -3,9 +3,10 @@
 import codecs
 import itertools
 import logging
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -36,7 +37,10 @@ class CorpusConfig(Part):
     """Which text, and how it is known to be that one."""
 
     source: str = Field(min_length=1, max_length=4096)
-    """python-topics (the language reference that every CPython carries), a file's path, or an http(s) address."""
+    """python-topics (the language reference that every CPython carries), a file, a folder of .txt files, or an address.
+
+    A folder's files are read in the order of their names, so that validation is on the last; an address is http(s).
+    """
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     """Digest that the text must have; null accepts any, and the run records which it was."""
     private_hosts: tuple[str, ...] = ()
@@ -74,7 +78,7 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
     if source == PYTHON_TOPICS:
         destination.write_bytes(python_topics())
     else:
-        _copy(_readable_file(source, config.max_bytes), destination, pinned=config.sha256 is not None)
+        _copy(_readable_files(source, config.max_bytes), destination, pinned=config.sha256 is not None)
     try:  # of the copy, for a file may be written to meanwhile
         check_size(destination.stat().st_size, source, config.max_bytes)
         check_digest(sha256 := sha256_of_file(destination), config.sha256, source)
@@ -104,40 +108,53 @@ def check_digest(sha256: str, pinned: str | None, source: str) -> None:
         )
 
 
-def _readable_file(source: str, max_bytes: int) -> Path:
+def _readable_files(source: str, max_bytes: int) -> list[Path]:
+    """The file, or a folder's .txt files in the order of their names."""
     check_scheme(source)
     path = Path(source)
     try:
         path = path.expanduser()
-        if not path.is_file():
-            raise InputError(f"the corpus {path} is {'a folder' if path.is_dir() else 'not there'}; give a text file")
-        size_bytes = path.stat().st_size
-        with path.open("rb"):
-            pass
+        files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+        if not files:
+            raise InputError(
+                f"the corpus {path} is a folder without .txt files; give one that has some, or a text file"
+            )
+        if missing := next((file for file in files if not file.is_file()), None):
+            raise InputError(
+                f"the corpus {missing} is {'no file' if missing.exists() else 'not there'}; give a text file"
+            )
+        size_bytes = sum(file.stat().st_size for file in files)
+        for file in files:
+            file.open("rb").close()
     except (OSError, ValueError, RuntimeError) as error:  # the last of ~NOBODY
         raise InputError(f"the corpus {path} cannot be read ({error}); give a readable text file") from error
     check_size(size_bytes, str(path), max_bytes)  # before it is copied
-    return path
+    return files
 
 
-def _copy(path: Path, destination: Path, *, pinned: bool) -> None:
-    """Refuse a file that is written to meanwhile, of which this would be a part."""
-    before = path.stat()
-    shutil.copyfile(path, destination)
-    after = path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        destination.unlink()
-        raise InputError(
-            f"the corpus {path} was written to while it was read; try again when it is whole, or write it under "
-            "another name and rename it"
-        )
-    if 0 <= (seconds := time.time() - after.st_mtime) < FRESH_SECONDS and not pinned:
-        log.warning(
-            "the corpus %s was last written to %.1f s ago; unless that is over, this is a part of it (a file that gets "
-            "its name when it is whole is safe)",
-            path,
-            seconds,
-        )
+def _copy(files: Sequence[Path], destination: Path, *, pinned: bool) -> None:
+    """One behind the other, of several each on lines of its own; one that is written to meanwhile is refused."""
+    with destination.open("wb") as text:
+        for path in files:
+            before = path.stat()
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, text)
+                if len(files) > 1 and file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
+                    text.write(b"\n")
+            after = path.stat()
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                destination.unlink()
+                raise InputError(
+                    f"the corpus {path} was written to while it was read; try again when it is whole, or write it "
+                    "under another name and rename it"
+                )
+            if 0 <= (seconds := time.time() - after.st_mtime) < FRESH_SECONDS and not pinned:
+                log.warning(
+                    "the corpus %s was last written to %.1f s ago; unless that is over, this is a part of it (a file "
+                    "that gets its name when it is whole is safe)",
+                    path,
+                    seconds,
+                )
 
 
 def check_size(size_bytes: int, source: str, max_bytes: int) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -122,16 +123,36 @@ def test_what_no_model_is_meant_to_learn_is_told(data: bytes, said: list[str]) -
     assert list(corpus.oddities(io.BytesIO(data))) == said
 
 
+def test_a_folders_texts_follow_each_other_by_name(tmp_path: Path) -> None:
+    texts = {
+        "2026-02.txt": b"second",
+        "2026-01.txt": b"first\n",
+        "2026-03.txt": b"",
+        "2026-10.txt": b"last",
+        "x.md": b"no",
+    }
+    for name, data in texts.items():
+        (tmp_path / name).write_bytes(data)
+    corpus.read_source(CorpusConfig(source=str(tmp_path)), tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"first\nsecond\nlast\n"
+    with pytest.raises(InputError, match=r"more than corpus\.max_bytes 15"):
+        corpus.read_source(CorpusConfig(source=str(tmp_path), max_bytes=15), tmp_path / "none")
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(InputError, match=r"a\.txt is no file; give a text file"):
+        corpus.read_source(CorpusConfig(source=str(tmp_path)), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_text_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "grows.txt"
     path.write_bytes(b"a line\n" * 100)
 
-    def copy_slowly(source: Path, target: Path) -> None:
-        target.write_bytes(source.read_bytes())
+    def copy_slowly(source: BinaryIO, target: BinaryIO) -> None:
+        target.write(source.read())
         with path.open("ab") as file:
             file.write(b"one more\n")
 
-    monkeypatch.setattr("shutil.copyfile", copy_slowly)
+    monkeypatch.setattr("shutil.copyfileobj", copy_slowly)
     with pytest.raises(InputError, match="was written to while it was read; try again when it is whole"):
         corpus.read_source(CorpusConfig(source=str(path)), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
