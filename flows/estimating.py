@@ -9,7 +9,7 @@ from flows import config as configs
 from minigpt import cost
 from minigpt.cost import ASSUMPTIONS_DATE, HARDWARE, PUBLISHED, Bill, CostConfig
 from minigpt.errors import InputError
-from tasks.narration import duration
+from tasks.narration import dollars, duration
 from tasks.runs import as_params, runs_here
 
 # Share of the peak that a training reaches, where nobody says it.
@@ -90,7 +90,7 @@ def _paid_before(config: configs.RunConfig) -> list[str]:
             paid = result["cost"]["actual"]
             return [
                 f"run {run.run_id[:12]} of this config took {duration(paid['seconds'])} here and cost "
-                f"${paid['usd']:.4f}, evaluations, samples and checkpoints in training among it"
+                f"{dollars(paid['usd'])}, evaluations, samples and checkpoints in training among it"
             ]
     return []
 

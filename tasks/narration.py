@@ -46,11 +46,11 @@ class Narrator:
     def _tell_quote(self, probe: Record) -> None:
         self.quote = quote = quote_for(self._job, self._start, probe)
         log.info(
-            "quote: %s (%s to %s), $%.4f, %.4f kWh, %.4f kg CO2 at %s",
+            "quote: %s (%s to %s), %s, %.4f kWh, %.4f kg CO2 at %s",
             duration(quote.seconds),
             duration(quote.seconds_low),
             duration(quote.seconds_high),
-            quote.bill.usd,
+            dollars(quote.bill.usd),
             quote.bill.kwh,
             quote.bill.co2_kg,
             f"${quote.bill.usd_per_hour:g} an hour and {quote.bill.watts:g} W",
@@ -66,11 +66,11 @@ class Narrator:
             log.info("%s", told)
             return
         log.info(
-            "%s, %.0f tokens/s, %s left, $%.4f",
+            "%s, %.0f tokens/s, %s left, %s",
             told,
             self._tokens_per_second,
             duration(self._training_seconds * (last / step - 1)),
-            cost.bill(self._training_seconds, self._job.cost).usd,
+            dollars(cost.bill(self._training_seconds, self._job.cost).usd),
         )
 
 
@@ -93,3 +93,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def dollars(usd: float) -> str:
+    """An amount to a hundredth of a cent."""
+    return f"${usd:.4f}" if usd == 0 or usd >= 0.5e-4 else "less than $0.0001"

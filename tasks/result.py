@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.narration import duration
+from tasks.narration import dollars, duration
 
 
 class Result(BaseModel):
@@ -51,7 +51,7 @@ def headline(result: Result) -> str:
     return (
         f"run {result.run_id} {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}, "
         f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte, "
-        f"${result.cost['actual']['usd']:.4f}" + (f"; {result.diagnosis}" if result.diagnosis else "")
+        f"{dollars(result.cost['actual']['usd'])}" + (f"; {result.diagnosis}" if result.diagnosis else "")
     )
 
 
@@ -137,7 +137,7 @@ def _cell(text: str) -> str:
 def _bill(result: Result) -> str:
     """Money, power, carbon dioxide, and how far the quote was off, if the training that it was for took place."""
     actual = result.cost["actual"]
-    bill = f"${actual['usd']:.4f}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2"
+    bill = f"{dollars(actual['usd'])}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2"
     if result.status != "completed":
         return bill
     error = actual["quote_error_fraction"]

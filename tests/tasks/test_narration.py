@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.narration import Narrator, duration
+from tasks.narration import Narrator, dollars, duration
 from tests.faults.tiny import tiny_job
 
 FACTS = {"cpu_class": "A", "torch_capability": "AVX512", "torch_threads": 2, "system": "Linux", "parameters": 1}
@@ -34,3 +34,10 @@ def test_the_time_left_is_told_once_it_can_be_known(tmp_path: Path, caplog: pyte
     assert caplog.messages[-1].endswith(
         f"100 tokens/s, {duration(30.0 * (job.training.max_steps / half - 1))} left, $0.0008"
     )
+
+
+@pytest.mark.parametrize(
+    ("usd", "told"), [(0.0, "$0.0000"), (1e-6, "less than $0.0001"), (6e-5, "$0.0001"), (691_200, "$691200.0000")]
+)
+def test_what_costs_next_to_nothing_is_not_told_as_nothing(usd: float, told: str) -> None:
+    assert dollars(usd) == told
