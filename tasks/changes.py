@@ -26,10 +26,11 @@ def since_last_run(params: Mapping[str, Any], facts: Mapping[str, Any], corpus: 
         return ""
     try:
         before = last.facts()
-    except InputError:  # damaged
+        sha256_before, size_before = (before["corpus"][fact] for fact in ("sha256", "size_bytes"))
+    except (InputError, KeyError):  # damaged
         return ""
-    if before["corpus"]["sha256"] != corpus.sha256:
-        return _other_text(last, before["corpus"]["size_bytes"], corpus)
+    if sha256_before != corpus.sha256:
+        return _other_text(last, size_before, corpus)
     if last.params == params and all(before.get(fact) == facts.get(fact) for fact in MADE_WITH):
         return f"Nothing has changed since run {last.run_id[:12]}: text, config and code are the same."
     return ""

@@ -86,7 +86,7 @@ def _check_length(text: Path, source: Path) -> None:
     with text.open("rb") as file:
         check_text(file, str(source))
         for oddity in oddities(file):
-            log.warning("the text %s %s, which a model that has not learnt them pays for", source, oddity)
+            log.warning("the text %s %s, which costs a model that has not learnt it", source, oddity)
     if (size_bytes := text.stat().st_size) < LEAST_BYTES:
         raise InputError(
             f"the text {source} has {size_bytes} bytes, fewer than the {LEAST_BYTES:,} on which a difference can be "
