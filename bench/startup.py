@@ -95,7 +95,7 @@ def bare(home: Path) -> None:
     import torch
 
     from minigpt import checkpoint
-    from minigpt.dataset import SIDES, cut_windows, open_tokens
+    from minigpt.dataset import SIDES
     from minigpt.evaluation import evaluate
     from minigpt.generation import Draw, complete
     from minigpt.job import CHECKPOINTS, JOB
@@ -112,10 +112,7 @@ def bare(home: Path) -> None:
     assert last is not None
     model, tokenizer = checkpoint.load(last)
     job, token_bytes = worker.job, torch.from_numpy(tokenizer.token_bytes())
-    train_windows, val_windows = (
-        cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
-        for side in SIDES
-    )
+    train_windows, val_windows = map(job.windows, SIDES)
     batches = job.training.max_steps * job.training.gradient_accumulation_steps
     read, _ = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
     evaluate(model, read, token_bytes)

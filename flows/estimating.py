@@ -84,9 +84,8 @@ def _paid_before(config: configs.RunConfig) -> list[str]:
         if wanted[name] == "None":
             del wanted[name]
     for run in runs_here():
-        if wanted.items() <= run.params.items() and run.has_ended and (result := run.result()):
-            if result["status"] != "completed":
-                continue
+        result = run.readable_result() if wanted.items() <= run.params.items() else None
+        if result is not None and result["status"] == "completed":
             paid = result["cost"]["actual"]
             return [
                 f"run {run.run_id[:12]} of this config took {duration(paid['seconds'])} here and cost "

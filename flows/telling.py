@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tasks import failures
+
 log = logging.getLogger(__name__)
 
 
@@ -29,8 +31,6 @@ def told_by_schedule(name: str) -> Iterator[None]:
         yield
         return
     tell(quiet=True)
-    from tasks import failures
-
     try:
         yield
     except Exception as error:

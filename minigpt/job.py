@@ -4,7 +4,7 @@ from pathlib import Path
 
 from minigpt.config import Part
 from minigpt.cost import CostConfig
-from minigpt.dataset import SplitConfig
+from minigpt.dataset import Side, SplitConfig, Windows, cut_windows, open_tokens
 from minigpt.environment import EnvironmentConfig
 from minigpt.errors import InputError, on_one_line
 from minigpt.evaluation import EvaluationConfig
@@ -29,6 +29,9 @@ class TrainingJob(Part):
     cost: CostConfig
     tokens_folder: Path
     """Holds train.bin, val.bin and the tokenizer."""
+
+    def windows(self, side: Side) -> Windows:
+        return cut_windows(open_tokens(self.tokens_folder / f"{side}.bin"), side, self.model.context_length, self.split)
 
 
 def read_job(run_folder: Path) -> TrainingJob:

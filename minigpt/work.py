@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from minigpt import checkpoint, environment
-from minigpt.dataset import cut_windows, open_tokens
+from minigpt.dataset import SIDES
 from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
 from minigpt.generation import Draw, complete
@@ -63,10 +63,7 @@ class Worker:
         self.saved = {record["name"] for record in of_kind(records, "checkpoint")}
         self.saver = Saver(self.checkpoints, job.tokens_folder / TOKENIZER, self.journal, self.saved, job.training)
         environment.apply(job.environment)
-        self.windows = {
-            side: cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
-            for side in ("train", "val")
-        }
+        self.windows = {side: job.windows(side) for side in SIDES}
         self.tokenizer = load(job.tokens_folder / TOKENIZER)
         self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
         self.model = build(job.model, self.tokenizer.vocabulary_size, job.seed)

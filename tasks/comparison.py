@@ -33,11 +33,12 @@ UNLISTED = ["epochs", "perplexity", "best_bits_per_byte"]
 def list_runs(settings: Tracking, as_json: bool) -> str:
     """Every run, newest first, with its most telling results."""
     table = runs_table(settings)
-    if table.empty:
-        none = f"no runs in {home()} yet; `minigpt run` makes one"
-        return "[]" if as_json else "\n".join([none, *failures.told()])
-    shown = table[[*LISTED, *_results(table)]].rename(columns=RESULTS)
-    return _text(shown, as_json)
+    if not table.empty:
+        table = table[[*LISTED, *_results(table)]].rename(columns=RESULTS)
+    if as_json:
+        return str(table.to_json(orient="records", date_format="iso"))
+    listed = f"no runs in {home()} yet; `minigpt run` makes one" if table.empty else _text(table)
+    return "\n".join([listed, *failures.told()])
 
 
 def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
@@ -45,7 +46,6 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
     table = runs_table(settings, ids)
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
-    given = given.drop(columns="facts.corpus_sha256", errors="ignore")  # which is a hyperparameter as well
     if "params.corpus.sha256" in given and given["params.corpus.sha256"].nunique(dropna=False) == 1:
         given = given.drop(columns="facts.corpus_bytes", errors="ignore")  # which older runs do not have
     differing = [str(column) for column in given if given[column].nunique(dropna=False) > 1]
@@ -81,10 +81,7 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
         yield OTHER_TOKENIZERS
 
 
-def _text(table: pd.DataFrame, as_json: bool) -> str:
-    if as_json:
-        return str(table.to_json(orient="records", date_format="iso"))
+def _text(table: pd.DataFrame) -> str:
     started = [time.strftime("%Y-%m-%d %H:%M") for time in table["started"]]
     shown = table.assign(run_id=table["run_id"].str[:12], started=started).drop(columns=UNLISTED, errors="ignore")
-    listed = str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
-    return "\n".join([listed, *failures.told()])
+    return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))

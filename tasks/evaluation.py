@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from minigpt import checkpoint, environment
-from minigpt.dataset import SIDES, Batches, cut_windows, open_tokens
+from minigpt.dataset import SIDES, Batches
 from minigpt.evaluation import Evaluation, evaluate
 from minigpt.job import TrainingJob
 from tasks.narration import duration
@@ -37,10 +37,7 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     environment.apply(job.environment)
     model, tokenizer = checkpoint.load(trained.checkpoint)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
-    train_windows, val_windows = (
-        cut_windows(open_tokens(job.tokens_folder / f"{side}.bin"), side, job.model.context_length, job.split)
-        for side in SIDES
-    )
+    train_windows, val_windows = map(job.windows, SIDES)
     batches = max(1, checkpoint.step_of(trained.checkpoint)) * job.training.gradient_accumulation_steps
     read, tokens = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
     train = evaluate(model, _telling("training", read, tokens), token_bytes)

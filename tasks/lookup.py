@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 # Tags of facts that are no package's version.
 FACT_TAGS = {
-    "corpus_sha256": "minigpt.corpus_sha256",
     "corpus_bytes": "minigpt.corpus_bytes",
     "code_sha256": "minigpt.code_sha256",
     "git_commit": "mlflow.source.git.commit",

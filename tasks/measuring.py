@@ -24,7 +24,7 @@ from minigpt.tokenizer import TOKENIZER
 from tasks import tracked
 from tasks.comparison import OTHER_TOKENIZERS
 from tasks.home import ARRIVING, cache_folder
-from tasks.lookup import FACT_TAGS, find_run
+from tasks.lookup import find_run
 from tasks.runs import CORPUS, Run
 from tasks.tracking_settings import Tracking
 from tasks.weights import checkpoint_of
@@ -125,7 +125,7 @@ def _read_share(run: Run, text: BinaryIO) -> float | None:
 
 def _corpus(run: Run) -> Path | None:
     """The text that the run was made with: of this home's cache, else what the run kept."""
-    sha256 = run.tags.get(FACT_TAGS["corpus_sha256"], "")
+    sha256 = run.params.get("corpus.sha256", "")
     if entry := find(cache_folder(), "corpus", {"corpus": sha256}):
         return entry.folder / CORPUS
     try:

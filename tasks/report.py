@@ -1,7 +1,7 @@
 """The step `report`: pictures, words, files and the result, in the run's folder, in MLflow and in Prefect."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -89,25 +89,16 @@ def _result(
     evaluations = list(journal.of_kind(records, "evaluation"))
     found = diagnosis.diagnose(evaluations)
     steps = list(journal.of_kind(records, "step"))
-    words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
-    kept_from_shipping = [found.in_short] if found.in_short else []
-    if samples.longest_copied_tokens is not None and samples.passages_with_such_a_copy is not None:
-        copied, share = samples.longest_copied_tokens, samples.passages_with_such_a_copy
-        words.append(diagnosis.copy_words(copied, share))
-        if diagnosis.is_memory(share):
-            kept_from_shipping.append("memorisation")
-    if (val_copied := tokens.val_copied_share) and val_copied >= TOLD_COPIED_SHARE:
-        words.append(
-            f"{val_copied:.1%} of the validation text stands in the training text, in runs of {RUN_BYTES} bytes and "
-            "white space aside: there its loss may be low by memory, and higher on new text."
-        )
-    words += [run.tags[CHANGE]] if CHANGE in run.tags else []
     in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))
+    words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
+    words += _words_beside_the_curve(run, tokens, samples)
     if in_training < windows.val_windows and len(evaluations) > 1:
         words.append(
             f"The validation losses told in these words are of the first {in_training:,} of {windows.val_windows:,} "
             "windows, as they were measured in training."
         )
+    remembers = samples.passages_with_such_a_copy is not None and diagnosis.is_memory(samples.passages_with_such_a_copy)
+    kept_from_shipping = [found.in_short, "memorisation" if remembers else ""]
     return Result(
         run_id=run.run_id,
         flow_run_id=flow_run_id,
@@ -129,7 +120,7 @@ def _result(
         val_windows_measured_in_training=in_training,
         val_copied_share=tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
-        diagnosis=", ".join(kept_from_shipping),
+        diagnosis=", ".join(filter(None, kept_from_shipping)),
         parameters=next(journal.of_kind(records, "start"))["parameters"],
         corpus_sha256=corpus.sha256,
         weights_sha256=trained.weights_sha256,
@@ -148,6 +139,19 @@ def _result(
         words=words,
         run_dir=str(run.folder),
     )
+
+
+def _words_beside_the_curve(run: Run, tokens: Tokens, samples: Samples) -> Iterator[str]:
+    """About copies in what was written and in what was measured, and about what is new."""
+    if samples.longest_copied_tokens is not None and samples.passages_with_such_a_copy is not None:
+        yield diagnosis.copy_words(samples.longest_copied_tokens, samples.passages_with_such_a_copy)
+    if tokens.val_copied_share and tokens.val_copied_share >= TOLD_COPIED_SHARE:
+        yield (
+            f"{tokens.val_copied_share:.1%} of the validation text stands in the training text, in runs of {RUN_BYTES} "
+            "bytes and white space aside: there its loss may be low by memory, and higher on new text."
+        )
+    if CHANGE in run.tags:
+        yield run.tags[CHANGE]
 
 
 def _plot(evaluations: Sequence[Record], what: str, unit: str, result: Result, path: Path) -> None:

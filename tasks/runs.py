@@ -87,12 +87,15 @@ class Run:
         except FileNotFoundError as error:
             raise InputError(f"{self.folder / FACTS} is not there; {A_COPY}") from error
 
+    def readable_result(self) -> dict[str, Any] | None:
+        """The same, and None as well if it is damaged."""
+        with suppress(InputError):
+            return self.result()
+        return None
+
     @property
     def has_ended(self) -> bool:
-        """Whether it came to a result that can be read."""
-        with suppress(InputError):
-            return self.result() is not None
-        return False
+        return self.readable_result() is not None
 
     @property
     def is_rerun(self) -> bool:
