@@ -15,7 +15,7 @@ from minigpt.cost import CostConfig
 from minigpt.dataset import SplitConfig
 from minigpt.environment import EnvironmentConfig
 from minigpt.errors import InputError
-from minigpt.evaluation import EvaluationConfig
+from minigpt.evaluation import EvaluationConfig, HeldOutConfig
 from minigpt.generation import SamplingConfig
 from minigpt.model import ModelConfig
 from minigpt.tokenizer import TokenizerConfig
@@ -42,6 +42,8 @@ class RunConfig(Part):
     """How it learns."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How it is measured meanwhile."""
+    held_out: HeldOutConfig = HeldOutConfig()
+    """What decides whether it is to be shipped."""
     sampling: SamplingConfig = SamplingConfig()
     """What it writes."""
     environment: EnvironmentConfig = EnvironmentConfig()

@@ -13,6 +13,8 @@ from flows.telling import told_by_schedule
 from minigpt.job import TrainingJob
 from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
+from tasks.held_out import check as check_held_out
+from tasks.held_out import judge
 from tasks.opening import open_run
 from tasks.publishing import closing
 from tasks.report import report
@@ -25,7 +27,7 @@ from tasks.training import train
 
 log = logging.getLogger(__name__)
 
-# How many tasks a whole flow run has.
+# How many tasks a whole flow run has, one more with a held-out text.
 TASK_RUNS = 8
 
 
@@ -44,6 +46,9 @@ def pretrain(config: RunConfig, tracking: Tracking | None = None, resumed: str |
 
 def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Result:
     """Every task, in order."""
+    held_out = None if tracking.rerun_of else config.held_out.source  # a rerun is to prove bits, wherever it is
+    if held_out and resumed is None:
+        check_held_out(held_out)
     corpus = download_corpus(config.corpus)
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
@@ -64,4 +69,5 @@ def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Res
         trained = train(run, job)
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
-        return report(run, corpus, tokens, windows, trained, evaluated, samples, job, flow_run.id)
+        judgement = judge(run, job, held_out) if held_out else None
+        return report(run, corpus, tokens, windows, trained, evaluated, samples, judgement, job, flow_run.id)

@@ -50,7 +50,8 @@ def run_flow(config: "RunConfig", tracking: "Tracking", resumed: str | None = No
         drain()
         result = state.result(raise_on_failure=False)  # of a run that diverged as well, which Prefect is told failed
         if flow_run_id := state.state_details.flow_run_id:
-            wait_for_final_states(flow_run_id, TASK_RUNS if isinstance(result, Result) else 0)
+            tasks = TASK_RUNS + (result.held_out is not None) if isinstance(result, Result) else 0
+            wait_for_final_states(flow_run_id, tasks)
         if isinstance(result, BaseException):
             raise result
         assert isinstance(result, Result)  # noqa: S101  (only a schedule's run gives way to another)

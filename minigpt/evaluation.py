@@ -35,6 +35,17 @@ class EvaluationConfig(Part):
         return step % self.every_steps == self.offset_steps % self.every_steps
 
 
+class HeldOutConfig(Part):
+    """A text that decides whether a run is to be shipped."""
+
+    source: str | None = Field(None, min_length=1, max_length=4096)
+    """A file of 3,200 bytes or more that no run reads, or a folder of .txt files; null for none.
+
+    Behind the training the best weights are measured on it, beside those of the run to beat: the last of the same name
+    and corpus.source that was to be shipped.
+    """
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Mean loss in nats per token, with the tokens and the UTF-8 bytes of text that it covers."""

@@ -7,7 +7,7 @@ from minigpt.corpus import Corpus
 from minigpt.errors import InputError
 from minigpt.overlap import share_of
 from minigpt.text import size_bytes
-from tasks.runs import CORPUS, Run, runs_here
+from tasks.runs import CORPUS, Run, ended_alike
 
 # Longer texts are told apart by their sizes alone.
 COMPARED_MAX_BYTES = 50_000_000
@@ -17,12 +17,9 @@ SHRUNK_SHARE = 0.02
 MADE_WITH = ("code_sha256", "packages", "switches")
 
 
-def since_last_run(params: Mapping[str, Any], facts: Mapping[str, Any], corpus: Corpus) -> str:
+def since_last_run(params: Mapping[str, str], facts: Mapping[str, Any], corpus: Corpus) -> str:
     """A sentence where there is such a run and its text is another, or nothing at all; else nothing."""
-    same = {name: params[name] for name in ("name", "corpus.source")}
-    alike = (run for run in runs_here() if same.items() <= run.params.items() and not run.is_rerun)
-    last = next((run for run in alike if run.has_ended), None)
-    if last is None:
+    if (last := next(ended_alike(params), None)) is None:
         return ""
     try:
         before = last.facts()

@@ -18,6 +18,7 @@ RESULTS = {
     "metrics.best/val_loss": "best_val_loss",
     "metrics.best/bits_per_byte": "best_bits_per_byte",
     "metrics.best/step": "best_step",
+    "metrics.held_out/bits_per_byte": "held_out_bits_per_byte",
     "metrics.bill/seconds": "training_seconds",
     "metrics.bill/usd": "usd",
 }

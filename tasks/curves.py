@@ -7,6 +7,7 @@ from minigpt.evaluation import perplexity
 from minigpt.job import TrainingJob
 from minigpt.journal import Record
 from tasks.pricing import quote_for
+from tasks.runs import held_out_metrics
 from tasks.tracking import Point
 
 # More points make MLflow's pages slow.
@@ -93,5 +94,5 @@ class Curves:
 def final_points(result: Mapping[str, Any], time_ms: int) -> list[Point]:
     """The last weights' numbers and the bill, of a result as `--json` prints it."""
     values = {f"final/{key}": result[key] for key in FINAL if result.get(key) is not None}
-    values |= {f"bill/{key}": result["cost"]["actual"][key] for key in BILL}
+    values |= {f"bill/{key}": result["cost"]["actual"][key] for key in BILL} | held_out_metrics(result)
     return [Point(key, value, time_ms, result["steps"]) for key, value in values.items()]

@@ -189,5 +189,5 @@ def _results(result: Mapping[str, Any] | None) -> dict[str, float]:
     best = ("val_loss", "bits_per_byte", "step")
     told = {f"final/{key}": result[key] for key in final if key in result}  # older runs have not all of them
     told |= {f"best/{key}": result[f"best_{key}"] for key in best if f"best_{key}" in result}
-    bill = {f"bill/{key}": result["cost"]["actual"][key] for key in ("seconds", "usd")}
-    return told | bill
+    told |= {f"bill/{key}": result["cost"]["actual"][key] for key in ("seconds", "usd")}
+    return told | runs.held_out_metrics(result)

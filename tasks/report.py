@@ -21,6 +21,7 @@ from minigpt.overlap import RUN_BYTES
 from minigpt.store import write_whole
 from tasks import failures
 from tasks.evaluation import Evaluated
+from tasks.held_out import Judgement
 from tasks.ownership import disown
 from tasks.pricing import bill_values
 from tasks.publishing import publish_if_possible
@@ -46,13 +47,14 @@ def report(
     trained: Trained,
     evaluated: Evaluated,
     samples: Samples,
+    judgement: Judgement | None,
     job: TrainingJob,
     flow_run_id: str | None,
 ) -> Result:
     """Say what happened, in numbers, pictures and words, and close the run."""
     records = journal.read(run.folder / JOURNAL)
     evaluations = list(journal.of_kind(records, "evaluation"))
-    result = _result(run, corpus, tokens, windows, trained, evaluated, samples, job, flow_run_id, records)
+    result = _result(run, corpus, tokens, windows, trained, evaluated, samples, judgement, job, flow_run_id, records)
     write_whole(run.folder / REPORT, markdown(result).encode())
     _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
@@ -82,6 +84,7 @@ def _result(
     trained: Trained,
     evaluated: Evaluated,
     samples: Samples,
+    judgement: Judgement | None,
     job: TrainingJob,
     flow_run_id: str | None,
     records: Sequence[Record],
@@ -98,7 +101,13 @@ def _result(
             "windows, as they were measured in training."
         )
     remembers = samples.passages_with_such_a_copy is not None and diagnosis.is_memory(samples.passages_with_such_a_copy)
-    kept_from_shipping = [found.in_short, "memorisation" if remembers else ""]
+    if judgement:
+        words.insert(0, judgement.sentence)
+    kept_from_shipping = [
+        found.in_short,
+        "memorisation" if remembers else "",
+        judgement.objection if judgement else "",
+    ]
     return Result(
         run_id=run.run_id,
         flow_run_id=flow_run_id,
@@ -118,6 +127,7 @@ def _result(
         best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
         val_windows=windows.val_windows,
         val_windows_measured_in_training=in_training,
+        held_out=asdict(judgement) if judgement else None,
         val_copied_share=tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(filter(None, kept_from_shipping)),

@@ -31,11 +31,13 @@ class Result(BaseModel):
     val_windows: int
     val_windows_measured_in_training: int
     """So many of them, the first, the evaluations in training measure, of which the best is one."""
+    held_out: dict[str, Any] | None
+    """What the held-out text says of the best weights and of those to beat, if the config names one."""
     val_copied_share: float | None
     """How much of the validation text stands in the training text, if that was measured."""
     overfitting_since_step: int | None
     diagnosis: str
-    """What may keep the last weights from being shipped, in a few words; empty if nothing was found."""
+    """What may keep the last weights, or after a held-out text the run, from being shipped; empty if nothing does."""
     parameters: int
     corpus_sha256: str
     weights_sha256: str
@@ -48,10 +50,11 @@ class Result(BaseModel):
 
 def headline(result: Result) -> str:
     """The result in one line, for a log."""
+    ship = "ship it" if result.held_out and not result.held_out["objection"] else ""
     return (
         f"run {result.run_id} {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}, "
         f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte, "
-        f"{dollars(result.cost['actual']['usd'])}" + (f"; {result.diagnosis}" if result.diagnosis else "")
+        f"{dollars(result.cost['actual']['usd'])}" + "".join(f"; {said}" for said in (result.diagnosis, ship) if said)
     )
 
 

@@ -129,6 +129,13 @@ def read_result(path: Path, way_out: str = A_COPY) -> dict[str, Any]:
     return _read_json(path, ("status", "steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), way_out)
 
 
+def held_out_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured on a held-out text, if anything was."""
+    held_out = result.get("held_out") or {}
+    measured = held_out.get("bits_per_byte")
+    return {} if measured is None else {"held_out/bits_per_byte": measured}
+
+
 def _read_json(path: Path, needed: Sequence[str], way_out: str) -> dict[str, Any]:
     """A file that a run wrote; InputError if it is damaged."""
     try:
@@ -161,6 +168,12 @@ def runs_here() -> list[Run]:
         except InputError as error:
             log.warning("%s", error)
     return sorted(found, key=lambda run: run.start_time_ms, reverse=True)
+
+
+def ended_alike(params: Mapping[str, str]) -> Iterator[Run]:
+    """Runs of this home of the same name and source that have ended and repeat no other, newest first."""
+    same = {name: params[name] for name in ("name", "corpus.source")}
+    return (run for run in runs_here() if same.items() <= run.params.items() and not run.is_rerun and run.has_ended)
 
 
 def left_behind() -> Iterator[Run]:
