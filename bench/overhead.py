@@ -20,9 +20,10 @@ from bench.measure import OURS, ROOT, Spread, environment, overriding, say, spre
 from bench.results import Outcome, Row
 from bench.texts import the_verdict
 
-PAIRS = 12
-# How long each side of a pair runs; a step of quickstart takes a fraction of a second, one of verdict a few.
-SLICE_SECONDS = {"verdict": 7.0, "quickstart": 2.5}
+PAIRS = 24
+# How long each side of a pair runs. Timers of a run that was stopped fall due in the slice behind it, so that a slice
+# shorter than the time from one sending of points to the next (5 s) would have more of them than a run has.
+SLICE_SECONDS = {"verdict": 7.0, "quickstart": 5.0}
 LEAST_STEPS = 3
 ENDLESS = 100_000
 TARGETS = {"verdict": 1.01, "quickstart": 1.03}

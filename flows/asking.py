@@ -56,7 +56,7 @@ def evaluate(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...")],
     on: Annotated[
         Path,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A text that none of them has read, in UTF-8."),
+        typer.Option(metavar="FILE", exists=True, help="A text that none of them has read, or a folder of .txt files."),
     ],
     checkpoint: Checkpoint = "best",
     uri: Uri = None,

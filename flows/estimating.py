@@ -7,8 +7,9 @@ from pathlib import Path
 
 from flows import config as configs
 from minigpt import cost
-from minigpt.cost import ASSUMPTIONS_DATE, HARDWARE, PUBLISHED, Bill, CostConfig
+from minigpt.cost import ASSUMPTIONS_DATE, HARDWARE, Bill, CostConfig
 from minigpt.errors import InputError
+from minigpt.published import PUBLISHED
 from tasks.narration import dollars, duration
 from tasks.runs import as_params, runs_here
 
@@ -105,7 +106,7 @@ def _refuse(given: Mapping[str, bool], what: str) -> None:
 
 
 def _published(name: str) -> tuple[list[Estimate], list[str]]:
-    run = cost.published_run(name)
+    run = PUBLISHED[name]
     flops = cost.flops_per_token_6n(run.parameters) * run.tokens
     notes = [f"device hours as published ({run.source}); MFU = 6 N D / (hours x peak)"]
     return [Estimate(run.parameters, run.tokens, flops, run.mfu(), run.bill())], notes

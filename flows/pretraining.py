@@ -69,5 +69,5 @@ def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Res
         trained = train(run, job)
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
-        judgement = judge(run, job, held_out) if held_out else None
+        judgement = judge(run, job, trained, held_out) if held_out else None
         return report(run, corpus, tokens, windows, trained, evaluated, samples, judgement, job, flow_run.id)

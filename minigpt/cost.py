@@ -13,7 +13,6 @@ from math import log10
 from pydantic import Field, field_validator
 
 from minigpt.config import Part
-from minigpt.errors import InputError
 
 ASSUMPTIONS_DATE = "2026-11-24"
 
@@ -231,39 +230,3 @@ def modern_parameter_count(vocabulary_size: int, width: int, layers: int) -> int
 def chinchilla_tokens(parameters: float) -> float:
     """Tokens that make the best use of a model's size (Hoffmann et al. 2022, approach 2, refitted)."""
     return float(10 ** (1.04096 * log10(parameters) + 0.93539))
-
-
-@dataclass(frozen=True)
-class PublishedRun:
-    """A training as its authors report it."""
-
-    parameters: float
-    tokens: float
-    device_hours: float
-    hardware: str
-    watts: float
-    source: str
-
-    def bill(self) -> Bill:
-        """Its hours at the table's price; devices are counted as one, for only their hours are published."""
-        return bill(self.device_hours * SECONDS_PER_HOUR, CostConfig(hardware=self.hardware, watts=self.watts))
-
-    def mfu(self) -> float:
-        seconds = self.device_hours * SECONDS_PER_HOUR
-        peak = HARDWARE[self.hardware].peak_flops_per_second
-        return mfu(self.tokens / seconds, flops_per_token_6n(self.parameters), 1, peak)
-
-
-LLAMA_2 = "Touvron et al. 2023, table 2"
-PUBLISHED = {
-    "llama-2-7b": PublishedRun(6.738e9, 2e12, 184_320, "a100", 400, LLAMA_2),
-    "llama-2-13b": PublishedRun(13.016e9, 2e12, 368_640, "a100", 400, LLAMA_2),
-    "llama-2-34b": PublishedRun(33.74e9, 2e12, 1_038_336, "a100", 350, LLAMA_2),
-    "llama-2-70b": PublishedRun(68.977e9, 2e12, 1_720_320, "a100", 400, LLAMA_2),
-}
-
-
-def published_run(name: str) -> PublishedRun:
-    if name not in PUBLISHED:
-        raise InputError(f"{name!r} is none of the published runs {', '.join(PUBLISHED)}; give one of them")
-    return PUBLISHED[name]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from minigpt.config import Part
@@ -44,6 +44,13 @@ class HeldOutConfig(Part):
     Behind the training the best weights are measured on it, beside those of the run to beat: the last of the same name
     and corpus.source that was to be shipped.
     """
+
+    @field_validator("source")
+    @classmethod
+    def source_is_a_path(cls, source: str | None) -> str | None:
+        if source is not None and "://" in source:
+            raise ValueError("it is no path: give a file or a folder")
+        return source
 
 
 @dataclass(frozen=True)

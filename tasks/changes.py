@@ -28,9 +28,14 @@ def since_last_run(params: Mapping[str, str], facts: Mapping[str, Any], corpus: 
         return ""
     if sha256_before != corpus.sha256:
         return _other_text(last, size_before, corpus)
-    if last.params == params and all(before.get(fact) == facts.get(fact) for fact in MADE_WITH):
+    if _deciding(last.params) == _deciding(params) and all(before.get(fact) == facts.get(fact) for fact in MADE_WITH):
         return f"Nothing has changed since run {last.run_id[:12]}: text, config and code are the same."
     return ""
+
+
+def _deciding(params: Mapping[str, str]) -> dict[str, str]:
+    """What the weights come from."""
+    return {name: value for name, value in params.items() if not name.startswith("held_out.")}
 
 
 def _other_text(last: Run, size_before: int, corpus: Corpus) -> str:

@@ -25,6 +25,7 @@ RESULTS = {
 DIGESTS = ("params.corpus.sha256", "facts.code_sha256", "facts.git_commit")
 # What decides which text a run is measured on.
 VALIDATION_TEXT = ("params.corpus.sha256", "params.split.validation_fraction", "params.split.boundary")
+HELD_OUT = "params.held_out.source"
 OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
 LISTED = ("run_id", "name", "status", "started")
 # Results that a list for people leaves to --json.
@@ -46,6 +47,8 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     """The hyperparameters and facts that differ between the runs, and all results, a column a run."""
     ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
     table = runs_table(settings, ids)
+    if HELD_OUT in table:  # which older runs do not have
+        table[HELD_OUT] = table[HELD_OUT].fillna("None")
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
     if "params.corpus.sha256" in given and given["params.corpus.sha256"].nunique(dropna=False) == 1:
         given = given.drop(columns="facts.corpus_bytes", errors="ignore")  # which older runs do not have
@@ -78,6 +81,8 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
             "The best losses may be of different parts of the validation text; those behind the last step are of all "
             "its whole windows."
         )
+    if HELD_OUT in differing:
+        yield "The held-out texts are not the same: what was measured on them cannot be compared."
     if any(column.startswith("params.tokenizer.") for column in differing):
         yield OTHER_TOKENIZERS
 

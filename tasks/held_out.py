@@ -1,30 +1,42 @@
 """The step `held-out text`: the run's best weights and those to beat, on a text that neither is to have read."""
 
 import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from minigpt import checkpoint, environment
-from minigpt.errors import InputError
+from minigpt.errors import InputError, on_one_line
 from minigpt.job import CHECKPOINTS, TrainingJob
 from minigpt.passages import Difference, difference
 from minigpt.store import sha256_of_file
 from tasks.reading import UNFAIR_SHARE, Measured, measure, text_copy
 from tasks.runs import Run, ended_alike
+from tasks.training import Trained
 
 log = logging.getLogger(__name__)
+
+# Who has read so much more of the text than the one to beat may be better by memory alone.
+UNFAIR_LEAD = 0.05
+# Less of the text than this in a training text is not worth a word.
+TOLD_SHARE = 0.01
+
+NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the held-out text says of a run; without a measurement if it could not be read."""
+    """What the held-out text says of a run; without a measurement if there is none."""
 
-    sentence: str
+    time_ms: int
+    sentences: tuple[str, ...]
     objection: str
-    """Why the run is not to be shipped, in a few words; empty if it is."""
+    """Why the run is not to be shipped, in a few words; empty if nothing speaks against it."""
     source: str
     sha256: str | None = None
     size_bytes: int | None = None
@@ -48,29 +60,52 @@ def check(source: str) -> None:
 
 
 @task(name="held-out text", cache_policy=NO_CACHE)
-def judge(run: Run, job: TrainingJob, source: str) -> Judgement:
-    """Whether the run is better than the one to beat, beyond chance; what goes wrong here does not fail the run."""
+def judge(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgement:
+    """Whether the run is better than the one to beat, beyond chance; whatever goes wrong here does not fail the run."""
     environment.apply(job.environment)
+    other = None
     try:
-        judgement = _judge(run, source)
-    except InputError as error:
-        judgement = Judgement(f"The held-out text {source} was of no use: {error}.", "not judged", source)
-    log.info("%s", judgement.sentence)
+        other = run_to_beat(run)
+        judgement = _judge(run, other, trained.status, source)
+    except Exception as error:  # such as of weights that another version wrote, or of files that someone deletes
+        by_hand = f"`minigpt evaluate {' '.join(one.run_id[:12] for one in (other, run) if one)} --on {source}`"
+        said = f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} does it once that is mended."
+        log.warning("%s", said)
+        return Judgement(_now_ms(), (said,), NOT_JUDGED, source)
+    for sentence in judgement.sentences:
+        log.info("%s", sentence)
     return judgement
 
 
-def _judge(run: Run, source: str) -> Judgement:
-    other = run_to_beat(run)
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def run_to_beat(run: Run) -> Run | None:
+    """Of the other ended runs like this one the last that was to be shipped, else the last that no text has judged."""
+    others = [(other, _judgement(other)) for other in ended_alike(run.params) if other.run_id != run.run_id]
+    shipped = [(judged["time_ms"], other) for other, judged in others if judged and not judged["objection"]]
+    if shipped:
+        return max(shipped, key=lambda found: found[0])[1]
+    return next((other for other, judged in others if judged is None or judged["objection"] == NOT_JUDGED), None)
+
+
+def _judgement(run: Run) -> dict[str, Any] | None:
+    return (run.readable_result() or {}).get("held_out")
+
+
+def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
     with text_copy(Path(source)) as text:
         sha256 = sha256_of_file(text)
         ours = _measured(run, text)
         theirs = _measured(other, text) if other else None
-    saved = difference(ours.reading, theirs.reading) if theirs else None
-    finding, objection = _finding(ours, theirs, saved)
+    beside = (theirs, difference(ours.reading, theirs.reading)) if theirs else None
+    finding, objection = _finding(ours, beside, status)
     need, size_bytes = ours.reading.bits_per_byte, ours.reading.text_bytes
-    measured = f"On the held-out text {source} ({size_bytes:,} bytes) {ours.checkpoint} needs {need:.3f} bits per byte"
+    first = f"On the held-out text {source} ({size_bytes:,} bytes) {ours.checkpoint} needs {need:.3f} bits per byte"
     return Judgement(
-        sentence=f"{measured}{finding}.",
+        time_ms=_now_ms(),
+        sentences=(f"{first}{finding}.", *_who_has_read(ours, theirs)),
         objection=objection,
         source=source,
         sha256=sha256,
@@ -79,48 +114,41 @@ def _judge(run: Run, source: str) -> Judgement:
         bits_per_byte=need,
         read_share=ours.read_share,
         to_beat=theirs.run_id if theirs else None,
-        saved=saved,
+        saved=beside[1] if beside else None,
     )
 
 
-def run_to_beat(run: Run) -> Run | None:
-    """Of the other runs like this one whose best weights are here the last that was to be shipped, else the last."""
-    alike = [other for other in ended_alike(run.params) if other.run_id != run.run_id and _best(other)]
-    return next((other for other in alike if _was_to_be_shipped(other)), alike[0] if alike else None)
-
-
-def _was_to_be_shipped(run: Run) -> bool:
-    judgement = (run.readable_result() or {}).get("held_out")
-    return judgement is not None and not judgement["objection"]
-
-
-def _best(run: Run) -> Path | None:
-    return checkpoint.newest(run.folder / CHECKPOINTS, "best")
-
-
 def _measured(run: Run, text: Path) -> Measured:
-    if (folder := _best(run)) is None:
-        raise InputError(f"run {run.run_id} has no whole best checkpoint")
-    return measure(run, folder, text)
+    """MLflow is not asked for what is not here: a run ends without it as well."""
+    if (folder := checkpoint.newest(run.folder / CHECKPOINTS, "best")) is None:
+        raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy, or delete the run")
+    return measure(run.tracked(offline=True), folder, text)
 
 
-def _finding(ours: Measured, theirs: Measured | None, saved: Difference | None) -> tuple[str, str]:
+def _finding(ours: Measured, beside: tuple[Measured, Difference] | None, status: str) -> tuple[str, str]:
     """The end of a sentence, and the objection."""
-    readers = [measured for measured in (ours, theirs) if measured and (measured.read_share or 0) >= UNFAIR_SHARE]
-    if readers:
-        share, who = readers[0].read_share or 0, readers[0].run_id[:12]
-        said = f", but {share:.0%} of it stands in the training text of {who}: give one that no run has read"
-        return said, "no fair test"
+    if status == "diverged":
+        return ", but the training diverged: see to that first", "diverged"
     if ours.steps == 0:
         return ", untrained: there is nothing to ship", "nothing learnt"
-    if theirs is None or saved is None:
-        return "; there is no earlier run of this name and source here that it had to beat", ""
-    other = theirs.run_id[:12]
-    better = saved.bits_per_byte > 0
-    beside = f", {abs(saved.bits_per_byte):.2g} {'less' if better else 'more'} than {theirs.checkpoint} of {other}"
+    read = ours.read_share or 0.0
+    if beside is None:
+        return ("; no fair test", "no fair test") if read >= UNFAIR_SHARE else ("; there is no run here to beat", "")
+    theirs, saved = beside
+    read_there = theirs.read_share or 0.0
+    if max(read, read_there) >= UNFAIR_SHARE or read - read_there >= UNFAIR_LEAD:
+        return "; no fair test", "no fair test"
+    other, better = theirs.run_id[:12], saved.bits_per_byte > 0
+    apart = f", {abs(saved.bits_per_byte):.2g} {'less' if better else 'more'} than {theirs.checkpoint} of {other}"
     error = f" (standard error {saved.standard_error:.2g})"
     if saved.may_be_chance:
-        return f"{beside}, which may be chance{error}: keep {other}", f"no better than {other}"
+        return f"{apart}, which may be chance{error}: keep {other}", f"no better than {other}"
     if better:
-        return f"{beside}, which is hardly chance{error}: ship it", ""
-    return f"{beside}, which is hardly chance{error}: keep {other}", f"worse than {other}"
+        return f"{apart}, which is hardly chance{error}: ship it", ""
+    return f"{apart}, which is hardly chance{error}: keep {other}", f"worse than {other}"
+
+
+def _who_has_read(*models: Measured | None) -> Iterator[str]:
+    for measured in models:
+        if measured and (measured.read_share is None or measured.read_share >= TOLD_SHARE):
+            yield measured.about_reading

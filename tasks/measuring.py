@@ -9,7 +9,6 @@ import pandas as pd
 
 from minigpt import environment
 from minigpt.environment import EnvironmentConfig
-from minigpt.overlap import RUN_BYTES
 from minigpt.passages import Difference, difference
 from tasks.comparison import OTHER_TOKENIZERS
 from tasks.lookup import find_run
@@ -60,14 +59,4 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
             yield f"{measured.checkpoint} of {measured.run_id[:12]} holds untrained weights."
     if len({measured.tokenizer_sha256 for measured in found}) > 1:
         yield OTHER_TOKENIZERS
-    for measured in found:
-        who = measured.run_id[:12]
-        if measured.read_share is None:
-            yield f"The text that {who} was trained on is not here: it may have read this one."
-        else:
-            share = f"{measured.read_share:.1%}" if measured.read_share >= 0.001 else "Less than 0.1%"
-            begins = f"{share} of this text stands" if measured.read_share else "Nothing of this text was found"
-            yield (
-                f"{begins} in the training text of {who}, in runs of {RUN_BYTES} bytes and white space aside"
-                f"{': there it shows its memory' if measured.read_share else ''}."
-            )
+    yield from (measured.about_reading for measured in found)

@@ -1,4 +1,4 @@
-"""One run's model on a text of its own, as `minigpt evaluate` and the step `test` measure it."""
+"""One run's model on a text of its own, as `minigpt evaluate` and the step `held-out text` measure it."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ from minigpt import checkpoint, environment
 from minigpt.corpus import CorpusConfig, check_text, oddities, read_source
 from minigpt.dataset import SplitConfig, boundary, open_tokens
 from minigpt.errors import InputError
-from minigpt.overlap import share_of
+from minigpt.overlap import RUN_BYTES, share_of
 from minigpt.passages import LEAST_BYTES, Reading, read_tokens
 from minigpt.store import find, sha256_of_file
 from minigpt.tokenizer import TOKENIZER
@@ -47,6 +47,19 @@ class Measured:
         told = {"run_id": self.run_id, "name": self.name, "checkpoint": self.checkpoint}
         return told | {name: getattr(self.reading, name) for name in ("loss", "perplexity", "bits_per_byte")}
 
+    @property
+    def about_reading(self) -> str:
+        """How much of the text it may know by heart."""
+        who = self.run_id[:12]
+        if self.read_share is None:
+            return f"The text that {who} was trained on is not here: it may have read this one."
+        share = f"{self.read_share:.1%}" if self.read_share >= 0.001 else "Less than 0.1%"
+        begins = f"{share} of this text stands" if self.read_share else "Nothing of this text was found"
+        return (
+            f"{begins} in the training text of {who}, in runs of {RUN_BYTES} bytes and white space aside"
+            f"{': there it shows its memory' if self.read_share else ''}."
+        )
+
 
 @contextmanager
 def text_copy(source: Path) -> Iterator[Path]:
@@ -54,7 +67,7 @@ def text_copy(source: Path) -> Iterator[Path]:
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
         text = Path(folder) / "text"
-        read_source(CorpusConfig(source=str(source.absolute()), max_bytes=MAX_BYTES), text)
+        read_source(CorpusConfig(source=str(source.expanduser().absolute()), max_bytes=MAX_BYTES), text)
         _check_length(text, source)
         yield text
 

@@ -102,7 +102,7 @@ def _result(
         )
     remembers = samples.passages_with_such_a_copy is not None and diagnosis.is_memory(samples.passages_with_such_a_copy)
     if judgement:
-        words.insert(0, judgement.sentence)
+        words[:0] = judgement.sentences
     kept_from_shipping = [
         found.in_short,
         "memorisation" if remembers else "",
@@ -130,7 +130,7 @@ def _result(
         held_out=asdict(judgement) if judgement else None,
         val_copied_share=tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
-        diagnosis=", ".join(filter(None, kept_from_shipping)),
+        diagnosis=", ".join(filter(None, dict.fromkeys(kept_from_shipping))),
         parameters=next(journal.of_kind(records, "start"))["parameters"],
         corpus_sha256=corpus.sha256,
         weights_sha256=trained.weights_sha256,

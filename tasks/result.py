@@ -50,7 +50,8 @@ class Result(BaseModel):
 
 def headline(result: Result) -> str:
     """The result in one line, for a log."""
-    ship = "ship it" if result.held_out and not result.held_out["objection"] else ""
+    beats = result.held_out and result.held_out["to_beat"] and not result.held_out["objection"]
+    ship = f"ship {result.held_out['checkpoint']}" if result.held_out and beats else ""
     return (
         f"run {result.run_id} {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}, "
         f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte, "
