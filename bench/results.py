@@ -12,8 +12,8 @@ JSON = Path(__file__).with_name("results.json")
 MARKDOWN = Path(__file__).with_name("results.md")
 HEADER = (
     "A ratio is of the medians of both sides in one run, and of the loop the median of its pairs; in brackets the",
-    "least and the greatest of its rounds. The limit is the best of 20 for each product. The job is of two runs of ours",
-    "around one of the book's, quality of one run each, ablations the mean of their seeds.",
+    "least and the greatest of its rounds. The limit is the best of 20 for each product. The job is of two runs of",
+    "ours around one of the book's, quality of one run each, ablations the mean of their seeds.",
 )
 
 
