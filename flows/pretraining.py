@@ -17,7 +17,7 @@ from tasks.held_out import check as check_held_out
 from tasks.held_out import judge
 from tasks.opening import open_run
 from tasks.publishing import closing
-from tasks.report import report
+from tasks.report import Work, report
 from tasks.result import Result, headline
 from tasks.sampling import generate_samples
 from tasks.split import split_windows
@@ -70,4 +70,5 @@ def _pretrain(config: RunConfig, tracking: Tracking, resumed: str | None) -> Res
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
         judgement = judge(run, job, trained, held_out) if held_out else None
-        return report(run, corpus, tokens, windows, trained, evaluated, samples, judgement, job, flow_run.id)
+        work = Work(corpus, tokens, windows, trained, evaluated, samples, judgement)
+        return report(run, job, work, flow_run.id)

@@ -139,6 +139,8 @@ def _finding(ours: Measured, beside: tuple[Measured, Difference] | None, status:
     if max(read, read_there) >= UNFAIR_SHARE or read - read_there >= UNFAIR_LEAD:
         return "; no fair test", "no fair test"
     other, better = theirs.run_id[:12], saved.bits_per_byte > 0
+    if saved.bits_per_byte == 0:
+        return f", just as many as {theirs.checkpoint} of {other}: keep {other}", f"no better than {other}"
     apart = f", {abs(saved.bits_per_byte):.2g} {'less' if better else 'more'} than {theirs.checkpoint} of {other}"
     error = f" (standard error {saved.standard_error:.2g})"
     if saved.may_be_chance:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
@@ -38,30 +38,33 @@ log = logging.getLogger(__name__)
 TOLD_COPIED_SHARE = 0.01
 
 
+@dataclass(frozen=True)
+class Work:
+    """What the steps before this one gave."""
+
+    corpus: Corpus
+    tokens: Tokens
+    windows: Windows
+    trained: Trained
+    evaluated: Evaluated
+    samples: Samples
+    judgement: Judgement | None
+    """Without a held-out text there is none."""
+
+
 @task(name="report", cache_policy=NO_CACHE)
-def report(
-    run: Run,
-    corpus: Corpus,
-    tokens: Tokens,
-    windows: Windows,
-    trained: Trained,
-    evaluated: Evaluated,
-    samples: Samples,
-    judgement: Judgement | None,
-    job: TrainingJob,
-    flow_run_id: str | None,
-) -> Result:
+def report(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None) -> Result:
     """Say what happened, in numbers, pictures and words, and close the run."""
     records = journal.read(run.folder / JOURNAL)
     evaluations = list(journal.of_kind(records, "evaluation"))
-    result = _result(run, corpus, tokens, windows, trained, evaluated, samples, judgement, job, flow_run_id, records)
+    result = _result(run, job, work, flow_run_id, records)
     write_whole(run.folder / REPORT, markdown(result).encode())
     _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
     # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
     write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
     failures.forget(run.params["name"])
-    publish_if_possible(run, curve=not trained.curve_sent)
+    publish_if_possible(run, curve=not work.trained.curve_sent)
     disown(run.folder)
     if flow_run_id:
         _show_in_prefect(result)
@@ -76,37 +79,26 @@ def _show_in_prefect(result: Result) -> None:
         log.warning("Prefect did not take the report (%s); it is in %s", error, result.run_dir)
 
 
-def _result(
-    run: Run,
-    corpus: Corpus,
-    tokens: Tokens,
-    windows: Windows,
-    trained: Trained,
-    evaluated: Evaluated,
-    samples: Samples,
-    judgement: Judgement | None,
-    job: TrainingJob,
-    flow_run_id: str | None,
-    records: Sequence[Record],
-) -> Result:
+def _result(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None, records: Sequence[Record]) -> Result:
+    trained, evaluated, samples, windows = work.trained, work.evaluated, work.samples, work.windows
     evaluations = list(journal.of_kind(records, "evaluation"))
     found = diagnosis.diagnose(evaluations)
     steps = list(journal.of_kind(records, "step"))
     in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))
     words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
-    words += _words_beside_the_curve(run, tokens, samples)
+    words += _words_beside_the_curve(run, work.tokens, samples)
     if in_training < windows.val_windows and len(evaluations) > 1:
         words.append(
             f"The validation losses told in these words are of the first {in_training:,} of {windows.val_windows:,} "
             "windows, as they were measured in training."
         )
     remembers = samples.passages_with_such_a_copy is not None and diagnosis.is_memory(samples.passages_with_such_a_copy)
-    if judgement:
-        words[:0] = judgement.sentences
+    if work.judgement:
+        words[:0] = work.judgement.sentences
     kept_from_shipping = [
         found.in_short,
         "memorisation" if remembers else "",
-        judgement.objection if judgement else "",
+        work.judgement.objection if work.judgement else "",
     ]
     return Result(
         run_id=run.run_id,
@@ -127,12 +119,12 @@ def _result(
         best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
         val_windows=windows.val_windows,
         val_windows_measured_in_training=in_training,
-        held_out=asdict(judgement) if judgement else None,
-        val_copied_share=tokens.val_copied_share,
+        held_out=asdict(work.judgement) if work.judgement else None,
+        val_copied_share=work.tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(filter(None, dict.fromkeys(kept_from_shipping))),
         parameters=next(journal.of_kind(records, "start"))["parameters"],
-        corpus_sha256=corpus.sha256,
+        corpus_sha256=work.corpus.sha256,
         weights_sha256=trained.weights_sha256,
         curve_sha256=journal.curve_sha256(journal.curve(records)),
         cost={

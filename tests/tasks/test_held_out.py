@@ -203,6 +203,12 @@ def test_what_may_be_chance_is_not_shipped() -> None:
     assert objection == f"no better than {'b' * 12}"
 
 
+def test_the_same_weights_are_no_better() -> None:
+    said, objection = finding(measured("a", 100 * ONES), measured("b", 100 * ONES))
+    assert said == f", just as many as best-9 of {'b' * 12}: keep {'b' * 12}"
+    assert objection == f"no better than {'b' * 12}"
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "objection"),
     [
