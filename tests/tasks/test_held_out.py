@@ -113,6 +113,7 @@ def test_the_list_of_runs_and_the_store_have_what_was_measured(
         assert listed[night["run_id"]]["diagnosis"] == night["diagnosis"]
 
 
+@pytest.mark.slow
 def test_a_rerun_measures_nothing_held_out(nights: list[dict[str, Any]], workplace: Workplace) -> None:
     """Its proof is of the bits, and the text may be gone."""
     again = workplace.json("rerun", nights[0]["run_id"])
