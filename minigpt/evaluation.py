@@ -42,7 +42,7 @@ class HeldOutConfig(Part):
     """A file of 3,200 bytes or more that no run reads, or a folder of .txt files; null for none.
 
     Behind the training the best weights are measured on it, beside those of the run to beat: the last of the same name
-    and corpus.source that was to be shipped.
+    that was to be shipped.
     """
 
     @field_validator("source")

@@ -29,7 +29,7 @@ def since_last_run(params: Mapping[str, str], facts: Mapping[str, Any], corpus: 
     if sha256_before != corpus.sha256:
         return _other_text(last, size_before, corpus)
     if _deciding(last.params) == _deciding(params) and all(before.get(fact) == facts.get(fact) for fact in MADE_WITH):
-        return f"Nothing has changed since run {last.run_id[:12]}: text, config and code are the same."
+        return f"Nothing has changed since run {last.run_id[:12]}: text, training and code are the same."
     return ""
 
 

@@ -1,11 +1,13 @@
 """The step `held-out text`: the run's best weights and those to beat, on a text that neither is to have read."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,9 +16,10 @@ from minigpt import checkpoint, environment
 from minigpt.errors import InputError, on_one_line
 from minigpt.job import CHECKPOINTS, TrainingJob
 from minigpt.passages import Difference, difference
-from minigpt.store import sha256_of_file
+from minigpt.store import sha256_of_file, write_whole
+from tasks.home import home
 from tasks.reading import UNFAIR_SHARE, Measured, measure, text_copy
-from tasks.runs import Run, ended_alike
+from tasks.runs import Run, ended_alike, runs_here
 from tasks.training import Trained
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ UNFAIR_LEAD = 0.05
 TOLD_SHARE = 0.01
 
 NOT_JUDGED = "not judged"
+UNFAIR = "no fair test"
+GIVE_ANOTHER = f"; {UNFAIR}: give a text that no run has read"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Judgement:
     sentences: tuple[str, ...]
     objection: str
     """Why the run is not to be shipped, in a few words; empty if nothing speaks against it."""
+    decision: Literal["ship", "keep", "undecided"]
+    """Ship it, keep what there is, or neither: where there was none to beat, no fair test or no measurement."""
     source: str
     sha256: str | None = None
     size_bytes: int | None = None
@@ -71,7 +78,7 @@ def judge(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgemen
         by_hand = f"`minigpt evaluate {' '.join(one.run_id[:12] for one in (other, run) if one)} --on {source}`"
         said = f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} does it once that is mended."
         log.warning("%s", said)
-        return Judgement(_now_ms(), (said,), NOT_JUDGED, source)
+        return Judgement(_now_ms(), (said,), NOT_JUDGED, "undecided", source)
     for sentence in judgement.sentences:
         log.info("%s", sentence)
     return judgement
@@ -82,12 +89,46 @@ def _now_ms() -> int:
 
 
 def run_to_beat(run: Run) -> Run | None:
-    """Of the other ended runs like this one the last that was to be shipped, else the last that no text has judged."""
-    others = [(other, _judgement(other)) for other in ended_alike(run.params) if other.run_id != run.run_id]
-    shipped = [(judged["time_ms"], other) for other, judged in others if judged and not judged["objection"]]
-    if shipped:
-        return max(shipped, key=lambda found: found[0])[1]
-    return next((other for other, judged in others if judged is None or judged["objection"] == NOT_JUDGED), None)
+    """Of the other ended runs of this name the last that was to be shipped, else the last like it that was not judged.
+
+    InputError where a later one was to be shipped that is not here.
+    """
+    others = [other for other in runs_here() if _name(other) == _name(run) and other.run_id != run.run_id]
+    judged = [(judgement, other) for other in others if (judgement := _judgement(other))]
+    shipped = [(judgement["time_ms"], other) for judgement, other in judged if not judgement["objection"]]
+    last_ms, last = max(shipped, key=lambda found: found[0], default=(0, None))
+    noted_ms, noted = _noted(_note(run))
+    if noted_ms > last_ms and noted != run.run_id:
+        raise InputError(
+            f"run {noted}, the last of {_name(run)} that was to be shipped, is gone or damaged; put it back "
+            f"from a copy, or delete {_note(run)} to begin anew without it"
+        )
+    unjudged = (other for other in ended_alike(run.params) if other.run_id != run.run_id and not _judgement(other))
+    return last or next(unjudged, None)
+
+
+def _name(run: Run) -> str:
+    return run.params.get("name", "")
+
+
+def _note(run: Run) -> Path:
+    """Tells the last run of the name that was to be shipped, should its folder go."""
+    return home() / f"shipped-{_name(run)}.json"
+
+
+def _noted(path: Path) -> tuple[int, str]:
+    """When, and which; neither where nothing is noted, or it is damaged."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        noted = json.loads(path.read_bytes())
+        return int(noted["time_ms"]), str(noted["run_id"])
+    return 0, ""
+
+
+def note(run: Run, judgement: Judgement) -> None:
+    """Remember a run that is to be shipped, once its result is written."""
+    if not judgement.objection:
+        with suppress(OSError):  # of a full disk: the run has ended all the same
+            write_whole(_note(run), json.dumps({"run_id": run.run_id, "time_ms": judgement.time_ms}).encode())
 
 
 def _judgement(run: Run) -> dict[str, Any] | None:
@@ -107,6 +148,7 @@ def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
         time_ms=_now_ms(),
         sentences=(f"{first}{finding}.", *_who_has_read(ours, theirs)),
         objection=objection,
+        decision=_decision(objection, beside is not None),
         source=source,
         sha256=sha256,
         size_bytes=size_bytes,
@@ -133,11 +175,12 @@ def _finding(ours: Measured, beside: tuple[Measured, Difference] | None, status:
         return ", untrained: there is nothing to ship", "nothing learnt"
     read = ours.read_share or 0.0
     if beside is None:
-        return ("; no fair test", "no fair test") if read >= UNFAIR_SHARE else ("; there is no run here to beat", "")
+        nothing_to_beat = "; there is no earlier run of this name here that it had to beat"
+        return (GIVE_ANOTHER, UNFAIR) if read >= UNFAIR_SHARE else (nothing_to_beat, "")
     theirs, saved = beside
     read_there = theirs.read_share or 0.0
     if max(read, read_there) >= UNFAIR_SHARE or read - read_there >= UNFAIR_LEAD:
-        return "; no fair test", "no fair test"
+        return GIVE_ANOTHER, UNFAIR
     other, better = theirs.run_id[:12], saved.bits_per_byte > 0
     if saved.bits_per_byte == 0:
         return f", just as many as {theirs.checkpoint} of {other}: keep {other}", f"no better than {other}"
@@ -148,6 +191,12 @@ def _finding(ours: Measured, beside: tuple[Measured, Difference] | None, status:
     if better:
         return f"{apart}, which is hardly chance{error}: ship it", ""
     return f"{apart}, which is hardly chance{error}: keep {other}", f"worse than {other}"
+
+
+def _decision(objection: str, compared: bool) -> Literal["ship", "keep", "undecided"]:
+    if objection == UNFAIR or not (objection or compared):
+        return "undecided"
+    return "keep" if objection else "ship"
 
 
 def _who_has_read(*models: Measured | None) -> Iterator[str]:

@@ -107,6 +107,7 @@ def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
         "minigpt.curve_sha256": result["curve_sha256"],
         "minigpt.overfitting_since_step": str(result["overfitting_since_step"]),
         tracking.DIAGNOSIS: result.get("diagnosis", ""),
+        **({"minigpt.decision": held_out["decision"]} if (held_out := result.get("held_out")) else {}),
     }
     ended_ms = (run.folder / RESULT).stat().st_mtime_ns // 1_000_000
     tracking.set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags, ended_ms)

@@ -21,7 +21,7 @@ from minigpt.overlap import RUN_BYTES
 from minigpt.store import write_whole
 from tasks import failures
 from tasks.evaluation import Evaluated
-from tasks.held_out import Judgement
+from tasks.held_out import Judgement, note
 from tasks.ownership import disown
 from tasks.pricing import bill_values
 from tasks.publishing import publish_if_possible
@@ -63,6 +63,8 @@ def report(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None) -> R
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
     # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
     write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
+    if work.judgement:
+        note(run, work.judgement)
     failures.forget(run.params["name"])
     publish_if_possible(run, curve=not work.trained.curve_sent)
     disown(run.folder)

@@ -50,8 +50,8 @@ class Result(BaseModel):
 
 def headline(result: Result) -> str:
     """The result in one line, for a log."""
-    beats = result.held_out and result.held_out["to_beat"] and not result.held_out["objection"]
-    ship = f"ship {result.held_out['checkpoint']}" if result.held_out and beats else ""
+    held_out = result.held_out
+    ship = f"ship {held_out['checkpoint']}" if held_out and held_out["decision"] == "ship" else ""
     return (
         f"run {result.run_id} {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}, "
         f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte, "

@@ -16,7 +16,8 @@ from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS, read_job
 from minigpt.passages import PASSAGES, Reading, difference
 from minigpt.store import MANIFEST, write_whole
-from tasks.held_out import NOT_JUDGED, Judgement, _finding, check, judge, run_to_beat
+from tasks.held_out import NOT_JUDGED, Judgement, _finding, check, judge, note, run_to_beat
+from tasks.home import home
 from tasks.reading import Measured
 from tasks.result import Result, headline
 from tasks.runs import CORPUS, RESULT, TRACKING, Run, saved
@@ -41,7 +42,8 @@ def test_a_run_is_to_be_shipped_if_it_beats_the_last_that_was(nights: list[dict[
     first, better, worse = (night["held_out"] for night in nights)
     assert first["to_beat"] is None
     assert first["objection"] == ""
-    assert first["sentences"][0].endswith("; there is no run here to beat.")
+    assert first["sentences"][0].endswith("; there is no earlier run of this name here that it had to beat.")
+    assert [night["held_out"]["decision"] for night in nights] == ["undecided", "ship", "keep"]
     assert better["to_beat"] == nights[0]["run_id"]
     assert better["saved"]["bits_per_byte"] == pytest.approx(first["bits_per_byte"] - better["bits_per_byte"])
     assert better["saved"]["bits_per_byte"] > 0.1
@@ -88,16 +90,30 @@ def test_the_run_to_beat_is_the_last_that_was_to_be_shipped(copies: list[Run]) -
 
 
 def test_a_run_that_was_refused_is_never_the_one_to_beat(copies: list[Run]) -> None:
-    """Where none was ever to be shipped it is the last of before there was a held-out text, or that was not judged."""
+    """Where none was ever to be shipped it is the last of before there was a held-out text."""
     first, better, worse, now = copies
     change_judgement(better, objection="no fair test")
+    change_judgement(worse, objection=NOT_JUDGED)
     change_judgement(first)
     assert run_to_beat(now) == first
-    change_judgement(worse, objection=NOT_JUDGED)
-    assert run_to_beat(now) == worse
-    change_judgement(worse, objection=f"worse than {'1' * 12}")
     (first.folder / TRACKING).unlink()
     assert run_to_beat(now) is None
+
+
+@pytest.mark.parametrize("lost", [TRACKING, RESULT])
+def test_a_run_that_was_to_be_shipped_and_is_gone_is_missed(copies: list[Run], lost: str) -> None:
+    """An older one would be beaten by what is worse than the one that was shipped."""
+    first, better, _, now = copies
+    judgement = judged(better)
+    assert judgement.decision == "ship"
+    note(better, judgement)
+    change_judgement(better, time_ms=judgement.time_ms)
+    assert run_to_beat(now) == better
+    (better.folder / lost).write_bytes(b"{")
+    with pytest.raises(InputError, match=f"run {better.run_id}, the last of nightly that was to be shipped, is gone"):
+        run_to_beat(now)
+    (home() / "shipped-nightly.json").unlink()
+    assert run_to_beat(now) == first
 
 
 def test_the_list_of_runs_and_the_store_have_what_was_measured(
@@ -182,7 +198,8 @@ def test_how_much_of_the_text_was_read_is_told(copies: list[Run], tmp_path: Path
     (tmp_path / "read.txt").write_text(corpus[:8_000])
     told = judged(better, tmp_path / "read.txt")
     assert told.objection == "no fair test"
-    assert told.sentences[0].endswith("; no fair test.")
+    assert told.decision == "undecided"
+    assert told.sentences[0].endswith("; no fair test: give a text that no run has read.")
     assert f"100.0% of this text stands in the training text of {better.run_id[:12]}" in told.sentences[1]
     assert f"100.0% of this text stands in the training text of {first.run_id[:12]}" in told.sentences[2]
 
