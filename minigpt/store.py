@@ -167,8 +167,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 
     Whole or not there, as all else: a kill leaves no part of a copy under the name.
     """
+    for left in target.parent.glob(f".{target.name}.*.tmp"):  # by a process that was killed here
+        left.unlink(missing_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
     try:
         try:
             os.link(source, temporary)

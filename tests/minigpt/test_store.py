@@ -173,6 +173,14 @@ def test_a_linked_file_takes_the_place_of_what_is_there(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"new"
 
 
+def test_what_a_killed_process_left_of_a_link_goes(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("text")
+    (tmp_path / ".target.123.tmp").write_text("te")
+    (tmp_path / ".other.123.tmp").write_text("of another file")
+    store.link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.123.tmp", "source", "target"]
+
+
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.booleans())))
 def test_a_values_digest_does_not_depend_on_the_order_of_its_keys(value: dict[str, object]) -> None:
     assert store.sha256_of_value(value) == store.sha256_of_value(dict(reversed(value.items())))
