@@ -103,8 +103,10 @@ def run_to_beat(run: Run) -> Run | None:
             f"run {noted}, the last of {_name(run)} that was to be shipped, is gone or damaged; put it back "
             f"from a copy, or delete {_note(run)} to begin anew without it"
         )
+    if last is not None:
+        return last
     unjudged = (other for other in ended_alike(run.params) if other.run_id != run.run_id and not _judgement(other))
-    return last or next(unjudged, None)
+    return next(unjudged, None)
 
 
 def _name(run: Run) -> str:
