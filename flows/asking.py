@@ -20,8 +20,12 @@ def verify(run: RunArgument, as_json: Json = False, offline: Here = False) -> No
 
     from tasks import verification
     from tasks.runs import named
+    from tasks.tracking_settings import check_reachable
 
-    checks = list(verification.verify(named(run).tracked(offline=offline)))
+    found = named(run).tracked(offline=offline)
+    if found.is_asked_of_mlflow:
+        check_reachable(found.tracking)
+    checks = list(verification.verify(found))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks]))
     else:

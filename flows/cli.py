@@ -97,6 +97,8 @@ def run(
     prepare(quiet=as_json)
     from flows.running import run_flow
 
+    configs.check_given_source(config, overrides)
+
     result = run_flow(config, tracking)
     tell_result(result, as_json)
 
@@ -178,6 +180,8 @@ def schedule(
     tracking = named_tracking(uri, experiment, offline=offline)
     prepare()
     from flows import deployments
+
+    configs.check_given_source(config, overrides)
 
     deployments.schedule(config, cron, tracking)
 

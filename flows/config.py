@@ -20,7 +20,7 @@ from minigpt.generation import SamplingConfig
 from minigpt.model import ModelConfig
 from minigpt.tokenizer import TokenizerConfig
 from minigpt.training import TrainingConfig
-from tasks.credentials import hide
+from tasks.credentials import hide, shown, what_is_wrong
 
 
 class RunConfig(Part):
@@ -106,6 +106,15 @@ def read(preset_or_file: str) -> dict[str, Any]:
     return parse_yaml(text, preset_or_file)
 
 
+def check_given_source(config: RunConfig, overrides: Iterable[str]) -> None:
+    """Refuse another source than the pinned text's: the cache would have that text, and the run say it was this one."""
+    from tasks.corpus import check_given  # which brings Prefect with it
+
+    given = {override.partition("=")[0].strip() for override in overrides}
+    if "corpus.source" in given and "corpus.sha256" not in given:
+        check_given(config.corpus)
+
+
 class _EachOnce(yaml.SafeLoader):
     """YAML that refuses a field which is given twice; YAML itself takes the last one without a word."""
 
@@ -119,8 +128,8 @@ class _EachOnce(yaml.SafeLoader):
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     try:
         values = _EachOnce(text).get_single_data()
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not plain YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError) as error:  # the latter of a date that there is not
+        raise InputError(f"{source} is not plain YAML: {what_is_wrong(error)}") from error
     if not isinstance(values, dict):
         raise InputError(f"{source} holds {type(values).__name__}, not fields with values; see a preset for an example")
     return values
@@ -143,17 +152,17 @@ def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     field, equals, text = override.partition("=")
     path = field.strip().split(".")
     if not equals or not all(path):
-        raise InputError(f"--set {override!r} is not of the form field=value, such as training.learning_rate=3e-4")
+        raise InputError(f"--set {shown(override)} is not of the form field=value, such as training.learning_rate=3e-4")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override!r}: the value is not plain YAML; quote it") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"--set {shown(override)}: the value is not plain YAML; quote it") from error
     result = dict(values)
     inner = result
     for key in path[:-1]:
         section = inner.get(key) or {}
         if not isinstance(section, Mapping):
-            raise InputError(f"--set {override!r}: {key} is a value and has no fields; see `minigpt config`")
+            raise InputError(f"--set {shown(override)}: {key} is a value and has no fields; see `minigpt config`")
         inner[key] = dict(section)
         inner = inner[key]
     inner[path[-1]] = value
@@ -168,7 +177,7 @@ def _problem(detail: Any) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in ("value_error", "missing"):
         return f"{field}: {message}"
-    return f"{field} is {detail['input']!r}: {message}"
+    return f"{field} is {shown(detail['input'])}: {message}"
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,7 +23,7 @@ NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters", "after_st
 # Nats per token between one config's last validation losses on two machine classes. Measured on one machine and thread:
 # 1,200 steps of quickstart with AVX2 kernels alone end 0.010 from those with AVX-512, and are at most 0.027 apart on
 # the way; 600 steps of smoke 2e-8. The limit is five times the first.
-CLASS_TOLERANCE = 0.05
+RERUN_TOLERANCE = 0.05
 SUFFIX = "-rerun"
 
 
@@ -54,10 +54,10 @@ class Comparison:
         where = f"from step {self.first_differing_step}" if self.first_differing_step else "in the weights alone"
         facts = "; ".join(self.differing_facts) or "none of the recorded facts"
         if self.another_class:
-            agrees = "agrees with" if self.val_loss_difference <= CLASS_TOLERANCE else "differs from"
+            agrees = "agrees with" if self.val_loss_difference <= RERUN_TOLERANCE else "differs from"
             return (
                 f"another machine class, which need not give the same bits: {agrees} {self.of_run}, "
-                f"{self.val_loss_difference:.2g} nats apart in validation (tolerance {CLASS_TOLERANCE:g}); "
+                f"{self.val_loss_difference:.2g} nats apart in validation (tolerance {RERUN_TOLERANCE:g}); "
                 f"what differs: {facts}"
             )
         return f"different from {self.of_run} {where}; what differs: {facts}"
@@ -82,7 +82,9 @@ class RecordedRun:
         """The recorded config with changes; the kept text is put where its digest finds it."""
         if self.corpus is not None:
             restore(self.corpus, self.facts["corpus"]["sha256"])
-        return configs.validated(self.config_values, overrides, f"the config of run {self.run_id}")
+        config = configs.validated(self.config_values, overrides, f"the config of run {self.run_id}")
+        configs.check_given_source(config, overrides)
+        return config
 
     def repeated(self, tracking: Tracking) -> Tracking:
         """Where the rerun is tracked, by a name that tells what it is."""

@@ -37,3 +37,4 @@ def told_by_schedule(name: str) -> Iterator[None]:
         log.error("%s failed: %s", name, error)
         failures.note(name, error)
         raise
+    failures.forget(name)

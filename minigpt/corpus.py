@@ -67,7 +67,7 @@ def python_topics() -> bytes:
 def read_source(config: CorpusConfig, destination: Path) -> str:
     """Bring the text's bytes to `destination`; the result is their sha256. On an error nothing is left there."""
     source = config.source
-    if _is_fetched(source):
+    if is_fetched(source):
         return download(
             source,
             destination,
@@ -88,13 +88,13 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
     return sha256
 
 
-def _is_fetched(source: str) -> bool:
+def is_fetched(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
 def check_scheme(source: str) -> None:
     """Refuse an address that no text is fetched from."""
-    if "://" in source and not _is_fetched(source):
+    if "://" in source and not is_fetched(source):
         raise InputError(
             f"the corpus address {public_address(source)} is neither http nor https; give such an address or a path"
         )

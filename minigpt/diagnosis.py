@@ -179,12 +179,12 @@ def is_memory(passages_with_such_a_copy: float) -> bool:
 
 
 def copy_words(tokens: int, passages_with_such_a_copy: float) -> str:
-    """What so long a copy means, by the share of the validation text's passages of that length that have one."""
+    """What so long a copy means, by the share of the validation text's passages, as long as the sample, with one."""
     copied = f"{tokens} tokens in a row of the last greedy sample appear word for word in the training text"
     if is_memory(passages_with_such_a_copy):
         few = f"{passages_with_such_a_copy:.1%}" if passages_with_such_a_copy else "none"
-        return f"Memorisation: {copied}; of the validation text's passages of that length {few} have so many."
+        return f"Memorisation: {copied}; of the validation text's passages as long as the sample {few} have so many."
     return (
-        f"{copied}, as do so many in {passages_with_such_a_copy:.0%} of the validation text's passages of that length: "
-        "such texts repeat themselves, so this alone shows no memorisation."
+        f"{copied}, as do so many in {passages_with_such_a_copy:.0%} of the validation text's passages as long as the "
+        "sample: such texts repeat themselves, so this alone shows no memorisation."
     )

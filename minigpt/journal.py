@@ -2,7 +2,7 @@
 
 Every record has a `kind` and the `time_ms` (Unix milliseconds) of its first writing. Kinds: `start`, `probe`, `step`,
 `evaluation`, `sample`, `checkpoint`, `end`, and `resume` where a later process goes on: behind which step, and which
-newer checkpoints were damaged.
+newer checkpoints were damaged; `repeated` is a step that it did again, and tells the time spent so far.
 """
 
 import hashlib

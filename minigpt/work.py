@@ -130,7 +130,7 @@ class Worker:
             checkpoint.load_optimizers(folder, self.optimizers)
             self.best_val_loss = state["best_val_loss"]
             self.evaluations_since_best = state["evaluations_since_best"]
-        # What is done again is paid for again.
+        # What is done again is paid for again, as often as that is.
         spent = (record.get("training_seconds", 0.0) for record in self.known.values())
         self.training_seconds = max(spent, default=0.0)
         return last
@@ -155,7 +155,7 @@ class Worker:
             )
 
     def _record(self, kind: str, step: int, **fields: Any) -> None:
-        """Journal what a step gave; what is there already has to be the same, and keeps its first time."""
+        """Journal what a step gave; what is there already has to be the same, keeps its first time and costs again."""
         known = self.known.get((kind, step))
         if known is None:
             self.journal.append(kind, step=step, **fields)
@@ -165,6 +165,8 @@ class Worker:
                 raise ContinuationError(
                     f"step {step} done again gives {name} {value!r}, and the journal has {known[name]!r}"
                 )
+        if kind == "step":
+            self.journal.append("repeated", step=step, training_seconds=fields["training_seconds"])
 
     def _probe(self) -> list[float]:
         """Seconds of a few real steps, whose every trace is then wiped out."""

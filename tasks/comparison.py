@@ -64,8 +64,9 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
 
 
 def _results(table: pd.DataFrame) -> list[str]:
-    """Its columns of what the runs came to, with what was found wrong with any."""
-    return [*(column for column in RESULTS if column in table), *(["diagnosis"] if table["diagnosis"].any() else [])]
+    """Its columns of what the runs came to, with what was decided on any of them, and found wrong with any."""
+    said = [column for column in ("decision", "diagnosis") if table[column].any()]
+    return [*(column for column in RESULTS if column in table), *said]
 
 
 def _cautions(differing: Sequence[str]) -> Iterator[str]:

@@ -53,6 +53,14 @@ def download_corpus(config: CorpusConfig) -> Corpus:
         return _corpus(_arrived(config), config)
 
 
+def check_given(config: CorpusConfig) -> None:
+    """Refuse a source on this machine that does not hold the pinned text, even where the cache does."""
+    if config.sha256 and not corpora.is_fetched(config.source):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
+            corpora.read_source(config, Path(folder) / CORPUS)
+
+
 def _arrived(config: CorpusConfig) -> Entry:
     """The text, fetched, checked, and put into the cache."""
     for left in cache_folder().glob(f"{ARRIVING}*/"):

@@ -1,11 +1,15 @@
-"""Secrets in a corpus's address: the config, and so every log, param and form, holds ${NAME} in their place."""
+"""Secrets in addresses: the config, and so every log, param and form, holds ${NAME} in their place."""
 
 import os
 import re
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
 
 from minigpt.corpus import check_scheme
 from minigpt.download import has_cut_password, public_address
-from minigpt.errors import InputError
+from minigpt.errors import InputError, on_one_line
 
 USER_AND_PASSWORD = "MINIGPT_CORPUS_CREDENTIALS"  # noqa: S105  (a name)
 QUERY = "MINIGPT_CORPUS_QUERY"
@@ -59,3 +63,17 @@ def reveal(source: str) -> str:
                 raise InputError(f"corpus.source needs the environment variable {name}, which is not set; set it")
             source = source.replace(place, f"{before}{os.environ[name]}{behind}", 1)
     return source
+
+
+def shown(value: Any) -> str:
+    """A value that is wrong, for a sentence about it; an address may hold a password."""
+    return "an address" if "://" in repr(value) else repr(value)
+
+
+def what_is_wrong(error: Exception) -> str:
+    """With a YAML text, and where: without the line itself, in which a password may stand."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return on_one_line(error)

@@ -28,7 +28,7 @@ def note(name: str, error: Exception) -> None:
 
 
 def forget(name: str) -> None:
-    """It works again: a run of that name has come to its end."""
+    """The schedule works again: a run of its own has come to its end."""
     with suppress(OSError):
         _file(name).unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from minigpt.passages import Difference, difference
 from minigpt.store import sha256_of_file, write_whole
 from tasks.home import home
 from tasks.reading import UNFAIR_SHARE, Measured, measure, text_copy
-from tasks.runs import Run, ended_alike, runs_here
+from tasks.runs import Run, runs_here
 from tasks.training import Trained
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _now_ms() -> int:
 
 
 def run_to_beat(run: Run) -> Run | None:
-    """Of the other ended runs of this name the last that was to be shipped, else the last like it that was not judged.
+    """Of the other runs of this name the last that was to be shipped, else the last that ended well and was not judged.
 
     InputError where a later one was to be shipped that is not here.
     """
@@ -105,8 +105,15 @@ def run_to_beat(run: Run) -> Run | None:
         )
     if last is not None:
         return last
-    unjudged = (other for other in ended_alike(run.params) if other.run_id != run.run_id and not _judgement(other))
-    return next(unjudged, None)
+    return next((other for other in others if _may_have_been_shipped(other)), None)
+
+
+def _may_have_been_shipped(run: Run) -> bool:
+    """Before there was a held-out text: it learnt something, and did not diverge."""
+    result = run.readable_result()
+    if result is None or run.is_rerun or result.get("held_out"):
+        return False
+    return result["status"] != "diverged" and bool(result.get("best_step", 1))
 
 
 def _name(run: Run) -> str:
@@ -196,7 +203,7 @@ def _finding(ours: Measured, beside: tuple[Measured, Difference] | None, status:
 
 
 def _decision(objection: str, compared: bool) -> Literal["ship", "keep", "undecided"]:
-    if objection == UNFAIR or not (objection or compared):
+    if objection == UNFAIR or not compared:
         return "undecided"
     return "keep" if objection else "ship"
 

@@ -16,7 +16,7 @@ from tasks.home import runs_folder
 from tasks.ownership import is_owned, lives
 from tasks.runs import Run
 from tasks.tracked import Tracked, tracked_runs
-from tasks.tracking import DIAGNOSIS, OWNER, STATUS
+from tasks.tracking import DECISION, DIAGNOSIS, OWNER, STATUS
 from tasks.tracking_settings import Tracking, public
 from tasks.tracking_store import local_path
 
@@ -97,8 +97,9 @@ def _started(run: Run | Tracked) -> pd.Timestamp:
 def _tracked_row(run: Tracked) -> dict[str, Any]:
     here = _run_here(run)
     result = _result(here) if here else None
-    diagnosis = run.tags.get(DIAGNOSIS) or _diagnosis(result)
-    return _row(run, _status(run, here, result), diagnosis) | _metrics(_results(result) | run.metrics)
+    told = {"decision": run.tags.get(DECISION), "diagnosis": run.tags.get(DIAGNOSIS)}
+    verdicts = _verdicts(result) | {name: words for name, words in told.items() if words}
+    return _row(run, _status(run, here, result), verdicts) | _metrics(_results(result) | run.metrics)
 
 
 def _status(run: Tracked, here: Run | None, result: Mapping[str, Any] | None) -> str:
@@ -149,26 +150,28 @@ def _status_here(run: Run, result: Mapping[str, Any] | None) -> str:
 
 def _row_here(run: Run) -> dict[str, Any]:
     result = _result(run)
-    return _row(run, _status_here(run, result), _diagnosis(result)) | _metrics(_results(result))
+    return _row(run, _status_here(run, result), _verdicts(result)) | _metrics(_results(result))
 
 
-def _diagnosis(result: Mapping[str, Any] | None) -> str:
+def _verdicts(result: Mapping[str, Any] | None) -> dict[str, str]:
+    """Whether to ship the run, as far as a held-out text says it, and what speaks against it."""
     if result is None:
-        return ""
+        return {"decision": "", "diagnosis": ""}
     since = result.get("overfitting_since_step")  # of older runs, which say no more
-    return str(result.get("diagnosis", "" if since is None else f"over-fitting since {since}"))
+    diagnosis = result.get("diagnosis", "" if since is None else f"over-fitting since {since}")
+    return {"decision": (result.get("held_out") or {}).get("decision", ""), "diagnosis": diagnosis}
 
 
 def _metrics(values: Mapping[str, float]) -> dict[str, float]:
     return {f"metrics.{key}": value for key, value in values.items()}
 
 
-def _row(run: Run | Tracked, status: str, diagnosis: str) -> dict[str, Any]:
+def _row(run: Run | Tracked, status: str, verdicts: Mapping[str, str]) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
         "status": status,
-        "diagnosis": diagnosis,
+        **verdicts,
         "started": _started(run),
         **{f"params.{key}": value for key, value in run.params.items()},
         **{f"facts.{key}": value for key, value in _facts(run.tags).items()},

@@ -73,7 +73,7 @@ def open_run(
         return _open_again(settings, resumed, facts, flow_run_id)
     name = settings.run_name or f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     tags = {
-        "minigpt.status": "running",
+        tracking.STATUS: "running",
         "minigpt.code_sha256": facts["code_sha256"],
         "mlflow.source.name": "minigpt",
         "mlflow.source.git.commit": str(facts["git_commit"]),

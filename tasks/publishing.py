@@ -107,7 +107,7 @@ def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
         "minigpt.curve_sha256": result["curve_sha256"],
         "minigpt.overfitting_since_step": str(result["overfitting_since_step"]),
         tracking.DIAGNOSIS: result.get("diagnosis", ""),
-        **({"minigpt.decision": held_out["decision"]} if (held_out := result.get("held_out")) else {}),
+        **({tracking.DECISION: held_out["decision"]} if (held_out := result.get("held_out")) else {}),
     }
     ended_ms = (run.folder / RESULT).stat().st_mtime_ns // 1_000_000
     tracking.set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags, ended_ms)
@@ -129,7 +129,8 @@ def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: 
     if folder is None:
         return
     step = checkpoint.step_of(folder)
-    measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")} | {result["steps"]: result}
+    last = {result["steps"]: result} if result["status"] != "diverged" else {}  # when it is of older weights
+    measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")} | last
     losses = {side: measured[step][f"{side}_loss"] for side in ("train", "val")} if step in measured else {}
     metrics = {f"checkpoint/{role}_{side}_loss": loss for side, loss in losses.items()}
     if losses:

@@ -67,9 +67,14 @@ def text_copy(source: Path) -> Iterator[Path]:
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
         text = Path(folder) / "text"
-        read_source(CorpusConfig(source=str(source.expanduser().absolute()), max_bytes=MAX_BYTES), text)
+        read_source(CorpusConfig(source=_path(source), max_bytes=MAX_BYTES), text)
         _check_length(text, source)
         yield text
+
+
+def _path(source: Path) -> str:
+    """Absolute, so that no file is taken for one of the corpora that have a name, and ~USER left to who reads it."""
+    return str(source if source.parts[:1] and source.parts[0].startswith("~") else source.absolute())
 
 
 def _check_length(text: Path, source: Path) -> None:

@@ -19,7 +19,6 @@ from minigpt.job import TrainingJob
 from minigpt.journal import JOURNAL, Record
 from minigpt.overlap import RUN_BYTES
 from minigpt.store import write_whole
-from tasks import failures
 from tasks.evaluation import Evaluated
 from tasks.held_out import Judgement, note
 from tasks.ownership import disown
@@ -65,7 +64,6 @@ def report(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None) -> R
     write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
     if work.judgement:
         note(run, work.judgement)
-    failures.forget(run.params["name"])
     publish_if_possible(run, curve=not work.trained.curve_sent)
     disown(run.folder)
     if flow_run_id:

@@ -80,18 +80,18 @@ class Run:
         except FileNotFoundError:
             return None
 
+    def readable_result(self) -> dict[str, Any] | None:
+        """The same, and None as well if it is damaged."""
+        with suppress(InputError):
+            return self.result()
+        return None
+
     def facts(self) -> dict[str, Any]:
         """What it was made with."""
         try:
             return read_facts(self.folder / FACTS)
         except FileNotFoundError as error:
             raise InputError(f"{self.folder / FACTS} is not there; {A_COPY}") from error
-
-    def readable_result(self) -> dict[str, Any] | None:
-        """The same, and None as well if it is damaged."""
-        with suppress(InputError):
-            return self.result()
-        return None
 
     @property
     def has_ended(self) -> bool:
@@ -182,8 +182,8 @@ def left_behind() -> Iterator[Run]:
 
 
 def unfinished() -> Iterator[Run]:
-    """Runs that no process writes and that did not end, newest first."""
-    return (run for run in left_behind() if run.result() is None)
+    """Runs that no process writes, that were opened and that did not end, newest first."""
+    return (run for run in left_behind() if run.is_opened() and not (run.folder / RESULT).exists())
 
 
 def way_out(run: Run) -> str:

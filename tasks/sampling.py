@@ -26,7 +26,7 @@ class Samples:
     table: list[dict[str, Any]]
     longest_copied_tokens: int | None
     passages_with_such_a_copy: float | None
-    """Share of the validation text's passages of that length that have as long a one, if it is long."""
+    """Share of the validation text's passages, as long as the sample, that have as long a one, if it is long."""
 
 
 @task(name="sample generation", cache_policy=NO_CACHE)

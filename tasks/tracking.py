@@ -36,6 +36,7 @@ OUR_ID = "minigpt.run_id"
 STATUS = "minigpt.status"
 ERROR = "minigpt.error"
 DIAGNOSIS = "minigpt.diagnosis"
+DECISION = "minigpt.decision"
 # The process that writes the run.
 OWNER = "minigpt.owner"
 # Held while a run that was started offline is made in MLflow.

@@ -6,10 +6,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from minigpt.config import Part
 from minigpt.errors import InputError
+from tasks.credentials import what_is_wrong
 from tasks.home import home
 
 FILE = "mlflow.yaml"
@@ -86,10 +87,9 @@ def read_file() -> TrackingFile:
         return TrackingFile()
     try:
         return TrackingFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(
-            f"{path.resolve()} is not a valid mlflow.yaml: {detail}; compare it with minigpt's own"
+            f"{path.resolve()} is not a valid mlflow.yaml: {what_is_wrong(error)}; compare it with minigpt's own"
         ) from error
 
 

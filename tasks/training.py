@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.3
 # Small batches would take a core from the training more often: one of 25 points costs as much as one of 200.
 SENDING_SECONDS = 5.0
-# A checkpoint of a large model takes a while; after this the process is killed.
+# A checkpoint of a large model takes a while; after an error of ours the process is killed when this is over.
 STOP_SECONDS = 120
 LOG = "training.log"
 
@@ -175,6 +175,8 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
         _close_input(process)
         try:
             process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:  # the error that it is left by is the one to tell
+            process.kill()
         except BaseException:
             process.kill()
             raise

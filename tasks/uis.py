@@ -90,8 +90,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except psutil.NoSuchProcess:
         return
     for member in family:
-        member.terminate()
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            member.terminate()
     _, alive = psutil.wait_procs(family, timeout=10)
     for member in alive:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     process.wait()

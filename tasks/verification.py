@@ -21,9 +21,10 @@ from tasks import tracked
 from tasks.curves import Curves
 from tasks.ownership import is_owned
 from tasks.runs import CORPUS, Run
+from tasks.tracking_store import StoreError
 
 # Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
-CLASS_TOLERANCE = 1e-4
+EVALUATION_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -120,21 +121,24 @@ def _validation_windows(text_file: Path, tokenizer: Tokenizer, job: TrainingJob)
 def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Check:
     if same_class:
         return Check(name, now == then, f"validation at step {step} gives {now!r}, the curve has {then!r}")
-    holds = math.isclose(now, then, rel_tol=0.0, abs_tol=CLASS_TOLERANCE)
-    what = f"validation at step {step} gives {now!r}, the curve has {then!r}"
-    return Check(name, holds, f"{what}; another machine class or instruction set, compared within {CLASS_TOLERANCE:g}")
+    holds = math.isclose(now, then, rel_tol=0.0, abs_tol=EVALUATION_TOLERANCE)
+    what = f"validation at step {step} gives {now!r}, the curve has {then!r}; another machine class or instruction set"
+    return Check(name, holds, f"{what}, compared within {EVALUATION_TOLERANCE:g}")
 
 
 def _mlflow(run: Run, records: Sequence[Record]) -> Check:
     """Every point of the journal that MLflow should have, once, with its time, and no other."""
     if not run.is_asked_of_mlflow:
-        return Check("MLflow", True, "not asked")
+        not_there_yet = f"not there yet; `minigpt sync {run.run_id[:12]}` sends it"
+        return Check("MLflow", True, "not asked" if run.tracking.offline or run.mlflow_id else not_there_yet)
     curves = Curves(read_job(run.folder))
     wanted = Counter(point for record in records for point in curves.points(record))
-    stored = Counter(tracked.stored_points(run, sorted({point.key for point in wanted})))
+    try:
+        stored = Counter(tracked.stored_points(run, sorted({point.key for point in wanted})))
+    except StoreError as error:
+        return Check("MLflow", False, str(error))
     missing, extra = (wanted - stored).total(), (stored - wanted).total()
     if missing or extra:
-        return Check(
-            "MLflow", False, f"{missing} points missing, {extra} too many; `minigpt sync` sends what is missing"
-        )
+        way_out = f"; `minigpt sync {run.run_id[:12]}` sends what is missing" if missing else ""
+        return Check("MLflow", False, f"{missing} points missing, {extra} too many{way_out}")
     return Check("MLflow", True, f"{wanted.total():,} points, each as the journal has it")

@@ -18,6 +18,17 @@ def test_bill(run: TinyRun) -> None:
     assert 1000 < last["training_seconds"] < records[-1]["training_seconds"]
 
 
+def test_bill_of_a_repetition(run: TinyRun) -> None:
+    """What is done again is paid for as well where that process is killed before it comes to anything new"""
+    assert run.live(at=Signal("step", "after", 8)) == KILLED
+    assert run.live(at=Signal("step", "after", 1)) == KILLED
+    [again] = journal.of_kind(journal.read(run.folder / "journal.jsonl"), "repeated")
+    assert again["step"] == 7
+    run.finish()
+    steps = list(journal.of_kind(journal.read(run.folder / "journal.jsonl"), "step"))
+    assert steps[7]["training_seconds"] < again["training_seconds"] < steps[8]["training_seconds"]
+
+
 def test_other_untrained_model(run: TinyRun, template: Template) -> None:
     """A resume whose untrained model is another says so, at once and for good"""
     assert run.live(at=Signal("step", "after", 1)) == KILLED

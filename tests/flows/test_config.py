@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flows import config
 from minigpt.errors import InputError
+from minigpt.store import sha256_of_file
 
 
 @pytest.mark.parametrize("preset", config.presets())
@@ -82,6 +83,8 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("seed.deep=1", "seed is a value and has no fields"),
         ("training.warmup_steps=90", "warmup_steps 90 leaves none of the 90 max_steps"),
         ("corpus.source=!!python/object/apply:os.getcwd []", "not plain YAML"),
+        ("sampling.prompt=2026-02-30", "not plain YAML"),
+        ("model.width=0x_", "not plain YAML"),
         ("sampling.top_ks=[5, 0]", "sampling.top_ks.1 is 0"),
         ("sampling.temperatures=[-1]", "sampling.temperatures.0 is -1"),
         ("cost.hardware=abacus", "hardware 'abacus' is none of"),
@@ -111,3 +114,57 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
     with pytest.raises(InputError, match=r"mine.yaml is not plain YAML: max_steps is given twice from line 3 on"):
         config.parse_yaml(text, "mine.yaml")
     assert config.parse_yaml(text.replace("80", "60").replace("  max_steps: 60\n", "", 1), "mine.yaml")["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("corpus=https://user:hunter2@host/x", "corpus is an address: "),
+        ("seed.deep=https://user:hunter2@host/x", "seed is a value and has no fields"),
+        ("corpus.source=https://user:hunter2@host/x: y: 1", "the value is not plain YAML"),
+        ("https://user:hunter2@host/x", "is not of the form field=value"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_told_without_its_password(override: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        config.load("verdict", [override])
+    assert words in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: mine\ncorpus: {source: https://user:hunter2@host/x: y}\n", "in line 2"),
+        ("name: 2026-13-01\n", "month must be in 1..12"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_without_its_lines(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"mine.yaml is not plain YAML: [^\n]+$") as error:
+        config.load(str(tmp_path / "mine.yaml"))
+    assert words in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_another_source_than_that_of_the_pinned_text_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache would have the pinned one, whatever the source holds."""
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path / "home"))
+    for name in ("pinned.txt", "copy.txt"):
+        (tmp_path / name).write_text("A text.")
+    (tmp_path / "other.txt").write_text("Another text.")
+    pinned = {"corpus": {"source": str(tmp_path / "pinned.txt"), "sha256": sha256_of_file(tmp_path / "pinned.txt")}}
+    copy, other = (f"corpus.source={tmp_path / name}" for name in ("copy.txt", "other.txt"))
+
+    def check(*overrides: str) -> None:
+        config.check_given_source(config.validated(pinned, overrides, "test"), overrides)
+
+    with pytest.raises(InputError, match=r"other.txt has sha256 .*, and the config pins .* corpus.sha256=null"):
+        check(other)
+    check(copy)
+    check(other, "corpus.sha256=null")
+    check("corpus.source=https://elsewhere/text")
+    (tmp_path / "pinned.txt").write_text("A text that has changed, as a night's does; the run kept what it read.")
+    check("seed=2")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.rerunning import CLASS_TOLERANCE, Comparison, RecordedRun, first_difference, read_recorded
+from flows.rerunning import RERUN_TOLERANCE, Comparison, RecordedRun, first_difference, read_recorded
 from minigpt.errors import InputError
 from minigpt.journal import JOURNAL
 from tasks.runs import FACTS, RESULT, named
@@ -36,7 +36,7 @@ OTHER_CLASS = replace(OTHER_SEED, another_class=True, differing_facts=["process.
         (replace(OTHER_SEED, first_differing_step=None), "in the weights alone"),
         (replace(OTHER_SEED, differing_facts=[]), "none of the recorded facts"),
         (OTHER_CLASS, f"another machine class, which need not give the same bits: agrees with {'a' * 32}"),
-        (replace(OTHER_CLASS, val_loss_difference=2 * CLASS_TOLERANCE), "differs from"),
+        (replace(OTHER_CLASS, val_loss_difference=2 * RERUN_TOLERANCE), "differs from"),
     ],
 )
 def test_a_rerun_says_in_one_sentence_how_it_went(comparison: Comparison, words: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flows.telling import told_by_schedule
 from minigpt.corpus import Corpus
 from minigpt.store import sha256_of_file, write_whole
 from tasks import failures
@@ -90,4 +91,16 @@ def test_nights_that_failed_are_told_where_the_runs_are_listed(here: Tracking) -
     failures.note("nightly", ValueError("once\nmore"))
     assert list_runs(here, as_json=False).endswith(": once more")
     failures.forget("nightly")
+    assert "scheduled" not in list_runs(here, as_json=False)
+
+
+def test_only_a_run_of_the_schedule_shows_that_it_works_again(here: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person's own run, or a rerun of one that kept its text, does not."""
+    failures.note("nightly", ValueError("the text is not there"))
+    with told_by_schedule("nightly"):
+        pass
+    assert "scheduled" in list_runs(here, as_json=False)
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "a-schedule")
+    with told_by_schedule("nightly"):
+        pass
     assert "scheduled" not in list_runs(here, as_json=False)

@@ -16,7 +16,7 @@ from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS, read_job
 from minigpt.passages import PASSAGES, Reading, difference
 from minigpt.store import MANIFEST, write_whole
-from tasks.held_out import NOT_JUDGED, Judgement, _finding, check, judge, note, run_to_beat
+from tasks.held_out import NOT_JUDGED, Judgement, _decision, _finding, check, judge, note, run_to_beat
 from tasks.home import home
 from tasks.reading import Measured
 from tasks.result import Result, headline
@@ -78,6 +78,11 @@ def change_judgement(run: Run, **changes: Any) -> None:
     write_whole(path, json.dumps(result).encode())
 
 
+def change_result(run: Run, **changes: Any) -> None:
+    path = run.folder / RESULT
+    write_whole(path, json.dumps({**json.loads(path.read_text()), **changes}).encode())
+
+
 def test_the_run_to_beat_is_the_last_that_was_to_be_shipped(copies: list[Run]) -> None:
     """By when that was said: a run that was stopped and goes on later is judged later."""
     first, better, _, now = copies
@@ -95,6 +100,12 @@ def test_a_run_that_was_refused_is_never_the_one_to_beat(copies: list[Run]) -> N
     change_judgement(better, objection="no fair test")
     change_judgement(worse, objection=NOT_JUDGED)
     change_judgement(first)
+    assert run_to_beat(now) == first
+    change_result(first, status="diverged")
+    assert run_to_beat(now) is None
+    change_result(first, status="completed", best_step=0)
+    assert run_to_beat(now) is None
+    change_result(first, best_step=30)
     assert run_to_beat(now) == first
     (first.folder / TRACKING).unlink()
     assert run_to_beat(now) is None
@@ -127,6 +138,9 @@ def test_the_list_of_runs_and_the_store_have_what_was_measured(
         assert stored[night["run_id"]] == measured
         assert listed[night["run_id"]]["held_out_bits_per_byte"] == pytest.approx(measured)
         assert listed[night["run_id"]]["diagnosis"] == night["diagnosis"]
+        assert listed[night["run_id"]]["decision"] == night["held_out"]["decision"]
+    here = {run["run_id"]: run["decision"] for run in workplace.json("runs", "--offline")}
+    assert [here[night["run_id"]] for night in nights] == ["undecided", "ship", "keep"]
 
 
 @pytest.mark.slow
@@ -248,3 +262,8 @@ def test_a_text_that_a_model_has_read_decides_nothing(ours: float, theirs: float
 def test_untrained_weights_are_never_shipped() -> None:
     assert finding(measured("a", 100 * ONES, steps=0), measured("b", 120 * ONES))[1] == "nothing learnt"
     assert finding(measured("a", 100 * ONES, steps=0), None)[1] == "nothing learnt"
+
+
+def test_nothing_is_kept_where_there_is_nothing_to_keep() -> None:
+    assert _decision("diverged", compared=True) == "keep"
+    assert _decision("diverged", compared=False) == "undecided"

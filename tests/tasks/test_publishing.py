@@ -1,5 +1,6 @@
 """What MLflow gets of a run that ended, in which order, and what a failure on the way leaves."""
 
+import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,13 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from minigpt.errors import InputError
+from minigpt.store import write_whole
 from tasks import tracked, tracking
 from tasks.leftovers import settle
 from tasks.lookup import runs_table
 from tasks.ownership import OWNER
 from tasks.publishing import PUBLISHING, closing, publish, tell_status
-from tasks.runs import FACTS, RESULT, Run, named
+from tasks.runs import FACTS, RESULT, Run, named, unfinished
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import TIMEOUT, TIMEOUT_SECONDS, StoreError, client_of, local_path, patience_for
 
@@ -52,6 +54,32 @@ def test_a_store_that_takes_no_checkpoint_has_all_the_rest(ended: Run, tmp_path:
     publish(named("latest"))
     assert named("latest").is_published()
     assert {path.name for path in blocking.iterdir()} == {"best", "last"}
+
+
+def test_a_damaged_result_of_one_run_holds_up_no_other(ended: Run, caplog: pytest.LogCaptureFixture) -> None:
+    (ended.folder / OWNER).unlink(missing_ok=True)
+    (ended.folder / RESULT).write_bytes(b"{")
+    settle(ended.tracking, None)
+    assert f"run {ended.run_id[:12]} still waits for MLflow: {ended.folder / RESULT} is damaged" in caplog.text
+    assert list(unfinished()) == []
+
+
+def test_only_a_run_that_was_opened_waits_to_be_resumed(ended: Run) -> None:
+    (ended.folder / OWNER).unlink(missing_ok=True)
+    (ended.folder / RESULT).unlink()
+    assert [run.run_id for run in unfinished()] == [ended.run_id]
+    (ended.folder / FACTS).unlink()
+    assert list(unfinished()) == []
+
+
+def test_after_a_divergence_a_checkpoint_has_its_own_losses(ended: Run, tmp_path: Path) -> None:
+    """The result's are those of the weights that were kept, which may be older."""
+    result = json.loads((ended.folder / RESULT).read_bytes())
+    write_whole(ended.folder / RESULT, json.dumps({**result, "status": "diverged", "val_loss": 99.0}).encode())
+    publish(ended)
+    sent = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(named("latest").mlflow_id)
+    assert sent.data.metrics["final/val_loss"] == 99.0
+    assert sent.data.metrics["checkpoint/last_val_loss"] < 99.0
 
 
 def test_a_run_ended_when_it_ended_and_not_when_it_was_sent(ended: Run, tmp_path: Path) -> None:

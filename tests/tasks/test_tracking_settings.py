@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import InputError
-from tasks.tracking_settings import Tracking, check_reachable, recall_password
+from tasks.tracking_settings import Tracking, check_reachable, read_file, recall_password
 
 EXPECTED = "Basic " + base64.b64encode(b"user:p@ss").decode()
 
@@ -96,6 +96,25 @@ def test_a_flag_comes_before_the_environment_before_the_file_before_the_home(
     assert found() == ("http://environment", "set", "environment's")
     flags = {"tracking_uri": "http://flag", "experiment": "given", "run_name": "flag's"}
     assert found(**flags) == ("http://flag", "given", "flag's")
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("server: http://user:hunter2@host\n", "server: Input should be"),
+        ("server: {mlflow_tracking_uri: http://user:hunter2@host: y}\n", "in line 1"),
+        ("tracking: {run: {name: 2026-02-30}}\n", "day"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_told_without_a_password(
+    file: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow.yaml").write_text(file)
+    with pytest.raises(InputError, match=r"is not a valid mlflow.yaml: [^\n]+$") as error:
+        read_file()
+    assert words in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize("address", ["http://localhost:abc", "http://[::1", "http://"])

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from flows import asking
 from minigpt import checkpoint, journal
+from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS, JOB, TrainingJob
 from minigpt.journal import JOURNAL
 from tasks import tracking
@@ -43,6 +45,29 @@ def test_a_whole_run_holds_in_everything_that_is_looked_at(run: Run) -> None:
     checks = list(verify(run))
     assert [check.holds for check in checks] == [True] * len(CHECKS)
     assert [check.name.partition("-0")[0] for check in checks] == CHECKS
+
+
+def elsewhere(run: Run, tracking_uri: str, mlflow_id: str | None = "known") -> Run:
+    asked = run.tracking.model_copy(update={"tracking_uri": tracking_uri, "offline": False})
+    return replace(run, tracking=asked, mlflow_id=mlflow_id)
+
+
+def test_a_store_that_is_gone_is_found_and_hides_nothing_else(run: Run, tmp_path: Path) -> None:
+    checks = list(verify(elsewhere(run, f"sqlite:///{tmp_path}/gone.db")))
+    assert [check.name for check in checks if not check.holds] == ["MLflow"]
+    assert [check.name.partition("-0")[0] for check in checks] == CHECKS
+
+
+def test_a_run_that_mlflow_has_yet_to_get_is_told(run: Run, tmp_path: Path) -> None:
+    *_, last = verify(elsewhere(run, f"sqlite:///{tmp_path}/gone.db", mlflow_id=None))
+    assert last.holds
+    assert last.found == f"not there yet; `minigpt sync {run.run_id[:12]}` sends it"
+
+
+def test_a_server_that_does_not_answer_is_told_before_anything_is_read(run: Run) -> None:
+    elsewhere(run, "http://127.0.0.1:9").save()
+    with pytest.raises(InputError, match="no MLflow server answers at"):
+        asking.verify(run.run_id)
 
 
 def test_a_changed_text_is_found(run: Run) -> None:
