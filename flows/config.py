@@ -97,7 +97,8 @@ def read(preset_or_file: str) -> dict[str, Any]:
         path = Path(preset_or_file)
         if not path.is_file():
             raise InputError(
-                f"{preset_or_file!r} is neither a file nor one of the presets {', '.join(presets())}; give one of them"
+                f"{shown(preset_or_file)} is neither a file nor one of the presets {', '.join(presets())}; "
+                "give one of them"
             )
         try:
             text = path.read_text(encoding="utf-8")
@@ -172,7 +173,7 @@ def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
 def _problem(detail: Any) -> str:
     field = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        field = field if field.isprintable() else repr(field)
+        field = field if field.isprintable() and "://" not in field else shown(field)
         return f"there is no field {field}; see `minigpt config` for those that there are"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in ("value_error", "missing"):

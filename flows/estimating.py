@@ -10,6 +10,7 @@ from minigpt import cost
 from minigpt.cost import ASSUMPTIONS_DATE, HARDWARE, Bill, CostConfig
 from minigpt.errors import InputError
 from minigpt.published import PUBLISHED
+from tasks.credentials import shown
 from tasks.narration import dollars, duration
 from tasks.runs import as_params, runs_here
 
@@ -53,7 +54,7 @@ def estimate(
     elif what is not None:
         _refuse(sized, f"{what}, whose config has its size")
         if what not in configs.presets() and not Path(what).is_file():
-            raise InputError(f"{what!r} is neither a file nor one of {_known_models()}; give one of them")
+            raise InputError(f"{shown(what)} is neither a file nor one of {_known_models()}; give one of them")
         config = configs.load(what, overrides)
         estimates, notes = _estimates(*_size(config), config.cost, share, hardware)
         notes += _paid_before(config)

@@ -5,14 +5,18 @@ from flows.config import RunConfig
 from minigpt.errors import InputError
 from tasks.corpus import restore
 from tasks.ownership import is_owned, writing
-from tasks.runs import CONFIG, CORPUS, Run, named, unfinished
+from tasks.runs import CONFIG, CORPUS, Run, left_behind, named, unfinished
 
 
 def unfinished_run(text: str | None) -> Run:
     """The run of this home to go on with: the named one, or the last that did not end."""
     if text in (None, "latest"):
         if (run := next(unfinished(), None)) is None:
-            raise InputError("no run waits to be resumed: all have ended or train still; `minigpt runs` lists them")
+            for left in left_behind():
+                left.result()  # a damaged one is an error, with its way out
+            raise InputError(
+                "no run waits to be resumed: all have ended, train still or had not begun; `minigpt runs` lists them"
+            )
         return run
     run = named(text)
     if is_owned(run.folder):

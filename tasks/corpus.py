@@ -49,16 +49,38 @@ def download_corpus(config: CorpusConfig) -> Corpus:
     with FileLock(cache / f".corpus.{config.sha256}.lock") if config.sha256 else nullcontext():
         if config.sha256 and (entry := find(cache, "corpus", {"corpus": config.sha256})):
             log.info("corpus %s: reused from the cache", entry.digest[:12])
+            _tell_if_changed(config)
             return _corpus(entry, config)
         return _corpus(_arrived(config), config)
 
 
 def check_given(config: CorpusConfig) -> None:
-    """Refuse a source on this machine that does not hold the pinned text, even where the cache does."""
-    if config.sha256 and not corpora.is_fetched(config.source):
+    """Refuse a source on this machine that does not hold the pinned text, even where the cache does.
+
+    An address may be another place of the same text; it is asked where the cache does not have it.
+    """
+    if config.sha256 and corpora.is_fetched(config.source):
+        log.warning(
+            "corpus.sha256 pins the text, so that %s is asked only if no run here had it; corpus.sha256=null takes "
+            "what is there",
+            public_address(config.source),
+        )
+    elif config.sha256:
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
             corpora.read_source(config, Path(folder) / CORPUS)
+
+
+def _tell_if_changed(config: CorpusConfig) -> None:
+    """A file may have another text by now, or never had the pinned one."""
+    with suppress(OSError, ValueError, RuntimeError):  # it need not be there any more
+        path = Path(config.source).expanduser()
+        if path.is_file() and sha256_of_file(path) != config.sha256:
+            log.warning(
+                "the corpus %s does not hold the text that corpus.sha256 pins, which is taken from the cache; "
+                "corpus.sha256=null takes what is there",
+                path,
+            )
 
 
 def _arrived(config: CorpusConfig) -> Entry:

@@ -14,6 +14,8 @@ from minigpt.errors import InputError, on_one_line
 USER_AND_PASSWORD = "MINIGPT_CORPUS_CREDENTIALS"  # noqa: S105  (a name)
 QUERY = "MINIGPT_CORPUS_QUERY"
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+# With all that follows, for a password may have any letter.
+ADDRESS = re.compile(r"(?s)[\w+.-]*://.*")
 PARTS = re.compile(r"(?i)^(?P<scheme>https?://)(?:(?P<user>[^/?#]*)@)?(?P<place>[^?#]*)(?:\?(?P<query>[^#]*))?")
 
 
@@ -66,14 +68,17 @@ def reveal(source: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value that is wrong, for a sentence about it; an address may hold a password."""
-    return "an address" if "://" in repr(value) else repr(value)
+    """A value that is wrong, for a sentence about it; an address in it may hold a password."""
+    if "://" not in repr(value):
+        return repr(value)
+    return repr(ADDRESS.sub("(an address)", value)) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def what_is_wrong(error: Exception) -> str:
     """With a YAML text, and where: without the line itself, in which a password may stand."""
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
+        return "; ".join(": ".join([*map(str, wrong["loc"]), wrong["msg"]]) for wrong in error.errors())
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
+        begun = f"{error.context} from line {error.context_mark.line + 1} on, " if error.context_mark else ""
+        return f"{begun}{error.problem} in line {error.problem_mark.line + 1}"
     return on_one_line(error)

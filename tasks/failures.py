@@ -39,7 +39,8 @@ def told() -> Iterator[str]:
         if failed := _read(path):
             name = path.stem.removeprefix(PREFIX)
             runs = "The last scheduled run" if failed["count"] == 1 else f"The last {failed['count']:,} scheduled runs"
-            yield f"{runs} of {name} failed, at {failed['time']}: {failed['error']}"
+            noted = f"noted in {path} until one works"
+            yield f"{runs} of {name} failed, at {failed['time']} ({noted}): {failed['error']}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -21,7 +21,8 @@ from tasks import tracked
 from tasks.curves import Curves
 from tasks.ownership import is_owned
 from tasks.runs import CORPUS, Run
-from tasks.tracking_store import StoreError
+from tasks.tracking_settings import public
+from tasks.tracking_store import StoreError, is_made
 
 # Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
 EVALUATION_TOLERANCE = 1e-4
@@ -131,6 +132,8 @@ def _mlflow(run: Run, records: Sequence[Record]) -> Check:
     if not run.is_asked_of_mlflow:
         not_there_yet = f"not there yet; `minigpt sync {run.run_id[:12]}` sends it"
         return Check("MLflow", True, "not asked" if run.tracking.offline or run.mlflow_id else not_there_yet)
+    if not is_made(run.tracking):
+        return Check("MLflow", False, f"the store {public(run.tracking.tracking_uri or '')} is gone; put it back")
     curves = Curves(read_job(run.folder))
     wanted = Counter(point for record in records for point in curves.points(record))
     try:

@@ -119,10 +119,12 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("corpus=https://user:hunter2@host/x", "corpus is an address: "),
+        ("corpus=https://user:hunter2@host/x", "corpus is '(an address)': "),
         ("seed.deep=https://user:hunter2@host/x", "seed is a value and has no fields"),
         ("corpus.source=https://user:hunter2@host/x: y: 1", "the value is not plain YAML"),
         ("https://user:hunter2@host/x", "is not of the form field=value"),
+        ("https://user:hunter2@host/x?key=1", "there is no field '(an address)'"),
+        ("corpus.source=[https://user:hunter2@host/x]", "corpus.source is a list: "),
     ],
 )
 def test_what_is_wrong_with_an_address_is_told_without_its_password(override: str, words: str) -> None:
@@ -132,11 +134,17 @@ def test_what_is_wrong_with_an_address_is_told_without_its_password(override: st
     assert "hunter2" not in str(error.value)
 
 
+def test_an_address_in_a_presets_place_is_told_without_its_password() -> None:
+    with pytest.raises(InputError, match=r"^'\(an address\)' is neither a file nor one of the presets"):
+        config.load("https://user:hunter2@host/x")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("name: mine\ncorpus: {source: https://user:hunter2@host/x: y}\n", "in line 2"),
         ("name: 2026-13-01\n", "month must be in 1..12"),
+        ("name: mine\nseed 5\ncorpus:\n", "while scanning a simple key from line 2 on, could not find expected ':'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_without_its_lines(text: str, words: str, tmp_path: Path) -> None:

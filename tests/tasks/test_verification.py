@@ -56,6 +56,14 @@ def test_a_store_that_is_gone_is_found_and_hides_nothing_else(run: Run, tmp_path
     checks = list(verify(elsewhere(run, f"sqlite:///{tmp_path}/gone.db")))
     assert [check.name for check in checks if not check.holds] == ["MLflow"]
     assert [check.name.partition("-0")[0] for check in checks] == CHECKS
+    assert checks[-1].found == f"the store sqlite:///{tmp_path}/gone.db is gone; put it back"
+    assert not (tmp_path / "gone.db").exists(), "nothing is made by asking"
+
+
+def test_a_store_that_has_lost_the_run_is_found(run: Run, here: Tracking) -> None:
+    tracking.create_run(here, "another", {}, {})
+    *_, last = verify(elsewhere(run, here.tracking_uri or ""))
+    assert (last.name, last.holds) == ("MLflow", False)
 
 
 def test_a_run_that_mlflow_has_yet_to_get_is_told(run: Run, tmp_path: Path) -> None:
