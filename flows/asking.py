@@ -150,7 +150,7 @@ def estimate(
 
 @asking.command()
 def config(preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]")] = "quickstart", overrides: Set = []) -> None:  # noqa: B006
-    """Print a whole config as YAML: every field there is."""
+    """Print a whole config as YAML: every field there is, and what it is for."""
     from flows import config as configs
 
-    typer.echo(configs.load(preset, overrides).to_yaml(), nl=False)
+    typer.echo(configs.load(preset, overrides).explained(), nl=False)

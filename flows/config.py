@@ -1,7 +1,8 @@
 """One value that describes a run: the flow's parameter, the YAML preset, the MLflow params and the rerun's input."""
 
+import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -76,7 +77,27 @@ class RunConfig(Part):
         return flattened(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return _as_yaml(self.model_dump(mode="json"))
+
+    def explained(self) -> str:
+        """The same with each field's sentence above it."""
+        return "\n".join(_explained(self)) + "\n"
+
+
+def _as_yaml(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _explained(part: Part, indent: str = "") -> Iterator[str]:
+    values, comment = part.model_dump(mode="json"), f"{indent}# "
+    for name, field in type(part).model_fields.items():
+        sentence = " ".join((field.description or "").split())
+        yield from textwrap.wrap(sentence, 110, initial_indent=comment, subsequent_indent=comment)
+        if isinstance(inner := getattr(part, name), Part):
+            yield f"{indent}{name}:"
+            yield from _explained(inner, f"{indent}  ")
+        else:
+            yield textwrap.indent(_as_yaml({name: values[name]}).rstrip("\n"), indent)
 
 
 def presets() -> list[str]:

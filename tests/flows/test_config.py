@@ -11,11 +11,31 @@ from flows import config
 from minigpt.errors import InputError
 from minigpt.store import sha256_of_file
 
+SMOKE = config.load("smoke")
+
 
 @pytest.mark.parametrize("preset", config.presets())
 def test_every_preset_loads_and_survives_its_own_yaml(preset: str) -> None:
     loaded = config.load(preset)
     assert config.validated(yaml.safe_load(loaded.to_yaml()), (), preset) == loaded
+
+
+@pytest.mark.parametrize("preset", config.presets())
+def test_the_config_that_is_printed_has_a_sentence_above_each_field(preset: str) -> None:
+    loaded = config.load(preset)
+    printed = loaded.explained()
+    assert config.validated(yaml.safe_load(printed), (), preset) == loaded
+    without = [line for line in printed.splitlines() if not line.lstrip().startswith("#")]
+    assert without == loaded.to_yaml().splitlines()
+    assert "  # Windows in one forward pass.\n  batch_size: " in printed
+
+
+@given(st.text(min_size=1).filter(lambda text: text.isprintable() or "\n" in text))
+def test_any_prompt_survives_being_printed(prompt: str) -> None:
+    asked = SMOKE.model_copy(update={"sampling": SMOKE.sampling.model_copy(update={"prompt": prompt})})
+    printed = asked.explained()
+    printed = printed[printed.index("\nsampling:") :]
+    assert yaml.safe_load(printed)["sampling"]["prompt"] == prompt
 
 
 def test_every_field_has_a_description() -> None:
