@@ -153,7 +153,8 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:  # the latter of a date that there is not
         raise InputError(f"{source} is not plain YAML: {what_is_wrong(error)}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{source} holds {type(values).__name__}, not fields with values; see a preset for an example")
+        what = "is empty" if values is None else f"holds {type(values).__name__}, not fields with values"
+        raise InputError(f"{source} {what}; `minigpt config` prints one that is whole")
     return values
 
 
@@ -196,6 +197,8 @@ def _problem(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         field = field if field.isprintable() and "://" not in field else shown(field)
         return f"there is no field {field}; see `minigpt config` for those that there are"
+    if detail["type"] == "model_type":
+        return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in ("value_error", "missing"):
         return f"{field}: {message}"

@@ -1,6 +1,8 @@
 """The flow on a schedule."""
 
+import asyncio
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -21,15 +23,19 @@ CRON_FIELDS = 5
 def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
     """Serve the flow until Ctrl-C; each run is a process of its own, one at a time. Cron's hours are local ones."""
     from prefect.schedules import Cron
+    from prefect.server.schemas.schedules import CronSchedule
     from prefect.types.entrypoint import EntrypointType
 
     zone = _local_zone()
     try:
         times = Cron(cron, timezone=zone)
-    except ValueError as error:
+        [first] = asyncio.run(CronSchedule(cron=cron, timezone=zone).get_dates(1))
+    except ValueError as error:  # also of a date that never comes
         raise _no_cron(cron) from error
     if len(cron.split()) != CRON_FIELDS:  # Prefect takes a sixth for seconds
         raise _no_cron(cron)
+    # Prefect stops so at a SIGTERM all the same.
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     settings = tracking.model_copy(update={"offline_if_unreachable": True})
     try:
         check_reachable(settings)
@@ -42,7 +48,12 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
         parameters = {"config": config.model_dump(mode="json"), "tracking": settings.model_dump(mode="json")}
         forget_other_configs(f"{pretrain.name}/{config.name}", parameters)
         log.warning(
-            "%s runs at %r (%s) until Ctrl-C; Prefect shows it at %s/deployments", config.name, cron, zone, server.url
+            "%s runs at %r (%s), next at %s, until Ctrl-C; Prefect shows it at %s/deployments",
+            config.name,
+            cron,
+            zone,
+            f"{first:%Y-%m-%d %H:%M}",
+            server.url,
         )
         pretrain.serve(
             name=config.name,
@@ -65,7 +76,7 @@ def _local_zone() -> str:
 
 
 def _no_cron(cron: str) -> InputError:
-    return InputError(f"--cron {cron!r} is not a cron expression; give five fields, such as '0 3 * * *'")
+    return InputError(f"--cron {cron!r} is not a cron expression, or of no day; give five fields, such as '0 3 * * *'")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from flows.config import RunConfig
 from minigpt.errors import InputError
 from tasks.corpus import restore
 from tasks.ownership import is_owned, writing
-from tasks.runs import CONFIG, CORPUS, Run, left_behind, named, unfinished
+from tasks.runs import CONFIG, CORPUS, Run, left_behind, meant, named, unfinished
 
 
 def unfinished_run(text: str | None) -> Run:
@@ -18,7 +18,7 @@ def unfinished_run(text: str | None) -> Run:
                 "no run waits to be resumed: all have ended, train still or had not begun; `minigpt runs` lists them"
             )
         return run
-    run = named(text)
+    run = meant(text, list(unfinished())) or named(text)
     if is_owned(run.folder):
         raise InputError(writing(run.folder))
     if run.result() is not None:

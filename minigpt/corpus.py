@@ -4,6 +4,7 @@ import codecs
 import itertools
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ from minigpt.text import blocks, size_bytes
 log = logging.getLogger(__name__)
 
 PYTHON_TOPICS = "python-topics"
+# user:password@host, which is no path that anyone has.
+USER_FIRST = re.compile(r"[^/\s]+:[^/]*@")
 # A file that was written to so shortly ago may not be whole.
 FRESH_SECONDS = 2.0
 MARKS = {
@@ -94,6 +97,8 @@ def is_fetched(source: str) -> bool:
 
 def check_scheme(source: str) -> None:
     """Refuse an address that no text is fetched from."""
+    if USER_FIRST.match(source) and not Path(source).exists():
+        raise InputError("the corpus has a user and an @ like an address, but no https:// before it; give that as well")
     if "://" in source and not is_fetched(source):
         raise InputError(
             f"the corpus address {public_address(source)} is neither http nor https; give such an address or a path"

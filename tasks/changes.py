@@ -45,5 +45,9 @@ def _other_text(last: Run, size_before: int, corpus: Corpus) -> str:
     if kept.exists() and max(size_before, corpus.size_bytes) <= COMPARED_MAX_BYTES:
         with kept.open("rb") as old, corpus.path.open("rb") as new:
             lost, added = 1 - share_of(old, new, size_bytes(new)), 1 - share_of(new, old, size_bytes(old))
-        said += f", {added:.1%} of it new, {lost:.1%} of the old one gone"
+        said += f", {_share(added)} of it new, {_share(lost)} of the old one gone"
     return said + ("; was it cut short?" if shrunk and added < SHRUNK_SHARE else ".")
+
+
+def _share(share: float) -> str:
+    return "less than 0.1%" if 0 < share < 0.001 else f"{share:.1%}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from minigpt.errors import InputError
 from tasks import failures
 from tasks.home import home
 from tasks.lookup import find_run, runs_table
@@ -46,6 +47,8 @@ def list_runs(settings: Tracking, as_json: bool) -> str:
 def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     """The hyperparameters and facts that differ between the runs, and all results, a column a run."""
     ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
+    if len(ids) < 2:
+        raise InputError(f"{' and '.join(names)}: that is one run, and two are needed to compare them; name another")
     table = runs_table(settings, ids)
     if HELD_OUT in table:  # which older runs do not have
         table[HELD_OUT] = table[HELD_OUT].fillna("None")

@@ -77,8 +77,8 @@ def _tell_if_changed(config: CorpusConfig) -> None:
         path = Path(config.source).expanduser()
         if path.is_file() and sha256_of_file(path) != config.sha256:
             log.warning(
-                "the corpus %s does not hold the text that corpus.sha256 pins, which is taken from the cache; "
-                "corpus.sha256=null takes what is there",
+                "the corpus %s does not hold the text that corpus.sha256 pins (a rerun pins that of its run), which is "
+                "taken from the cache; corpus.sha256=null takes what is there",
                 path,
             )
 

@@ -38,7 +38,9 @@ def measure_runs(settings: Tracking, names: list[str], source: Path, role: str, 
     lines = [f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)]
     if (most := max(measured.read_share or 0 for measured in found)) >= UNFAIR_SHARE:
         lines.insert(0, f"No fair test: {most:.0%} of this text stands in what a model was trained on; see below.")
-    return "\n".join(lines)
+    else:
+        lines += _verdict(found, differences)
+    return "\n".join([*lines, *_reservations(found)])
 
 
 def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iterator[str]:
@@ -49,11 +51,17 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
             f"{'may be' if more.may_be_chance else 'is hardly'} chance: the standard error from passage to passage is "
             f"{more.standard_error:.2g}."
         )
+
+
+def _verdict(found: Sequence[Measured], differences: Sequence[Difference]) -> Iterator[str]:
     beaten = [measured.run_id[:12] for measured, more in zip(found, differences, strict=True) if not more.may_be_chance]
     if beaten:
-        yield f"By this text {best} is better than {', '.join(beaten)}."
+        yield f"By this text {found[0].run_id[:12]} is better than {', '.join(beaten)}."
     elif len(found) > 1:
         yield "By this text the best is better than no other beyond chance: keep what you have."
+
+
+def _reservations(found: Sequence[Measured]) -> Iterator[str]:
     for measured in found:
         if measured.steps == 0:
             yield f"{measured.checkpoint} of {measured.run_id[:12]} holds untrained weights."

@@ -145,4 +145,5 @@ def _bill(result: Result) -> str:
     if result.status != "completed":
         return bill
     error = actual["quote_error_fraction"]
-    return f"{bill}; the quote was {abs(error):.1%} too {'high' if error > 0 else 'low'}"
+    quoted = dollars(result.cost["quoted"]["bill"]["usd"])
+    return f"{bill}; the quote of {quoted} was {abs(error):.1%} too {'high' if error > 0 else 'low'}"

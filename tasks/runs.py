@@ -207,6 +207,8 @@ class Named(Protocol):
     @property
     def mlflow_id(self) -> str | None: ...
     @property
+    def params(self) -> dict[str, str]: ...
+    @property
     def has_ended(self) -> bool: ...
     @property
     def is_rerun(self) -> bool: ...
@@ -218,12 +220,12 @@ AnyRun = TypeVar("AnyRun", bound=Named)
 def meant(text: str, runs: Sequence[AnyRun]) -> AnyRun | None:
     """Of runs, newest first, the one that a person means: `latest`, an id, a name, or the beginning of an id.
 
-    `latest` is the newest that has ended and repeats no other, and the newest of all if there is none.
+    `latest`, and a config's name, is the newest that has ended and repeats no other, else the newest of all.
     """
-    if text == "latest" and runs:
-        return next((run for run in runs if run.has_ended and not run.is_rerun), runs[0])
     if exact := [run for run in runs if text in (run.run_id, run.mlflow_id, run.name)]:
         return exact[0]
+    if likely := [run for run in runs if text in ("latest", run.params.get("name"))]:
+        return next((run for run in likely if run.has_ended and not run.is_rerun), likely[0])
     begin_so = [run for run in runs if run.run_id.startswith(text)]
     if len(begin_so) > 1:
         raise InputError(f"{len(begin_so)} runs have ids that begin with {text!r}; `minigpt runs` lists them")

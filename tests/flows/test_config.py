@@ -103,6 +103,9 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("seed.deep=1", "seed is a value and has no fields"),
         ("training.warmup_steps=90", "warmup_steps 90 leaves none of the 90 max_steps"),
         ("corpus.source=!!python/object/apply:os.getcwd []", "not plain YAML"),
+        ("seed=true", "seed: true is no value for it"),
+        ("training.learning_rate=false", "training.learning_rate: false is no value for it"),
+        ("corpus=mine.txt", "corpus is 'mine.txt', and has fields of its own; see `minigpt config`"),
         ("sampling.prompt=2026-02-30", "not plain YAML"),
         ("model.width=0x_", "not plain YAML"),
         ("sampling.top_ks=[5, 0]", "sampling.top_ks.1 is 0"),
@@ -139,7 +142,7 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("corpus=https://user:hunter2@host/x", "corpus is '(an address)': "),
+        ("corpus=https://user:hunter2@host/x", "corpus is '(an address)', and has fields of its own"),
         ("seed.deep=https://user:hunter2@host/x", "seed is a value and has no fields"),
         ("corpus.source=https://user:hunter2@host/x: y: 1", "the value is not plain YAML"),
         ("https://user:hunter2@host/x", "is not of the form field=value"),

@@ -66,6 +66,13 @@ def test_a_text_that_grew_and_one_that_was_cut_short_are_told_apart(last: Corpus
     )
 
 
+def test_a_little_is_not_nothing(here: Tracking, tmp_path: Path) -> None:
+    lines = [f"{line.strip()} And {number}.\n" for number in range(40) for line in LINES]
+    trained(here, lines)
+    changed = told(text(tmp_path / "changed", [*lines[:-1], lines[-1].replace("And", "and")]))
+    assert changed.endswith(", less than 0.1% of it new, less than 0.1% of the old one gone.")
+
+
 def test_a_night_on_which_nothing_is_new_is_told(here: Tracking, last: Corpus, tmp_path: Path) -> None:
     same = text(tmp_path / "same", LINES)
     assert told(same).startswith("Nothing has changed since run ")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from minigpt.errors import InputError
 from tasks import tracking
 from tasks.comparison import compare_runs
 from tasks.tracking_settings import Tracking
@@ -34,6 +35,13 @@ def test_facts_that_differ_are_told_beside_hyperparameters(here: Tracking) -> No
     assert compared["code_sha256"] == ["a" * 12, "b" * 12]
     whole = json.loads(compare_runs(here, ["before", "after"], as_json=True))
     assert {run["facts.code_sha256"] for run in whole.values()} == {"a" * 64, "b" * 64}
+
+
+def test_a_run_is_not_compared_with_itself(here: Tracking) -> None:
+    made(here, "alone")
+    for names in (["alone"], ["alone", "alone"]):
+        with pytest.raises(InputError, match="that is one run, and two are needed"):
+            compare_runs(here, names, as_json=False)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,17 @@ def test_a_name_is_meant_before_the_beginning_of_an_id() -> None:
         meant("1", [run for run in runs if run.name != "1"])
 
 
+def test_a_configs_name_means_its_newest_run_that_has_ended_and_repeats_no_other(here: Tracking) -> None:
+    old, new, again, running = (made(here, name, offline=True) for name in ("night-1", "night-2", "night-3", "night-4"))
+    for run in (old, new, again, running):
+        replace(run, params={**run.params, "name": "night"}, tags={RERUN_OF: "0"} if run == again else {}).save()
+    assert named("night").name == "night-4"
+    for run in (old, new, again):
+        write_whole(run.folder / RESULT, ended(val_loss=2.5))
+    assert named("night").name == "night-2"
+    assert named("night-1").run_id == old.run_id
+
+
 def test_who_was_written_down_by_an_earlier_version_lives_as_well(here: Tracking) -> None:
     run = made(here, "trains")
     owner = json.loads((run.folder / OWNER).read_bytes())

@@ -20,6 +20,15 @@ from tests.conftest import Workplace
 OFFLINE = Tracking(offline=True)
 
 
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def nights(smoke: dict[str, Any], workplace: Workplace) -> list[dict[str, Any]]:
+    """A short run and a longer one."""
+    return [smoke, workplace.json("run", "smoke", "--set", "training.max_steps=200")]
+
+
 @pytest.fixture
 def home(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MINIGPT_HOME", str(workplace.home))
@@ -64,6 +73,19 @@ def test_who_has_read_the_text_is_told(smoke: dict[str, Any], home: Path, tmp_pa
     said = measure_runs(OFFLINE, [smoke["run_id"]], text, "best", as_json=False)
     assert "100.0% of this text stands in the training text of" in said
     assert "shows its memory" in said
+
+
+def test_a_text_that_was_read_decides_nothing(nights: list[dict[str, Any]], home: Path, tmp_path: Path) -> None:
+    trained_on, _ = sides(nights[0])
+    ids = [night["run_id"] for night in nights]
+    (tmp_path / "read.txt").write_bytes(trained_on[:20_000])
+    (tmp_path / "unread.txt").write_bytes(README.read_bytes())
+    said = measure_runs(OFFLINE, ids, tmp_path / "read.txt", "best", as_json=False)
+    assert said.startswith("No fair test: 100% of this text")
+    assert "By this text" not in said
+    assert f"By this text {ids[1][:12]} is better than {ids[0][:12]}." in measure_runs(
+        OFFLINE, ids, tmp_path / "unread.txt", "best", as_json=False
+    )
 
 
 def test_a_text_too_short_to_tell_anything_is_refused(smoke: dict[str, Any], home: Path, tmp_path: Path) -> None:

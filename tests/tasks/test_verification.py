@@ -17,7 +17,7 @@ from minigpt.journal import JOURNAL
 from tasks import tracking
 from tasks.curves import Curves
 from tasks.publishing import publish
-from tasks.runs import Run, named
+from tasks.runs import RESULT, Run, named
 from tasks.tracking_settings import Tracking
 from tasks.verification import verify
 from tasks.weights import checkpoint_of
@@ -64,6 +64,16 @@ def test_a_store_that_has_lost_the_run_is_found(run: Run, here: Tracking) -> Non
     tracking.create_run(here, "another", {}, {})
     *_, last = verify(elsewhere(run, here.tracking_uri or ""))
     assert (last.name, last.holds) == ("MLflow", False)
+
+
+def test_of_a_run_that_has_not_ended_the_way_to_its_end_is_told(run: Run, here: Tracking) -> None:
+    """MLflow lacks what that process had yet to send."""
+    (run.folder / RESULT).unlink()
+    unknown = elsewhere(run, here.tracking_uri or "", mlflow_id=None)
+    unknown.save()
+    *_, last = verify(tracking.attach(unknown))
+    way_out = f"it has not ended: `minigpt resume {run.run_id[:12]}` finishes it and sends what is missing"
+    assert last.found.endswith(way_out)
 
 
 def test_a_run_that_mlflow_has_yet_to_get_is_told(run: Run, tmp_path: Path) -> None:
