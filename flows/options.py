@@ -18,7 +18,7 @@ Here = Annotated[bool, typer.Option("--offline", help="Do not ask MLflow; look a
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
 Checkpoint = Annotated[Literal["best", "last"], typer.Option(help="best (lowest validation loss) or last.")]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, or latest.")
+    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, its config's name, or latest.")
 ]
 
 

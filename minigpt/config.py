@@ -15,8 +15,13 @@ class Part(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """pydantic takes true for 1."""
-        kinds = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and bool not in (kinds, *get_args(kinds)):
-            raise ValueError(f"{str(value).lower()} is no value for it; see `minigpt config` for what it is")
+        """pydantic takes true for 1, alone and in a list."""
+        values = value if isinstance(value, list | tuple) else [value]
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if any(isinstance(one, bool) for one in values) and _has_number(wanted):
+            raise ValueError("true and false are no numbers; give one")
         return value
+
+
+def _has_number(kind: Any) -> bool:
+    return kind in (int, float) or any(map(_has_number, get_args(kind)))

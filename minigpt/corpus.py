@@ -97,8 +97,6 @@ def is_fetched(source: str) -> bool:
 
 def check_scheme(source: str) -> None:
     """Refuse an address that no text is fetched from."""
-    if USER_FIRST.match(source) and not Path(source).exists():
-        raise InputError("the corpus has a user and an @ like an address, but no https:// before it; give that as well")
     if "://" in source and not is_fetched(source):
         raise InputError(
             f"the corpus address {public_address(source)} is neither http nor https; give such an address or a path"
@@ -125,6 +123,7 @@ def _readable_files(source: str, max_bytes: int) -> list[Path]:
                 f"the corpus {path} is a folder without .txt files; give one that has some, or a text file"
             )
         if missing := next((file for file in files if not file.is_file()), None):
+            _check_beginning(source)
             raise InputError(
                 f"the corpus {missing} is {'no file' if missing.exists() else 'not there'}; give a text file"
             )
@@ -132,9 +131,16 @@ def _readable_files(source: str, max_bytes: int) -> list[Path]:
         for file in files:
             file.open("rb").close()
     except (OSError, ValueError, RuntimeError) as error:  # the last of ~NOBODY
+        _check_beginning(source)
         raise InputError(f"the corpus {path} cannot be read ({error}); give a readable text file") from error
     check_size(size_bytes, str(path), max_bytes)  # before it is copied
     return files
+
+
+def _check_beginning(source: str) -> None:
+    """Refuse what is no file and looks like an address with a password, without repeating it."""
+    if USER_FIRST.match(source):
+        raise InputError("the corpus has a user and an @ like an address, but no https:// before it; give that as well")
 
 
 def _copy(files: Sequence[Path], destination: Path, *, pinned: bool) -> None:

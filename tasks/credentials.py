@@ -77,7 +77,10 @@ def shown(value: Any) -> str:
 def what_is_wrong(error: Exception) -> str:
     """With a YAML text, and where: without the line itself, in which a password may stand."""
     if isinstance(error, ValidationError):
-        return "; ".join(": ".join([*map(str, wrong["loc"]), wrong["msg"]]) for wrong in error.errors())
+        told = (
+            (".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")) for wrong in error.errors()
+        )
+        return "; ".join(": ".join(filter(None, each)) for each in told)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         begun = f"{error.context} from line {error.context_mark.line + 1} on, " if error.context_mark else ""
         return f"{begun}{error.problem} in line {error.problem_mark.line + 1}"

@@ -222,7 +222,8 @@ def meant(text: str, runs: Sequence[AnyRun]) -> AnyRun | None:
 
     `latest`, and a config's name, is the newest that has ended and repeats no other, else the newest of all.
     """
-    if exact := [run for run in runs if text in (run.run_id, run.mlflow_id, run.name)]:
+    exact = [run for run in runs if text in (run.run_id, run.mlflow_id, run.name)]
+    if exact and text != "latest":
         return exact[0]
     if likely := [run for run in runs if text in ("latest", run.params.get("name"))]:
         return next((run for run in likely if run.has_ended and not run.is_rerun), likely[0])

@@ -144,6 +144,6 @@ def _mlflow(run: Run, records: Sequence[Record]) -> Check:
     if missing or extra:
         way_out = f"; `minigpt sync {run.run_id[:12]}` sends what is missing" if missing else ""
         if run.result() is None:
-            way_out = f"; it has not ended: `minigpt resume {run.run_id[:12]}` finishes it and sends what is missing"
+            way_out += f"; it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
         return Check("MLflow", False, f"{missing} points missing, {extra} too many{way_out}")
     return Check("MLflow", True, f"{wanted.total():,} points, each as the journal has it")

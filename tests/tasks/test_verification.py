@@ -72,7 +72,7 @@ def test_of_a_run_that_has_not_ended_the_way_to_its_end_is_told(run: Run, here: 
     unknown = elsewhere(run, here.tracking_uri or "", mlflow_id=None)
     unknown.save()
     *_, last = verify(tracking.attach(unknown))
-    way_out = f"it has not ended: `minigpt resume {run.run_id[:12]}` finishes it and sends what is missing"
+    way_out = f"sends what is missing; it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
     assert last.found.endswith(way_out)
 
 
