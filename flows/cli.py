@@ -98,7 +98,6 @@ def run(
     from flows.running import run_flow
 
     configs.check_given_source(config, overrides)
-
     result = run_flow(config, tracking)
     tell_result(result, as_json)
 
@@ -182,7 +181,6 @@ def schedule(
     from flows import deployments
 
     configs.check_given_source(config, overrides)
-
     deployments.schedule(config, cron, tracking)
 
 

@@ -10,15 +10,15 @@ from tasks.runs import CONFIG, CORPUS, Run, left_behind, meant, named, unfinishe
 
 def unfinished_run(text: str | None) -> Run:
     """The run of this home to go on with: the named one, or the last that did not end."""
-    if text in (None, "latest"):
-        if (run := next(unfinished(), None)) is None:
-            for left in left_behind():
-                left.result()  # a damaged one is an error, with its way out
-            raise InputError(
-                "no run waits to be resumed: all have ended, train still or had not begun; `minigpt runs` lists them"
-            )
+    if run := meant(text or "latest", list(unfinished())):
         return run
-    run = meant(text, list(unfinished())) or named(text)
+    if text in (None, "latest"):
+        for left in left_behind():
+            left.result()  # a damaged one is an error, with its way out
+        raise InputError(
+            "no run waits to be resumed: all have ended, train still or had not begun; `minigpt runs` lists them"
+        )
+    run = named(text)
     if is_owned(run.folder):
         raise InputError(writing(run.folder))
     if run.result() is not None:

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import tempfile
 import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from minigpt.download import DownloadError, public_address
 from minigpt.errors import InputError
 from minigpt.store import Entry, find, link_or_copy, produce, sha256_of_file
 from tasks.credentials import reveal
-from tasks.home import ARRIVING, cache_folder
+from tasks.home import ARRIVING, arriving, cache_folder
 from tasks.runs import CORPUS
 
 log = logging.getLogger(__name__)
@@ -66,9 +65,8 @@ def check_given(config: CorpusConfig) -> None:
             public_address(config.source),
         )
     elif config.sha256:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
-            corpora.read_source(config, Path(folder) / CORPUS)
+        with arriving() as folder:
+            corpora.read_source(config, folder / CORPUS)
 
 
 def _tell_if_changed(config: CorpusConfig) -> None:
@@ -89,8 +87,8 @@ def _arrived(config: CorpusConfig) -> Entry:
         with suppress(FileNotFoundError):  # of a run that is done with it
             if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
-        arrived = Path(folder) / CORPUS
+    with arriving() as folder:
+        arrived = folder / CORPUS
         digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
         with arrived.open("rb") as text:
             corpora.check_text(text, public_address(config.source))

@@ -1,6 +1,9 @@
 """Where a user's state lies: MINIGPT_HOME, or .minigpt in the working directory."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from minigpt.errors import InputError
@@ -25,6 +28,14 @@ def make_folder(folder: Path) -> None:
 
 def cache_folder() -> Path:
     return home() / "cache"
+
+
+@contextmanager
+def arriving() -> Iterator[Path]:
+    """A folder for a text while it is brought or measured, which is gone afterwards."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
+        yield Path(folder)
 
 
 def runs_folder() -> Path:

@@ -12,7 +12,7 @@ from prefect.states import Crashed
 from minigpt.errors import InputError
 from tasks.ownership import OWNER, disown, unowned
 from tasks.publishing import publish, tell_status
-from tasks.runs import RESULT, Run, left_behind
+from tasks.runs import Run, left_behind
 from tasks.tracking import ERROR
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import StoreError
@@ -26,7 +26,7 @@ def settle(settings: Tracking, resumed: str | None) -> None:
         return
     ours = (left for left in left_behind() if left.tracking.tracking_uri == settings.tracking_uri)
     for run in (left.tracked(offline=False) for left in ours):
-        if (run.folder / RESULT).exists():
+        if run.has_result:
             _send(run)
         else:
             with unowned(run.folder) as free:

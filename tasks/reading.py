@@ -2,7 +2,6 @@
 
 import logging
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from minigpt.passages import LEAST_BYTES, Reading, read_tokens
 from minigpt.store import find, sha256_of_file
 from minigpt.tokenizer import TOKENIZER
 from tasks import tracked
-from tasks.home import ARRIVING, cache_folder
+from tasks.home import arriving, cache_folder
 from tasks.runs import CORPUS, Run
 
 log = logging.getLogger(__name__)
@@ -64,9 +63,8 @@ class Measured:
 @contextmanager
 def text_copy(source: Path) -> Iterator[Path]:
     """The text, whole and checked, for as long as it is read; InputError if it is not one to measure models on."""
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
-        text = Path(folder) / "text"
+    with arriving() as folder:
+        text = folder / "text"
         read_source(CorpusConfig(source=_path(source), max_bytes=MAX_BYTES), text)
         _check_length(text, source)
         yield text
@@ -74,7 +72,7 @@ def text_copy(source: Path) -> Iterator[Path]:
 
 def _path(source: Path) -> str:
     """Absolute, so that no file is taken for one of the corpora that have a name, and ~USER left to who reads it."""
-    return str(source if source.parts[:1] and source.parts[0].startswith("~") else source.absolute())
+    return str(source if str(source).startswith("~") else source.absolute())
 
 
 def _check_length(text: Path, source: Path) -> None:

@@ -94,6 +94,11 @@ class Run:
             raise InputError(f"{self.folder / FACTS} is not there; {A_COPY}") from error
 
     @property
+    def has_result(self) -> bool:
+        """Whether one is written, though it may be damaged."""
+        return (self.folder / RESULT).exists()
+
+    @property
     def has_ended(self) -> bool:
         return self.readable_result() is not None
 
@@ -183,7 +188,7 @@ def left_behind() -> Iterator[Run]:
 
 def unfinished() -> Iterator[Run]:
     """Runs that no process writes, that were opened and that did not end, newest first."""
-    return (run for run in left_behind() if run.is_opened() and not (run.folder / RESULT).exists())
+    return (run for run in left_behind() if run.is_opened() and not run.has_result)
 
 
 def way_out(run: Run) -> str:
@@ -222,8 +227,7 @@ def meant(text: str, runs: Sequence[AnyRun]) -> AnyRun | None:
 
     `latest`, and a config's name, is the newest that has ended and repeats no other, else the newest of all.
     """
-    exact = [run for run in runs if text in (run.run_id, run.mlflow_id, run.name)]
-    if exact and text != "latest":
+    if text != "latest" and (exact := [run for run in runs if text in (run.run_id, run.mlflow_id, run.name)]):
         return exact[0]
     if likely := [run for run in runs if text in ("latest", run.params.get("name"))]:
         return next((run for run in likely if run.has_ended and not run.is_rerun), likely[0])

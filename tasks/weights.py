@@ -9,7 +9,7 @@ from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS
 from minigpt.journal import JOURNAL
 from tasks import tracked
-from tasks.runs import RESULT, Run
+from tasks.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def checkpoint_of(run: Run, role: str) -> Path:
         log.warning(
             "%s of run %s holds the untrained weights: none that were measured are better", role, run.run_id[:12]
         )
-    elif not (run.folder / RESULT).exists():
+    elif not run.has_result:
         log.warning("run %s has not ended: %s is what it has so far", run.run_id[:12], here[-1].name)
     return here[-1]
 

@@ -18,8 +18,6 @@ from tasks.tracking_settings import Tracking
 from tests.conftest import Workplace
 
 OFFLINE = Tracking(offline=True)
-
-
 README = Path(__file__).parents[2] / "README.md"
 
 
