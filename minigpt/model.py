@@ -136,7 +136,7 @@ class Attention(nn.Module):
             query, key = query_key.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
             value = qkv[:, :, 2].transpose(1, 2)
         else:
-            query, key, value = qkv.permute(2, 0, 3, 1, 4)
+            query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
         if carried.cache is not None:
             key, value = carried.cache.extend(self.layer, key, value)
         if carried.cache is not None and length == 1:  # it may see every key

@@ -56,7 +56,7 @@ def test_weights_stored_by_columns_are_the_same_weights(tied: bool) -> None:
     config = ModelConfig(context_length=8, width=16, heads=2, layers=2, tied_head=tied)
     rows, columns = (build(config, 40, seed=1) for _ in range(2))
     products.store_for_writing(columns)
-    assert columns.head.weight.stride() == (1, 40)
+    assert columns.head.keywords["b"].stride() == (1, 40)
     for weight, stored in zip(rows.parameters(), columns.parameters(), strict=True):
         assert torch.equal(weight, stored)
     for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
@@ -80,6 +80,28 @@ def test_weights_stored_by_blocks_are_the_same_weights(tied: bool, vocabulary: i
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("library", ["torch", "onednn"])
+def test_a_modern_model_that_is_ready_to_write_is_the_same(library: products.Library) -> None:
+    products.use(library)
+    config = ModelConfig(architecture="modern", context_length=8, width=16, heads=2, layers=2)
+    usual, ready = (build(config, 1000, seed=1) for _ in range(2))
+    for model in (usual, ready):
+        for weight in model.parameters():
+            weight += random(*weight.shape)  # output projections begin at zero
+    products.store_for_writing(ready)
+    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
+        torch.testing.assert_close(ready(tokens), usual(tokens), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_layer_by_blocks_is_the_layer(rows: int, bias: bool) -> None:
+    layer, x = nn.Linear(48, 1000, bias=bias), random(rows, 1, 48)
+    torch.testing.assert_close(products.Blocks(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_a_single_row_by_blocks_has_the_same_bits_with_any_number_of_threads() -> None:
     products.use("onednn")
     x, weight, usual = random(1, 48), random(1000, 48, seed=2), torch.get_num_threads()
@@ -89,8 +111,7 @@ def test_a_single_row_by_blocks_has_the_same_bits_with_any_number_of_threads() -
         layer.weight.copy_(weight)
         torch.set_num_threads(threads)
         try:
-            products.store_for_writing(layer)
-            found.append(products.linear(layer, x))
+            found.append(products.linear(products.Blocks(layer), x))
         finally:
             torch.set_num_threads(usual)
     torch.testing.assert_close(found[0], x @ weight.mT, atol=1e-5, rtol=1e-5)
