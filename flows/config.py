@@ -1,5 +1,6 @@
 """One value that describes a run: the flow's parameter, the YAML preset, the MLflow params and the rerun's input."""
 
+import difflib
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -195,14 +196,30 @@ def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
 def _problem(detail: Any) -> str:
     field = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
+        meant = "".join(f" (did you mean {name}?)" for name in _meant(field))
         field = field if field.isprintable() and "://" not in field else shown(field)
-        return f"there is no field {field}; see `minigpt config` for those that there are"
+        return f"there is no field {field}{meant}; see `minigpt config` for those that there are"
     if detail["type"] == "model_type":
         return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] in ("value_error", "missing"):
         return f"{field}: {message}"
     return f"{field} is {shown(detail['input'])}: {message}"
+
+
+def _meant(field: str) -> list[str]:
+    """The field, if any, that someone may have meant: of the same name elsewhere, or written nearly so."""
+    names = list(_names(RunConfig))
+    elsewhere = [name for name in names if name.rpartition(".")[2] == field.rpartition(".")[2]]
+    return elsewhere[:1] or difflib.get_close_matches(field, names, n=1, cutoff=0.75)
+
+
+def _names(part: type[Part], prefix: str = "") -> Iterator[str]:
+    """Every field as `section.field`, and the sections."""
+    for name, field in part.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Part):
+            yield from _names(field.annotation, f"{prefix}{name}.")
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
