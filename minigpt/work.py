@@ -19,7 +19,7 @@ from minigpt.dataset import SIDES
 from minigpt.errors import InputError
 from minigpt.evaluation import evaluate
 from minigpt.generation import Draw, complete
-from minigpt.initialisation import build, initialise
+from minigpt.initialisation import build
 from minigpt.job import CHECKPOINTS, read_job
 from minigpt.journal import JOURNAL, Journal, of_kind, read
 from minigpt.model import multiplied_parameter_count, parameter_count
@@ -169,12 +169,9 @@ class Worker:
             self.journal.append("repeated", step=step, training_seconds=fields["training_seconds"])
 
     def _probe(self) -> list[float]:
-        """Seconds of a few real steps, whose every trace is then wiped out."""
-        config = self.job.training
-        seconds = probe(self.model, self.optimizers, self.windows["train"], config, self.job.seed)
+        """Seconds of a few real steps, which leave no trace."""
+        seconds = probe(self.model, self.windows["train"], self.job.training, self.job.seed)
         self.model.zero_grad(set_to_none=True)
-        initialise(self.model, self.job.seed)
-        self.optimizers = make_optimizers(self.model, config)
         return seconds
 
     def _after_step(self, metrics: StepMetrics) -> None:
