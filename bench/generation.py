@@ -15,7 +15,8 @@ from bench import shape
 from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, peak_memory, ratio, say, spread, take
 from bench.results import Outcome, Row
 
-ROUNDS = 3
+# Many, for memory is faster or slower by a third from one minute to the next.
+ROUNDS = 7
 PROMPT_TOKENS = 16
 NEW_TOKENS = 200
 PEER_NAMES = ("book", "transformers")
