@@ -48,9 +48,15 @@ def main() -> None:
     except FailedError as error:
         fail(str(error), FAILED)
     except OSError as error:
-        if (fault := fault_of_the_disk(error)) is None:
+        from tasks.home import home
+
+        if (fault := fault_of_the_disk(error, home())) is None:
             raise
-        fail(f"{fault}; mend that; `minigpt resume` continues a run that it stopped", FAILED)
+        fail(
+            f"{fault}; mend that, or set MINIGPT_HOME to a folder elsewhere; `minigpt resume` continues a run that it "
+            "stopped",
+            FAILED,
+        )
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             fail("stopped, and no process is left running; `minigpt resume` continues a run that was training", FAILED)

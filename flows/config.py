@@ -181,6 +181,8 @@ def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"--set {shown(override)}: the value is not plain YAML; quote it") from error
+    if value == text.strip():
+        value = text.lstrip()  # YAML leaves out the spaces behind plain words, with which a prompt may end
     result = dict(values)
     inner = result
     for key in path[:-1]:
@@ -202,6 +204,8 @@ def _problem(detail: Any) -> str:
     if detail["type"] == "model_type":
         return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "string_type":
+        message += "; put it in quotes of its own, as in '\"yes\"'"
     if detail["type"] in ("value_error", "missing"):
         return f"{field}: {message}"
     return f"{field} is {shown(detail['input'])}: {message}"

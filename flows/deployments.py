@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from flows.config import RunConfig
 from flows.running import prefect
+from minigpt.corpus import is_missing
 from minigpt.errors import InputError
 from tasks.servers import folder
 from tasks.tracking_settings import Tracking, UnreachableError, check_reachable
@@ -41,6 +42,9 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
         check_reachable(settings)
     except UnreachableError as error:
         log.warning("%s; runs that find none are offline, and are sent by a later one", error)
+    for field, source in (("corpus.source", config.corpus.source), ("held_out.source", config.held_out.source)):
+        if source and is_missing(source):
+            log.warning("%s: %s is not there; each run fails until it is", field, source)
     with _alone(config.name), prefect(settings) as server:
         from flows.pretraining import pretrain
         from flows.superseding import forget_other_configs

@@ -5,7 +5,7 @@ from flows.config import RunConfig
 from minigpt.errors import InputError
 from tasks.corpus import restore
 from tasks.ownership import is_owned, writing
-from tasks.runs import CONFIG, CORPUS, Run, left_behind, meant, named, unfinished
+from tasks.runs import CONFIG, CORPUS, Run, left_behind, meant, named, runs_here, unfinished
 
 
 def unfinished_run(text: str | None) -> Run:
@@ -19,8 +19,8 @@ def unfinished_run(text: str | None) -> Run:
             "no run waits to be resumed: all have ended, train still or had not begun; `minigpt runs` lists them"
         )
     run = named(text)
-    if is_owned(run.folder):
-        raise InputError(writing(run.folder))
+    if trains := meant(text, [other for other in runs_here() if is_owned(other.folder)]):
+        raise InputError(writing(trains.folder))
     if run.result() is not None:
         raise InputError(f"run {run.run_id} has ended; `minigpt rerun {text}` does it again")
     return run

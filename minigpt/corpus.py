@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -93,6 +94,13 @@ def read_source(config: CorpusConfig, destination: Path) -> str:
 
 def is_fetched(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
+
+
+def is_missing(source: str) -> bool:
+    """Whether a file or folder is named that is not there by now."""
+    with suppress(OSError, ValueError, RuntimeError):  # of what is no path: reading it says so
+        return source != PYTHON_TOPICS and not is_fetched(source) and not Path(source).expanduser().exists()
+    return False
 
 
 def check_scheme(source: str) -> None:

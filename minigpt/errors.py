@@ -1,6 +1,7 @@
 """The exceptions that are told in a sentence; every other one is a bug of ours and shows its traceback."""
 
 import errno
+from pathlib import Path
 
 # Exit codes of a command, or of a training process: its input is wrong, and its last line says what; anything else.
 INPUT_IS_WRONG, FAILED = 2, 1
@@ -15,12 +16,16 @@ class FailedError(Exception):
 
 
 def on_one_line(error: Exception) -> str:
-    """What a library says, as a part of a sentence of ours."""
-    return " ".join(str(error).split())[:200]
+    """What an error says, as a part of a sentence of ours; a library's may be of any length."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, InputError | FailedError) else said[:200]
 
 
-def fault_of_the_disk(error: OSError) -> str | None:
-    """What the system says of a disk that is full, broken or not writable; None of any other error."""
+def fault_of_the_disk(error: OSError, folder: Path) -> str | None:
+    """What the system says of a disk that is full, broken or not writable; None of any other error.
+
+    A write to an open file does not name it: the folder is told in its place.
+    """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
         return None
-    return f"{error.strerror}: {error.filename or 'the disk'}"
+    return f"{error.strerror}: {error.filename or folder}"

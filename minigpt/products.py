@@ -98,8 +98,7 @@ class Blocks:
             self.shares.copy_(x)
             y = torch.embedding_bag(*self.bag)[0].view(*x.shape[:-1], -1)
             return y if y.shape[-1] == self.outputs else y[..., : self.outputs]
-        y = (x.flatten(0, -2) @ self.weight).transpose(0, 1)  # (rows, blocks, width)
-        y = y.reshape(*x.shape[:-1], -1)[..., : self.outputs]
+        y = torch.cat([times_transposed(x, block.mT) for block in self.weight], dim=-1)[..., : self.outputs]
         return y if self.bias is None else y + self.bias
 
 

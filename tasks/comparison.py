@@ -28,7 +28,7 @@ DIGESTS = ("params.corpus.sha256", "facts.code_sha256", "facts.git_commit")
 VALIDATION_TEXT = ("params.corpus.sha256", "params.split.validation_fraction", "params.split.boundary")
 HELD_OUT = "params.held_out.source"
 OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
-LISTED = ("run_id", "name", "status", "started")
+LISTED = ("run_id", "name", "started", "status")
 # Results that a list for people leaves to --json.
 UNLISTED = ["epochs", "perplexity", "best_bits_per_byte"]
 
@@ -37,7 +37,7 @@ def list_runs(settings: Tracking, as_json: bool) -> str:
     """Every run, newest first, with its most telling results."""
     table = runs_table(settings)
     if not table.empty:
-        table = table[[*LISTED, *_results(table)]].rename(columns=RESULTS)
+        table = _renamed(table[[*LISTED, *_results(table)]])
     if as_json:
         return str(table.to_json(orient="records", date_format="iso"))
     listed = f"no runs in {home()} yet; `minigpt run` makes one" if table.empty else _text(table)
@@ -56,20 +56,26 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     if "params.corpus.sha256" in given and given["params.corpus.sha256"].nunique(dropna=False) == 1:
         given = given.drop(columns="facts.corpus_bytes", errors="ignore")  # which older runs do not have
     differing = [str(column) for column in given if given[column].nunique(dropna=False) > 1]
-    shown = table[["name", "status", *differing, *_results(table)]].rename(columns=RESULTS)
+    shown = _renamed(table[["name", "status", *differing, *_results(table)]])
     shown.index = pd.Index([run_id[:12] for run_id in table["run_id"]])
     if as_json:
         return str(shown.to_json(orient="index"))
     short = {column: shown[column].str[:12] for column in DIGESTS if column in differing}
     plain = {column: column.removeprefix("params.").removeprefix("facts.") for column in map(str, shown)}
-    rows = shown.assign(**short).rename(columns=plain | {"params.name": "config"}).T
+    rows = shown.assign(**short).rename(columns=plain | {"params.name": "config"}).T.fillna("")
     return "\n".join([str(rows.to_string()), *_cautions(differing)])
 
 
 def _results(table: pd.DataFrame) -> list[str]:
     """Its columns of what the runs came to, with what was decided on any of them, and found wrong with any."""
     said = [column for column in ("decision", "diagnosis") if table[column].any()]
-    return [*(column for column in RESULTS if column in table), *said]
+    return [*said, *(column for column in RESULTS if column in table)]
+
+
+def _renamed(table: pd.DataFrame) -> pd.DataFrame:
+    """Results by the names that people know; a step is a whole number, also where another run has none."""
+    renamed = table.rename(columns=RESULTS)
+    return renamed.astype({"best_step": "Int64"}) if "best_step" in renamed else renamed
 
 
 def _cautions(differing: Sequence[str]) -> Iterator[str]:

@@ -47,7 +47,7 @@ def download_corpus(config: CorpusConfig) -> Corpus:
     # Of several runs that want one text, one fetches it; of which text it will be only a pinned digest tells.
     with FileLock(cache / f".corpus.{config.sha256}.lock") if config.sha256 else nullcontext():
         if config.sha256 and (entry := find(cache, "corpus", {"corpus": config.sha256})):
-            log.info("corpus %s: reused from the cache", entry.digest[:12])
+            log.info("corpus %s: reused from the cache", config.sha256[:12])
             _tell_if_changed(config)
             return _corpus(entry, config)
         return _corpus(_arrived(config), config)

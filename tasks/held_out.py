@@ -76,7 +76,10 @@ def judge(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgemen
         judgement = _judge(run, other, trained.status, source)
     except Exception as error:  # such as of weights that another version wrote, or of files that someone deletes
         by_hand = f"`minigpt evaluate {' '.join(one.run_id[:12] for one in (other, run) if one)} --on {source}`"
-        said = f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} does it once that is mended."
+        said = (
+            f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} compares them once that is mended, and "
+            "does not change which run is to beat."
+        )
         log.warning("%s", said)
         return Judgement(_now_ms(), (said,), NOT_JUDGED, "undecided", source)
     for sentence in judgement.sentences:
@@ -101,7 +104,7 @@ def run_to_beat(run: Run) -> Run | None:
     if noted_ms > last_ms and noted != run.run_id:
         raise InputError(
             f"run {noted}, the last of {_name(run)} that was to be shipped, is gone or damaged; put it back "
-            f"from a copy, or delete {_note(run)} to begin anew without it"
+            f"from a copy, or delete {_note(run)} to go on without it"
         )
     if last is not None:
         return last
@@ -172,7 +175,10 @@ def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
 def _measured(run: Run, text: Path) -> Measured:
     """MLflow is not asked for what is not here: a run ends without it as well."""
     if (folder := checkpoint.newest(run.folder / CHECKPOINTS, "best")) is None:
-        raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy, or delete the run")
+        raise InputError(
+            f"run {run.run_id} has no whole best checkpoint; put it back from a copy, or delete {run.folder} and "
+            f"{_note(run)} to go on without it"
+        )
     return measure(run.tracked(offline=True), folder, text)
 
 

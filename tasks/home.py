@@ -22,7 +22,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"the home {home()} cannot be made ({error.strerror}); set MINIGPT_HOME to a folder that can be written"
+            f"the home {home()} cannot be made or written ({error.strerror}); set MINIGPT_HOME to a folder that can be"
         ) from error
 
 

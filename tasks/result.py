@@ -51,7 +51,9 @@ class Result(BaseModel):
 def headline(result: Result) -> str:
     """The result in one line, for a log."""
     held_out = result.held_out
-    ship = f"ship {held_out['checkpoint']}" if held_out and held_out["decision"] == "ship" else ""
+    ship = ""
+    if held_out and not held_out["objection"]:
+        ship = f"ship {held_out['checkpoint']}" if held_out["to_beat"] else "nothing was there to beat"
     return (
         f"run {result.run_id} {result.status} after {result.steps:,} steps in {duration(result.training_seconds)}, "
         f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte, "

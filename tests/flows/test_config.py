@@ -111,6 +111,7 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("training.learning_rate=false", "training.learning_rate: true and false are no numbers"),
         ("sampling.temperatures=[true]", "sampling.temperatures: true and false are no numbers"),
         ("sampling.prompt=yes", "sampling.prompt is True: Input should be a valid string"),
+        ("sampling.prompt=yes", """put it in quotes of its own, as in '"yes"'"""),
         ("training.precision=off", "training.precision is False: Input should be 'fp32' or 'bf16'"),
         ("corpus=mine.txt", "corpus is 'mine.txt', and has fields of its own; see `minigpt config`"),
         ("sampling.prompt=2026-02-30", "not plain YAML"),
@@ -124,6 +125,14 @@ def test_what_is_wrong_is_told_in_one_sentence(override: str, words: str) -> Non
     with pytest.raises(InputError, match=r"^[^\n]+$") as error:
         config.load("verdict", [override])
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt"),
+    [("The ", "The "), (" The", "The"), ("'The '", "The "), ('"yes"', "yes"), ("'So: '", "So: "), ('" a\\n"', " a\n")],
+)
+def test_a_prompt_may_end_with_a_space(given: str, prompt: str) -> None:
+    assert config.load("verdict", [f"sampling.prompt={given}"]).sampling.prompt == prompt
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.dictionaries(st.text(), s)))

@@ -43,6 +43,22 @@ def outage(new_workplace: Callable[[], Any]) -> Outage:
     return Outage(place, command, count(database, "COMPLETED"), time.monotonic())
 
 
+def test_a_text_that_is_not_there_yet_is_told_at_once(new_workplace: Callable[[], Any]) -> None:
+    """And not at three in the morning."""
+    place = new_workplace()
+    sources = [f"--set={field}" for field in ("corpus.source=soon.txt", "corpus.sha256=null", "held_out.source=later")]
+    process = place.start("schedule", "smoke", "--cron", "0 3 * * *", *sources)
+    try:
+        wait_for(lambda: count(place.home / "prefect" / "prefect.db", "SCHEDULED") > 0, process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    told = place.log("schedule").read_text()
+    assert "corpus.source: soon.txt is not there; each run fails until it is" in told
+    assert "held_out.source: later is not there; each run fails until it is" in told
+    assert place.processes() == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("outage")  # the other machine is down meanwhile

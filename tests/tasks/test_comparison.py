@@ -5,10 +5,11 @@ import time
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from minigpt.errors import InputError
 from tasks import tracking
-from tasks.comparison import compare_runs
+from tasks.comparison import compare_runs, list_runs
 from tasks.tracking_settings import Tracking
 
 PARAMS = {"seed": 1, "corpus.sha256": "a" * 64, "split.validation_fraction": 0.1, "tokenizer.kind": "bpe"}
@@ -42,6 +43,25 @@ def test_a_run_is_not_compared_with_itself(here: Tracking) -> None:
     for names in (["alone"], ["alone", "alone"]):
         with pytest.raises(InputError, match="that is one run, and two are needed"):
             compare_runs(here, names, as_json=False)
+
+
+def test_a_result_that_one_run_has_and_another_has_not_is_left_blank(here: Tracking) -> None:
+    made(here, "stopped")
+    ended = tracking.create_run(here, "ended", PARAMS, {})
+    MlflowClient(here.tracking_uri).log_metric(str(ended.mlflow_id), "best/step", 300)
+    compared = rows(here, "stopped", "ended")
+    assert compared["best_step"] == ["300"]
+    assert "NaN" not in compare_runs(here, ["stopped", "ended"], as_json=False)
+    whole = json.loads(compare_runs(here, ["stopped", "ended"], as_json=True))
+    assert sorted(str(run["best_step"]) for run in whole.values()) == ["300", "None"]
+
+
+def test_a_list_begins_with_what_is_asked_first(here: Tracking) -> None:
+    """A terminal may not be wide enough for all of it."""
+    run = tracking.create_run(here, "ended", PARAMS, {})
+    MlflowClient(here.tracking_uri).log_metric(str(run.mlflow_id), "final/val_loss", 2.0)
+    MlflowClient(here.tracking_uri).set_tag(str(run.mlflow_id), tracking.DECISION, "ship")
+    assert list_runs(here, as_json=False).split()[:6] == ["run_id", "name", "started", "status", "decision", "val_loss"]
 
 
 @pytest.mark.parametrize(

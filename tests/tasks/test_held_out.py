@@ -52,6 +52,7 @@ def test_a_run_is_to_be_shipped_if_it_beats_the_last_that_was(nights: list[dict[
     assert nights[1]["words"][0] == better["sentences"][0]
     assert headline(Result(**nights[1])).endswith("; ship best-0000200")
     assert "ship" not in headline(Result(**nights[0])) + headline(Result(**nights[2]))
+    assert headline(Result(**nights[0])).endswith("; nothing was there to beat")
     assert worse["to_beat"] == nights[1]["run_id"]
     assert worse["objection"] == f"worse than {nights[1]['run_id'][:12]}"
     assert worse["objection"] in nights[2]["diagnosis"]
@@ -195,6 +196,11 @@ def test_what_goes_wrong_at_the_end_does_not_fail_the_run(copies: list[Run], cap
     next(best.glob("*.safetensors")).unlink()
     [sentence] = judged(worse).sentences
     assert f"run {better.run_id} has no whole best checkpoint; put it back from a copy" in sentence
+    noted = home() / "shipped-nightly.json"
+    assert f"or delete {better.folder} and {noted} to go on without it" in sentence
+    shutil.rmtree(better.folder)
+    noted.unlink(missing_ok=True)
+    assert judged(worse).to_beat == first.run_id
 
 
 def test_a_run_that_goes_on_is_judged_as_it_was(copies: list[Run], nights: list[dict[str, Any]]) -> None:

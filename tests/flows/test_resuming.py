@@ -1,0 +1,44 @@
+"""Which run `minigpt resume` goes on with."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.resuming import unfinished_run
+from minigpt.errors import InputError
+from tasks.ownership import disown
+from tasks.runs import FACTS, RESULT, Run
+from tasks.tracking import create_run
+from tasks.tracking_settings import Tracking
+
+ENDED = '{"status": "completed", "steps": 1, "curve_sha256": "", "weights_sha256": "", "val_loss": 1.0, "cost": {}}'
+
+
+@pytest.fixture
+def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Of one name: one that has ended, and one that trains, for this process wrote it last."""
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
+    made = [create_run(Tracking(offline=True), f"night-{number}", {"name": "night"}, {}) for number in (1, 2)]
+    runs = [replace(run, start_time_ms=number) for number, run in enumerate(made)]
+    for run in runs:
+        run.save()
+        (run.folder / FACTS).touch()
+    (runs[0].folder / RESULT).write_text(ENDED)
+    disown(runs[0].folder)
+    return runs
+
+
+def test_a_name_of_which_one_trains_means_that_one(nights: list[Run]) -> None:
+    ended, trains = nights
+    for text in ("night", "night-2", trains.run_id):
+        with pytest.raises(InputError, match=f"run {trains.run_id} is being written by process"):
+            unfinished_run(text)
+    with pytest.raises(InputError, match=f"run {ended.run_id} has ended"):
+        unfinished_run("night-1")
+
+
+def test_a_name_of_which_one_died_means_that_one(nights: list[Run]) -> None:
+    _, died = nights
+    disown(died.folder)
+    assert unfinished_run("night").run_id == unfinished_run(None).run_id == died.run_id
