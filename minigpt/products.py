@@ -64,7 +64,7 @@ def _direct(module: nn.Module) -> Any:
             module.weight = nn.Parameter(blocks.weight, requires_grad=False)
             return blocks
         case nn.LayerNorm(normalized_shape=shape, weight=weight, bias=bias, eps=eps):
-            return partial(torch.layer_norm, normalized_shape=shape, weight=weight, bias=bias, eps=eps)
+            return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
         case nn.ModuleList():
             return [child.forward for child in module]
         case nn.Embedding():
