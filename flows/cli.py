@@ -59,7 +59,11 @@ def main() -> None:
         )
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            fail("stopped, and no process is left running; `minigpt resume` continues a run that was training", FAILED)
+            for number in (signal.SIGINT, signal.SIGTERM):  # it ends anyway
+                signal.signal(number, signal.SIG_IGN)
+            from tasks.runs import to_go_on_with
+
+            fail(f"stopped, and no process is left running{to_go_on_with()}", FAILED)
         raise
 
 

@@ -191,6 +191,14 @@ def unfinished() -> Iterator[Run]:
     return (run for run in left_behind() if run.is_opened() and not run.has_result)
 
 
+def to_go_on_with() -> str:
+    """The run that `minigpt resume` takes by itself, for the end of a sentence."""
+    with suppress(OSError, InputError):
+        if run := next(unfinished(), None):
+            return f"; `minigpt resume` goes on with run {run.run_id[:12]} of {run.params.get('name')}"
+    return ""
+
+
 def way_out(run: Run) -> str:
     """For someone who lacks a file of the run."""
     if not (run.folder / TRACKING).exists():

@@ -43,6 +43,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     assert process.wait(60) == (-how if how == signal.SIGKILL else 1)
     _, alive = psutil.wait_procs(place.processes(), timeout=30)
     assert alive == []
+    if how != signal.SIGKILL:
+        [left] = (place.home / "runs").iterdir()
+        told = place.log("run").read_text().splitlines()[-1]
+        assert told.endswith(f"left running; `minigpt resume` goes on with run {left.name[:12]} of smoke")
     (run,) = place.json("runs")
     (offline,) = place.json("runs", "--offline")
     assert run["status"] == offline["status"] == status
