@@ -52,11 +52,7 @@ def main() -> None:
 
         if (fault := fault_of_the_disk(error, home())) is None:
             raise
-        fail(
-            f"{fault}; mend that, or set MINIGPT_HOME to a folder elsewhere; `minigpt resume` continues a run that it "
-            "stopped",
-            FAILED,
-        )
+        fail(f"{fault}; mend that; `minigpt resume` continues a run that it stopped", FAILED)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             for number in (signal.SIGINT, signal.SIGTERM):  # it ends anyway

@@ -4,6 +4,7 @@ import difflib
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -181,7 +182,7 @@ def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"--set {shown(override)}: the value is not plain YAML; quote it") from error
-    if value == text.strip():
+    if path == ["sampling", "prompt"] and value == text.strip():
         value = text.lstrip()  # YAML leaves out the spaces behind plain words, with which a prompt may end
     result = dict(values)
     inner = result
@@ -204,8 +205,8 @@ def _problem(detail: Any) -> str:
     if detail["type"] == "model_type":
         return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "string_type":
-        message += "; put it in quotes of its own, as in '\"yes\"'"
+    if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float | date):
+        message += "; quote it, for --set twice: '\"yes\"'"
     if detail["type"] in ("value_error", "missing"):
         return f"{field}: {message}"
     return f"{field} is {shown(detail['input'])}: {message}"
@@ -213,7 +214,7 @@ def _problem(detail: Any) -> str:
 
 def _meant(field: str) -> list[str]:
     """The field, if any, that someone may have meant: of the same name elsewhere, or written nearly so."""
-    names = list(_names(RunConfig))
+    names = [name for name in _names(RunConfig) if not field.startswith(f"{name}.")]
     elsewhere = [name for name in names if name.rpartition(".")[2] == field.rpartition(".")[2]]
     return elsewhere[:1] or difflib.get_close_matches(field, names, n=1, cutoff=0.75)
 

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from flows.config import RunConfig
 from flows.running import prefect
-from minigpt.corpus import is_missing
+from minigpt.corpus import PYTHON_TOPICS, is_missing
 from minigpt.errors import InputError
 from tasks.servers import folder
 from tasks.tracking_settings import Tracking, UnreachableError, check_reachable
@@ -42,8 +42,8 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
         check_reachable(settings)
     except UnreachableError as error:
         log.warning("%s; runs that find none are offline, and are sent by a later one", error)
-    for field, source in (("corpus.source", config.corpus.source), ("held_out.source", config.held_out.source)):
-        if source and is_missing(source):
+    for field, source in _files(config):
+        if is_missing(source):
             log.warning("%s: %s is not there; each run fails until it is", field, source)
     with _alone(config.name), prefect(settings) as server:
         from flows.pretraining import pretrain
@@ -69,6 +69,14 @@ def schedule(config: RunConfig, cron: str, tracking: Tracking) -> None:
             pause_on_shutdown=False,
             limit=1,
         )
+
+
+def _files(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """What each run reads anew, which may yet be a word or an address; a pinned text may be in the cache."""
+    if config.corpus.sha256 is None and config.corpus.source != PYTHON_TOPICS:
+        yield "corpus.source", config.corpus.source
+    if config.held_out.source:
+        yield "held_out.source", config.held_out.source
 
 
 def _local_zone() -> str:

@@ -19,7 +19,7 @@ def unfinished_run(text: str | None) -> Run:
             "no run waits to be resumed: all have ended, train still or had not begun; `minigpt runs` lists them"
         )
     run = named(text)
-    if trains := meant(text, [other for other in runs_here() if is_owned(other.folder)]):
+    if trains := meant(text, [other for other in runs_here() if not other.is_published() and is_owned(other.folder)]):
         raise InputError(writing(trains.folder))
     if run.result() is not None:
         raise InputError(f"run {run.run_id} has ended; `minigpt rerun {text}` does it again")

@@ -16,16 +16,15 @@ class FailedError(Exception):
 
 
 def on_one_line(error: Exception) -> str:
-    """What an error says, as a part of a sentence of ours; a library's may be of any length."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, InputError | FailedError) else said[:200]
+    """What an error says, as a part of a sentence of ours; one of ours ends with the way out."""
+    return " ".join(str(error).split())[: 2000 if isinstance(error, InputError | FailedError) else 200]
 
 
 def fault_of_the_disk(error: OSError, folder: Path) -> str | None:
     """What the system says of a disk that is full, broken or not writable; None of any other error.
 
-    A write to an open file does not name it: the folder is told in its place.
+    A write to an open file does not name it: it is one in the folder, or where a command's output goes.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
         return None
-    return f"{error.strerror}: {error.filename or folder}"
+    return f"{error.strerror}: {error.filename or f'the disk of {folder}, or of the output'}"

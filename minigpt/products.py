@@ -40,12 +40,13 @@ def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor
 
 @torch.no_grad()
 def store_for_writing(model: nn.Module) -> None:
-    """Make a model ready to multiply single rows from now on, which is to read its weights and to do little else.
+    """Make a model ready for `generate` and nothing else, once: a single row is to read its weights and do little more.
 
     MKL is as fast as reading where it sums columns that lie in memory one by one: 13.7 instead of 15.5 ms for 124M
     weights on an Intel Xeon with AVX-512. In oneDNN's place torch's embedding_bag sums rows of blocks of columns in
     registers: 16.6 instead of 20.3 ms on an AMD of Zen 4, where MKL takes 24 and reading 14. What surrounds them is
-    called without torch's hooks: each layer's weights push the interpreter's own memory out of the caches.
+    called without torch's hooks, for each layer's weights push the interpreter's own memory out of the caches: a token
+    of GPT-2 124M takes 9.1 instead of 9.8 ms on an AMD of Zen 5, where reading its weights takes 6.7.
     """
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -75,7 +76,8 @@ def _direct(module: nn.Module) -> Any:
 class Blocks:
     """A linear layer of weights (N, K), stored as (blocks, K, width), the last block filled up with zeros.
 
-    A single row is a sum of the blocks' rows, each times its number of x; the bias is one row more, times 1.
+    A single row is a sum of the blocks' rows, each times its number of x; the bias is one row more, times 1. For one
+    thread at a time, and without gradients: the numbers of x are kept in place.
     """
 
     def __init__(self, layer: nn.Linear) -> None:

@@ -77,8 +77,8 @@ def judge(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgemen
     except Exception as error:  # such as of weights that another version wrote, or of files that someone deletes
         by_hand = f"`minigpt evaluate {' '.join(one.run_id[:12] for one in (other, run) if one)} --on {source}`"
         said = (
-            f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} compares them once that is mended, and "
-            "does not change which run is to beat."
+            f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} measures on it once that is "
+            "mended, and does not change which run is to beat."
         )
         log.warning("%s", said)
         return Judgement(_now_ms(), (said,), NOT_JUDGED, "undecided", source)
@@ -151,7 +151,11 @@ def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
     with text_copy(Path(source)) as text:
         sha256 = sha256_of_file(text)
         ours = _measured(run, text)
-        theirs = _measured(other, text) if other else None
+        theirs = (
+            _measured(other, text, f", or delete {other.folder} and {_note(run)} to go on without it")
+            if other
+            else None
+        )
     beside = (theirs, difference(ours.reading, theirs.reading)) if theirs else None
     finding, objection = _finding(ours, beside, status)
     need, size_bytes = ours.reading.bits_per_byte, ours.reading.text_bytes
@@ -172,13 +176,10 @@ def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
     )
 
 
-def _measured(run: Run, text: Path) -> Measured:
+def _measured(run: Run, text: Path, other_way_out: str = "") -> Measured:
     """MLflow is not asked for what is not here: a run ends without it as well."""
     if (folder := checkpoint.newest(run.folder / CHECKPOINTS, "best")) is None:
-        raise InputError(
-            f"run {run.run_id} has no whole best checkpoint; put it back from a copy, or delete {run.folder} and "
-            f"{_note(run)} to go on without it"
-        )
+        raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy{other_way_out}")
     return measure(run.tracked(offline=True), folder, text)
 
 

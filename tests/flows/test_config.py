@@ -111,7 +111,8 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("training.learning_rate=false", "training.learning_rate: true and false are no numbers"),
         ("sampling.temperatures=[true]", "sampling.temperatures: true and false are no numbers"),
         ("sampling.prompt=yes", "sampling.prompt is True: Input should be a valid string"),
-        ("sampling.prompt=yes", """put it in quotes of its own, as in '"yes"'"""),
+        ("sampling.prompt=yes", """valid string; quote it, for --set twice: '"yes"'"""),
+        ("training.lr=1", "there is no field training.lr; see"),
         ("training.precision=off", "training.precision is False: Input should be 'fp32' or 'bf16'"),
         ("corpus=mine.txt", "corpus is 'mine.txt', and has fields of its own; see `minigpt config`"),
         ("sampling.prompt=2026-02-30", "not plain YAML"),
@@ -133,6 +134,18 @@ def test_what_is_wrong_is_told_in_one_sentence(override: str, words: str) -> Non
 )
 def test_a_prompt_may_end_with_a_space(given: str, prompt: str) -> None:
     assert config.load("verdict", [f"sampling.prompt={given}"]).sampling.prompt == prompt
+
+
+def test_spaces_behind_anything_but_a_prompt_are_none_of_it() -> None:
+    spaced = ["training.optimizer=muon ", "name=mine\r", "corpus.source= mine.txt "]
+    loaded = config.load("verdict", spaced)
+    assert (loaded.training.optimizer, loaded.name, loaded.corpus.source) == ("muon", "mine", "mine.txt")
+
+
+@pytest.mark.parametrize("given", ["corpus.source=null", "name=null", "corpus.source=[a.txt, b.txt]"])
+def test_what_quotes_do_not_help_is_not_told_to_be_quoted(given: str) -> None:
+    with pytest.raises(InputError, match=r"valid string$"):
+        config.load("verdict", [given])
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.dictionaries(st.text(), s)))

@@ -7,8 +7,8 @@ import pytest
 
 from flows.resuming import unfinished_run
 from minigpt.errors import InputError
-from tasks.ownership import disown
-from tasks.runs import FACTS, RESULT, Run
+from tasks.ownership import OWNER, disown
+from tasks.runs import FACTS, PUBLISHED, RESULT, Run
 from tasks.tracking import create_run
 from tasks.tracking_settings import Tracking
 
@@ -34,6 +34,15 @@ def test_a_name_of_which_one_trains_means_that_one(nights: list[Run]) -> None:
     for text in ("night", "night-2", trains.run_id):
         with pytest.raises(InputError, match=f"run {trains.run_id} is being written by process"):
             unfinished_run(text)
+    with pytest.raises(InputError, match=f"run {ended.run_id} has ended"):
+        unfinished_run("night-1")
+
+
+def test_who_wrote_a_run_that_has_ended_is_not_asked(nights: list[Run]) -> None:
+    ended, trains = nights
+    disown(trains.folder)
+    (ended.folder / PUBLISHED).touch()
+    (ended.folder / OWNER).write_text("{")
     with pytest.raises(InputError, match=f"run {ended.run_id} has ended"):
         unfinished_run("night-1")
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigpt import corpus, text
-from minigpt.corpus import CorpusConfig
+from minigpt.corpus import CorpusConfig, is_missing
 from minigpt.errors import InputError
 
 
@@ -175,3 +175,11 @@ def test_a_text_that_was_just_written_may_not_be_whole(
     digest = hashlib.sha256(b"a line\n").hexdigest() if pinned else None
     corpus.read_source(CorpusConfig(source=str(path), sha256=digest), tmp_path / "copy")
     assert ("this is a part of it" in caplog.text) == told
+
+
+def test_a_file_that_is_not_there_is_missing_and_what_is_no_path_is_for_reading_to_say(tmp_path: Path) -> None:
+    (tmp_path / "here.txt").touch()
+    sources = {"here.txt": False, ".": False, "gone.txt": True, "gone/": True}
+    assert {name: is_missing(str(tmp_path / name)) for name in sources} == sources
+    for source in ("https://example.com/a.txt", "me:secret@host/a.txt", "~nobody-at-all/a.txt"):
+        assert not is_missing(source)

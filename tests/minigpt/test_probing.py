@@ -9,9 +9,14 @@ from tests.minigpt.test_training import CONFIG, RECIPES, WINDOWS
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_model_has_learnt_nothing_behind_the_steps_for_the_quote(recipe: str) -> None:
+def test_a_model_has_learnt_nothing_behind_the_steps_for_the_quote(
+    recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, training = RECIPES[recipe]
     probed, untouched = (build(config, 64, seed=1) for _ in range(2))
+    for model in (probed, untouched):  # a head that begins at zero lets no gradient through
+        torch.nn.init.normal_(model.head.weight, std=0.02, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(probing, "SECONDS", 600.0)
     seconds = probing.probe(probed, WINDOWS, training, seed=1)
     assert len(seconds) == training.max_steps - probing.WARM_UP_STEPS
     assert min(seconds) > 0

@@ -97,6 +97,7 @@ def test_a_modern_model_that_is_ready_to_write_is_the_same(library: products.Lib
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_layer_by_blocks_is_the_layer(rows: int, bias: bool) -> None:
+    products.use("onednn")
     layer, x = nn.Linear(48, 1000, bias=bias), random(rows, 1, 48)
     torch.testing.assert_close(products.Blocks(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
 

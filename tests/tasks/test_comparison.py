@@ -62,6 +62,12 @@ def test_a_list_begins_with_what_is_asked_first(here: Tracking) -> None:
     MlflowClient(here.tracking_uri).log_metric(str(run.mlflow_id), "final/val_loss", 2.0)
     MlflowClient(here.tracking_uri).set_tag(str(run.mlflow_id), tracking.DECISION, "ship")
     assert list_runs(here, as_json=False).split()[:6] == ["run_id", "name", "started", "status", "decision", "val_loss"]
+    MlflowClient(here.tracking_uri).log_metric(str(run.mlflow_id), "best/step", 300)
+    made(here, "running")
+    listed = list_runs(here, as_json=False)
+    assert listed.splitlines()[2].endswith(" 300")
+    assert "NA" not in listed
+    assert [each["best_step"] for each in json.loads(list_runs(here, as_json=True))] == [None, 300]
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,13 @@ def test_what_goes_wrong_at_the_end_does_not_fail_the_run(copies: list[Run], cap
     assert f"run {better.run_id} has no whole best checkpoint; put it back from a copy" in sentence
     noted = home() / "shipped-nightly.json"
     assert f"or delete {better.folder} and {noted} to go on without it" in sentence
+    noted.write_text(json.dumps({"run_id": better.run_id, "time_ms": 2**50}))
     shutil.rmtree(better.folder)
-    noted.unlink(missing_ok=True)
+    assert f"or delete {noted} to go on without it" in judged(worse).sentences[0]
+    noted.unlink()
     assert judged(worse).to_beat == first.run_id
+    shutil.rmtree(worse.folder / CHECKPOINTS)
+    assert "put it back from a copy); `minigpt evaluate" in judged(worse).sentences[0]
 
 
 def test_a_run_that_goes_on_is_judged_as_it_was(copies: list[Run], nights: list[dict[str, Any]]) -> None:
