@@ -98,7 +98,7 @@ def is_fetched(source: str) -> bool:
 
 def is_missing(source: str) -> bool:
     """Whether a file or folder is named that is not there by now; of what is no path reading it says so."""
-    if is_fetched(source) or USER_FIRST.match(source):
+    if "://" in source or USER_FIRST.match(source):
         return False
     with suppress(OSError, ValueError, RuntimeError):
         return not Path(source).expanduser().exists()

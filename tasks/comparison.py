@@ -100,6 +100,5 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
 def _text(table: pd.DataFrame) -> str:
     started = [time.strftime("%Y-%m-%d %H:%M") for time in table["started"]]
     shown = table.assign(run_id=table["run_id"].str[:12], started=started).drop(columns=UNLISTED, errors="ignore")
-    if "best_step" in shown:
-        shown["best_step"] = shown["best_step"].astype(object).fillna("")  # na_rep is not for whole numbers
-    return str(shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
+    blank = shown.astype(object).fillna("")  # to_string's own way leaves out whole numbers
+    return str(blank.to_string(index=False, float_format=lambda value: f"{value:.4g}"))

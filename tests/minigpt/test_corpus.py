@@ -181,5 +181,10 @@ def test_a_file_that_is_not_there_is_missing_and_what_is_no_path_is_for_reading_
     (tmp_path / "here.txt").touch()
     sources = {"here.txt": False, ".": False, "gone.txt": True, "gone/": True}
     assert {name: is_missing(str(tmp_path / name)) for name in sources} == sources
-    for source in ("https://example.com/a.txt", "me:secret@host/a.txt", "~nobody-at-all/a.txt"):
+    for source in (
+        "https://example.com/a.txt",
+        "ftp://me:secret@host/a",
+        "me:secret@host/a.txt",
+        "~nobody-at-all/a.txt",
+    ):
         assert not is_missing(source)
