@@ -25,6 +25,12 @@ from minigpt.tokenizer import TokenizerConfig
 from minigpt.training import TrainingConfig
 from tasks.credentials import hide, shown, what_is_wrong
 
+# Fields of a pattern in words.
+PATTERNS = {
+    "name": "give at most 63 letters, digits, - and _, the first a letter or digit",
+    "corpus.sha256": "give 64 hexadecimal digits with small letters, or null",
+}
+
 
 class RunConfig(Part):
     """Everything that decides what a run does."""
@@ -205,6 +211,8 @@ def _problem(detail: Any) -> str:
     if detail["type"] == "model_type":
         return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "string_pattern_mismatch":
+        message = PATTERNS.get(field, message)
     if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float | date):
         message += "; quote it, for --set twice: '\"yes\"'"
     if detail["type"] in ("value_error", "missing"):

@@ -30,7 +30,10 @@ ABANDONED_SECONDS = 86_400
 async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Only the network's passing faults; a wrong digest stays wrong."""
     error = await state.aresult(raise_on_failure=False)
-    return isinstance(error, DownloadError) and error.transient
+    passing = isinstance(error, DownloadError) and error.transient
+    if passing:
+        log.warning("the corpus is asked for once more, for %s", error)
+    return passing
 
 
 @task(

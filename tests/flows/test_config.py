@@ -103,6 +103,8 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("model.heads=5", "heads 5 does not divide width 768"),
         ("tokenizer.vocabulary_size=300", "vocabulary_size 300 does not go with kind gpt2"),
         ("name=../../escape", "name is '../../escape'"),
+        ("name=../../escape", "give at most 63 letters, digits, - and _, the first a letter or digit"),
+        ("corpus.sha256=abc", "corpus.sha256 is 'abc': give 64 hexadecimal digits with small letters, or null"),
         ("seed", "is not of the form field=value"),
         ("seed.deep=1", "seed is a value and has no fields"),
         ("training.warmup_steps=90", "warmup_steps 90 leaves none of the 90 max_steps"),

@@ -1,5 +1,8 @@
 """Which text a run gets where its digest is pinned."""
 
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from minigpt.corpus import CorpusConfig
 from minigpt.store import sha256_of_file
 from tasks.corpus import download_corpus
+from tests.conftest import Workplace
 
 
 def test_a_file_that_no_longer_holds_the_pinned_text_is_told(
@@ -27,3 +31,26 @@ def test_a_file_that_no_longer_holds_the_pinned_text_is_told(
     source.unlink()
     assert download_corpus.fn(pinned).path.read_text() == "A text."
     assert "does not hold" not in caplog.text
+
+
+def test_a_fault_that_may_pass_is_told_and_tried_again(new_workplace: Callable[[], Workplace]) -> None:
+    """What will not pass is not."""
+    answers = iter([503, 404])
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(next(answers))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/text"
+        done = new_workplace().run("run", "smoke", "--set", f"corpus.source={address}")
+        server.shutdown()
+    assert done.returncode == 2
+    first, last = done.stderr.splitlines()
+    assert first.endswith(f"the corpus is asked for once more, for {address} answers with status 503; try again later")
+    assert last == f"minigpt: {address} answers with status 404; give another address"
+    assert next(answers, None) is None
