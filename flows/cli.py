@@ -170,6 +170,15 @@ def sync(
 
 
 @app.command()
+def ship(run: RunArgument) -> None:
+    """Make a run of this home the one that later runs of its name have to beat on their held-out text."""
+    from tasks import weights
+    from tasks.runs import named
+
+    typer.echo(weights.ship(named(run)))
+
+
+@app.command()
 def schedule(
     preset: Annotated[str, typer.Argument(metavar="PRESET|FILE")],
     cron: Annotated[str, typer.Option(help="When: five cron fields in local time, such as '0 3 * * *'.")],

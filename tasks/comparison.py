@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from minigpt.errors import InputError
-from tasks import failures
+from tasks import failures, shipping
 from tasks.home import home
 from tasks.lookup import find_run, runs_table
 from tasks.tracking_settings import Tracking
@@ -18,6 +18,7 @@ RESULTS = {
     "metrics.final/bits_per_byte": "bits_per_byte",
     "metrics.best/val_loss": "best_val_loss",
     "metrics.best/bits_per_byte": "best_bits_per_byte",
+    "steps": "steps",
     "metrics.best/step": "best_step",
     "metrics.held_out/bits_per_byte": "held_out_bits_per_byte",
     "metrics.bill/seconds": "training_seconds",
@@ -41,7 +42,7 @@ def list_runs(settings: Tracking, as_json: bool) -> str:
     if as_json:
         return str(table.to_json(orient="records", date_format="iso"))
     listed = f"no runs in {home()} yet; `minigpt run` makes one" if table.empty else _text(table)
-    return "\n".join([listed, *failures.told()])
+    return "\n".join([listed, *shipping.told(), *failures.told()])
 
 
 def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
@@ -49,7 +50,7 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
     if len(ids) < 2:
         raise InputError(f"{' and '.join(names)}: that is one run, and two are needed to compare them; name another")
-    table = runs_table(settings, ids)
+    table = runs_table(settings, ids).drop(columns="steps")  # epochs tell them
     if HELD_OUT in table:  # which older runs do not have
         table[HELD_OUT] = table[HELD_OUT].fillna("None")
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
@@ -73,9 +74,9 @@ def _results(table: pd.DataFrame) -> list[str]:
 
 
 def _renamed(table: pd.DataFrame) -> pd.DataFrame:
-    """Results by the names that people know; a step is a whole number, also where another run has none."""
+    """Results by the names that people know; steps are whole numbers, also where another run has none."""
     renamed = table.rename(columns=RESULTS)
-    return renamed.astype({"best_step": "Int64"}) if "best_step" in renamed else renamed
+    return renamed.astype({name: "Int64" for name in ("steps", "best_step") if name in renamed})
 
 
 def _cautions(differing: Sequence[str]) -> Iterator[str]:

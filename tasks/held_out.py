@@ -1,26 +1,25 @@
 """The step `held-out text`: the run's best weights and those to beat, on a text that neither is to have read."""
 
-import json
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import checkpoint, environment
+from minigpt import environment
 from minigpt.errors import InputError, on_one_line
-from minigpt.job import CHECKPOINTS, TrainingJob
+from minigpt.job import TrainingJob
 from minigpt.passages import Difference, difference
-from minigpt.store import sha256_of_file, write_whole
-from tasks.home import home
+from minigpt.store import sha256_of_file
+from tasks import shipping
 from tasks.reading import UNFAIR_SHARE, Measured, measure, text_copy
-from tasks.runs import Run, runs_here
+from tasks.runs import Run
 from tasks.training import Trained
+from tasks.weights import whole_best
 
 log = logging.getLogger(__name__)
 
@@ -72,96 +71,39 @@ def judge(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgemen
     environment.apply(job.environment)
     other = None
     try:
-        other = run_to_beat(run)
+        other = shipping.run_to_beat(run)
         judgement = _judge(run, other, trained.status, source)
     except Exception as error:  # such as of weights that another version wrote, or of files that someone deletes
         by_hand = f"`minigpt evaluate {' '.join(one.run_id[:12] for one in (other, run) if one)} --on {source}`"
         said = (
             f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} measures on it once that is "
-            "mended, and does not change which run is to beat."
+            "mended, and does not change which run is to beat: `minigpt ship` does."
         )
         log.warning("%s", said)
-        return Judgement(_now_ms(), (said,), NOT_JUDGED, "undecided", source)
+        return Judgement(shipping.now_ms(), (said,), NOT_JUDGED, "undecided", source)
     for sentence in judgement.sentences:
         log.info("%s", sentence)
     return judgement
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def run_to_beat(run: Run) -> Run | None:
-    """Of the other runs of this name the last that was to be shipped, else the last that ended well and was not judged.
-
-    InputError where a later one was to be shipped that is not here.
-    """
-    others = [other for other in runs_here() if _name(other) == _name(run) and other.run_id != run.run_id]
-    judged = [(judgement, other) for other in others if (judgement := _judgement(other))]
-    shipped = [(judgement["time_ms"], other) for judgement, other in judged if not judgement["objection"]]
-    last_ms, last = max(shipped, key=lambda found: found[0], default=(0, None))
-    noted_ms, noted = _noted(_note(run))
-    if noted_ms > last_ms and noted != run.run_id:
-        raise InputError(
-            f"run {noted}, the last of {_name(run)} that was to be shipped, is gone or damaged; put it back "
-            f"from a copy, or delete {_note(run)} to go on without it"
-        )
-    if last is not None:
-        return last
-    return next((other for other in others if _may_have_been_shipped(other)), None)
-
-
-def _may_have_been_shipped(run: Run) -> bool:
-    """Before there was a held-out text: it learnt something, and did not diverge."""
-    result = run.readable_result()
-    if result is None or run.is_rerun or result.get("held_out"):
-        return False
-    return result["status"] != "diverged" and bool(result.get("best_step", 1))
-
-
-def _name(run: Run) -> str:
-    return run.params.get("name", "")
-
-
-def _note(run: Run) -> Path:
-    """Tells the last run of the name that was to be shipped, should its folder go."""
-    return home() / f"shipped-{_name(run)}.json"
-
-
-def _noted(path: Path) -> tuple[int, str]:
-    """When, and which; neither where nothing is noted, or it is damaged."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        noted = json.loads(path.read_bytes())
-        return int(noted["time_ms"]), str(noted["run_id"])
-    return 0, ""
 
 
 def note(run: Run, judgement: Judgement) -> None:
     """Remember a run that is to be shipped, once its result is written."""
     if not judgement.objection:
         with suppress(OSError):  # of a full disk: the run has ended all the same
-            write_whole(_note(run), json.dumps({"run_id": run.run_id, "time_ms": judgement.time_ms}).encode())
-
-
-def _judgement(run: Run) -> dict[str, Any] | None:
-    return (run.readable_result() or {}).get("held_out")
+            shipping.note(run, judgement.time_ms)
 
 
 def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
     with text_copy(Path(source)) as text:
         sha256 = sha256_of_file(text)
         ours = _measured(run, text)
-        theirs = (
-            _measured(other, text, f", or delete {other.folder} and {_note(run)} to go on without it")
-            if other
-            else None
-        )
+        theirs = _measured(other, text, shipping.without(other)) if other else None
     beside = (theirs, difference(ours.reading, theirs.reading)) if theirs else None
     finding, objection = _finding(ours, beside, status)
     need, size_bytes = ours.reading.bits_per_byte, ours.reading.text_bytes
     first = f"On the held-out text {source} ({size_bytes:,} bytes) {ours.checkpoint} needs {need:.3f} bits per byte"
     return Judgement(
-        time_ms=_now_ms(),
+        time_ms=shipping.now_ms(),
         sentences=(f"{first}{finding}.", *_who_has_read(ours, theirs)),
         objection=objection,
         decision=_decision(objection, beside is not None),
@@ -178,9 +120,7 @@ def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
 
 def _measured(run: Run, text: Path, other_way_out: str = "") -> Measured:
     """MLflow is not asked for what is not here: a run ends without it as well."""
-    if (folder := checkpoint.newest(run.folder / CHECKPOINTS, "best")) is None:
-        raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy{other_way_out}")
-    return measure(run.tracked(offline=True), folder, text)
+    return measure(run.tracked(offline=True), whole_best(run, other_way_out), text)
 
 
 def _finding(ours: Measured, beside: tuple[Measured, Difference] | None, status: str) -> tuple[str, str]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from minigpt import journal
 from minigpt.errors import InputError
+from minigpt.journal import JOURNAL
 from tasks import runs
 from tasks.home import runs_folder
 from tasks.ownership import is_owned, lives
@@ -99,7 +101,8 @@ def _tracked_row(run: Tracked) -> dict[str, Any]:
     result = _result(here) if here else None
     told = {"decision": run.tags.get(DECISION), "diagnosis": run.tags.get(DIAGNOSIS)}
     verdicts = _verdicts(result) | {name: words for name, words in told.items() if words}
-    return _row(run, _status(run, here, result), verdicts) | _metrics(_results(result) | run.metrics)
+    row = _row(run, _status(run, here, result), verdicts) | _metrics(_results(result) | run.metrics)
+    return row | {"steps": _steps(here, result) if here else None}
 
 
 def _status(run: Tracked, here: Run | None, result: Mapping[str, Any] | None) -> str:
@@ -150,7 +153,8 @@ def _status_here(run: Run, result: Mapping[str, Any] | None) -> str:
 
 def _row_here(run: Run) -> dict[str, Any]:
     result = _result(run)
-    return _row(run, _status_here(run, result), _verdicts(result)) | _metrics(_results(result))
+    row = _row(run, _status_here(run, result), _verdicts(result)) | _metrics(_results(result))
+    return row | {"steps": _steps(run, result)}
 
 
 def _verdicts(result: Mapping[str, Any] | None) -> dict[str, str]:
@@ -182,6 +186,15 @@ def _facts(tags: Mapping[str, str]) -> dict[str, str]:
     """What the run was made with besides its hyperparameters."""
     packages: dict[str, str] = json.loads(tags.get("minigpt.packages", "{}"))
     return packages | {name: tags[tag] for name, tag in FACT_TAGS.items() if tag in tags}
+
+
+def _steps(run: Run, result: Mapping[str, Any] | None) -> int | None:
+    """How many it has taken, also before its end; None if its journal is damaged."""
+    if result is not None:
+        return int(result["steps"])
+    with suppress(InputError):
+        return len(journal.curve(journal.read(run.folder / JOURNAL)))
+    return None
 
 
 def _results(result: Mapping[str, Any] | None) -> dict[str, float]:

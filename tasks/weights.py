@@ -1,4 +1,4 @@
-"""The model that a tracked run made."""
+"""The model that a tracked run made, and the one that a person ships."""
 
 import logging
 from contextlib import suppress
@@ -8,8 +8,8 @@ from minigpt import checkpoint, journal
 from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS
 from minigpt.journal import JOURNAL
-from tasks import tracked
-from tasks.runs import Run
+from tasks import shipping, tracked
+from tasks.runs import Run, way_out
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,22 @@ def checkpoint_of(run: Run, role: str) -> Path:
     elif not run.has_result:
         log.warning("run %s has not ended: %s is what it has so far", run.run_id[:12], here[-1].name)
     return here[-1]
+
+
+def whole_best(run: Run, other_way_out: str = "") -> Path:
+    """The newest best checkpoint here; InputError if it is damaged or gone."""
+    if (folder := checkpoint.newest(run.folder / CHECKPOINTS, "best")) is None:
+        raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy{other_way_out}")
+    return folder
+
+
+def ship(run: Run) -> str:
+    """Make the best weights of a run of this home those to beat, whatever a text said of them."""
+    if run.result() is None:
+        raise InputError(f"run {run.run_id} has no result to be shipped by; {way_out(run)}")
+    best = whole_best(run)
+    shipping.note(run, shipping.now_ms())
+    return f"From now on {best.name} of {run.run_id[:12]} is what runs of {run.params['name']} have to beat."
 
 
 def _saved(run: Run, role: str) -> str | None:

@@ -50,7 +50,9 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     (run,) = place.json("runs")
     (offline,) = place.json("runs", "--offline")
     assert run["status"] == offline["status"] == status
+    assert run["steps"] == offline["steps"] >= 130
     resumed = place.json("resume")
+    assert run["steps"] < resumed["steps"] == place.json("runs")[0]["steps"]
     assert resumed["run_id"] == run["run_id"]
     assert same_bits(resumed, undisturbed)
     assert [check for check in place.json("verify", run["run_id"]) if not check["holds"]] == []

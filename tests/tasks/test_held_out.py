@@ -16,12 +16,14 @@ from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS, read_job
 from minigpt.passages import PASSAGES, Reading, difference
 from minigpt.store import MANIFEST, write_whole
-from tasks.held_out import NOT_JUDGED, Judgement, _decision, _finding, check, judge, note, run_to_beat
+from tasks.held_out import NOT_JUDGED, Judgement, _decision, _finding, check, judge, note
 from tasks.home import home
 from tasks.reading import Measured
 from tasks.result import Result, headline
 from tasks.runs import CORPUS, RESULT, TRACKING, Run, saved
+from tasks.shipping import run_to_beat, told
 from tasks.training import Trained
+from tasks.weights import ship
 from tests.conftest import Workplace
 
 README = Path(__file__).parents[2] / "README.md"
@@ -126,6 +128,43 @@ def test_a_run_that_was_to_be_shipped_and_is_gone_is_missed(copies: list[Run], l
         run_to_beat(now)
     (home() / "shipped-nightly.json").unlink()
     assert run_to_beat(now) == first
+
+
+def test_a_person_ships_what_the_text_would_not(copies: list[Run]) -> None:
+    """Until the text says that a later one is better."""
+    first, better, worse, now = copies
+    [best] = written(worse.folder / CHECKPOINTS, "best")
+    assert ship(worse) == f"From now on {best.name} of {worse.run_id[:12]} is what runs of nightly have to beat."
+    assert run_to_beat(now) == worse
+    assert judged(first).to_beat == worse.run_id
+    [sentence] = told()
+    assert sentence.startswith(f"Of nightly, {worse.run_id[:12]} is the run to beat since 20")
+    change_judgement(better, time_ms=2**60)
+    assert run_to_beat(now) == better
+    shutil.rmtree(worse.folder)
+    [sentence] = told()
+    assert sentence.endswith("; it is gone or damaged.")
+
+
+def test_nothing_is_shipped_that_could_not_be_measured(copies: list[Run]) -> None:
+    first, better, *_ = copies
+    (first.folder / RESULT).unlink()
+    with pytest.raises(InputError, match=f"run {first.run_id} has no result .* `minigpt resume {first.run_id[:12]}`"):
+        ship(first)
+    shutil.rmtree(better.folder / CHECKPOINTS)
+    with pytest.raises(InputError, match=r"no whole best checkpoint; put it back from a copy$"):
+        ship(better)
+    assert not list(told())
+
+
+def test_shipping_is_told_where_the_runs_are_listed(nights: list[dict[str, Any]], workplace: Workplace) -> None:
+    shipped = nights[1]["run_id"][:12]
+    done = workplace.run("ship", shipped)
+    assert done.stdout.endswith(f" of {shipped} is what runs of nightly have to beat.\n")
+    assert f"Of nightly, {shipped} is the run to beat since 20" in workplace.run("runs").stdout
+    refused = workplace.run("ship", "nowhere")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("minigpt: there is no run with the id or name 'nowhere' in ")
 
 
 def test_the_list_of_runs_and_the_store_have_what_was_measured(
