@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.environment import EnvironmentConfig
+from minigpt.threads import COMMAND
 
 ROOT = Path(__file__).parents[1]
 OURS = ROOT / ".venv" / "bin" / "python"
@@ -33,16 +34,26 @@ class Contender:
     trains: bool = True
     """Whether ours starts as the pipeline's training process does, or as its command."""
 
+    @property
+    def start(self) -> Mapping[str, str]:
+        if self.python != OURS:
+            return {}
+        return as_training() if self.trains else COMMAND
 
-def environment(python: Path | None = None) -> dict[str, str]:
-    """The caller's, with threads set and without what would turn a run elsewhere; OURS as a training is started."""
+
+def as_training() -> Mapping[str, str]:
+    """How the pipeline starts its training process."""
+    return EnvironmentConfig().variables(os.environ)
+
+
+def environment(started: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The caller's, with threads set and without what would turn a run elsewhere; and how a process is started."""
     ours = ("PREFECT_", "MLFLOW_", "MINIGPT_HOME")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     threads = str(THREADS)
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    started = EnvironmentConfig().variables(os.environ) if python == OURS else {}
     counts = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
-    return {**kept, **quiet, **started, **counts}
+    return {**kept, **quiet, **(started or {}), **counts}
 
 
 def overriding(fields: Mapping[str, object]) -> list[str]:
@@ -54,8 +65,7 @@ def take(contender: Contender) -> dict[str, Any]:
     """What the process printed, and the share of all cores that others used meanwhile."""
     command = [str(contender.python), "-m", contender.module, *contender.arguments]
     with Others() as others:
-        started = environment(contender.python if contender.trains else None)
-        done = subprocess.run(command, cwd=ROOT, env=started, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, env=environment(contender.start), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.measure import OURS, ROOT, Spread, environment, overriding, say, spread
+from bench.measure import OURS, ROOT, Spread, as_training, environment, overriding, say, spread
 from bench.results import Outcome, Row
 from bench.texts import the_verdict
 
@@ -102,7 +102,7 @@ class Bare:
         self.process = subprocess.Popen(
             [str(OURS), "-m", module, *arguments],
             cwd=ROOT,
-            env=environment(OURS),
+            env=environment(as_training()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

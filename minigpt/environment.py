@@ -14,7 +14,7 @@ from pydantic import Field
 from minigpt import products
 from minigpt.config import Part
 from minigpt.products import Library
-from minigpt.threads import FEW_SPINS, SPINS, STEADY
+from minigpt.threads import FEW_SPINS, HUGE_PAGES, SPINS, STEADY
 
 Precision = Literal["fp32", "bf16"]
 
@@ -59,6 +59,7 @@ class EnvironmentConfig(Part):
         if self.cpu_capability:
             variables["ATEN_CPU_CAPABILITY"] = self.cpu_capability
         variables[SPINS] = inherited.get(SPINS, FEW_SPINS)
+        variables[HUGE_PAGES] = "0"  # of a training it is glibc that asks, for shorter tensors as well
         if self.keep_memory:
             others = [word for word in inherited.get(TUNABLES, "").split(":") if word and not word.startswith(HUGE)]
             variables[TUNABLES] = ":".join([*others, f"{HUGE}=1"])

@@ -1,15 +1,16 @@
-"""How the training process is started: its threads, and memory that is kept and comes in huge pages."""
+"""How the training process and a command are started: threads, and memory that is kept and comes in huge pages."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from minigpt import environment
 from minigpt.environment import TUNABLES, EnvironmentConfig
-from minigpt.threads import SPINS
+from minigpt.threads import COMMAND, SPINS
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -26,7 +27,7 @@ def test_what_the_user_tunes_is_kept() -> None:
     reason="the system gives huge pages to all or to none",
 )
 def test_big_tensors_lie_in_huge_pages() -> None:
-    def huge_kilobytes(config: EnvironmentConfig) -> int:
+    def huge_kilobytes(started: Mapping[str, str]) -> int:
         script = (
             "import torch\n"
             "from minigpt import environment\n"
@@ -35,13 +36,14 @@ def test_big_tensors_lie_in_huge_pages() -> None:
             "lines = open('/proc/self/smaps_rollup').read().splitlines()\n"
             "print(next(line.split()[1] for line in lines if line.startswith('AnonHugePages')))\n"
         )
-        variables = {**os.environ, **config.variables(os.environ)}
+        variables = {**os.environ, **COMMAND, **started}
         return int(
             subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, check=True).stdout
         )
 
-    assert huge_kilobytes(EnvironmentConfig(keep_memory=False)) < 32_000
-    assert huge_kilobytes(EnvironmentConfig()) > 96_000
+    assert huge_kilobytes(EnvironmentConfig(keep_memory=False).variables(os.environ)) < 32_000
+    assert huge_kilobytes(EnvironmentConfig().variables(os.environ)) > 96_000
+    assert huge_kilobytes(COMMAND) > 96_000
 
 
 @pytest.mark.parametrize(
