@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.environment import EnvironmentConfig
-from minigpt.threads import COMMAND
+from minigpt.threads import COMMAND_VARIABLES
 
 ROOT = Path(__file__).parents[1]
 OURS = ROOT / ".venv" / "bin" / "python"
@@ -38,7 +38,7 @@ class Contender:
     def start(self) -> Mapping[str, str]:
         if self.python != OURS:
             return {}
-        return as_training() if self.trains else COMMAND
+        return as_training() if self.trains else COMMAND_VARIABLES
 
 
 def as_training() -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from flows.asking import asking
 from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
 from minigpt.errors import FAILED, INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
 from minigpt.garbage import collecting_rarely
-from minigpt.threads import COMMAND, STEADY
+from minigpt.threads import COMMAND_VARIABLES, STEADY
 
 if TYPE_CHECKING:
     from tasks.result import Result
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RERUN_DIFFERS = 3
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 # Neither Prefect nor MLflow tells anything to anyone; read, as what is torch's, when they are imported.
-ENVIRONMENT = {**COMMAND, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+ENVIRONMENT = {**COMMAND_VARIABLES, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 app = typer.Typer(
     help="Pretrain small GPTs and be able to trust the result.",

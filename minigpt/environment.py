@@ -59,7 +59,7 @@ class EnvironmentConfig(Part):
         if self.cpu_capability:
             variables["ATEN_CPU_CAPABILITY"] = self.cpu_capability
         variables[SPINS] = inherited.get(SPINS, FEW_SPINS)
-        variables[HUGE_PAGES] = "0"  # of a training it is glibc that asks, for shorter tensors as well
+        variables[HUGE_PAGES] = "0"  # not the command's: glibc asks, for shorter tensors as well, or nobody is to
         if self.keep_memory:
             others = [word for word in inherited.get(TUNABLES, "").split(":") if word and not word.startswith(HUGE)]
             variables[TUNABLES] = ":".join([*others, f"{HUGE}=1"])

@@ -18,7 +18,7 @@ SPINS, FEW_SPINS = "GOMP_SPINCOUNT", "5000"
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 # How a command starts, unless its caller says otherwise.
-COMMAND = {SPINS: FEW_SPINS, HUGE_PAGES: "1"}
+COMMAND_VARIABLES = {SPINS: FEW_SPINS, HUGE_PAGES: "1"}
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
     if len(ids) < 2:
         raise InputError(f"{' and '.join(names)}: that is one run, and two are needed to compare them; name another")
-    table = runs_table(settings, ids).drop(columns="steps")  # epochs tell them
+    table = runs_table(settings, ids).drop(columns="steps")  # of those that ended, epochs tell them
     if HELD_OUT in table:  # which older runs do not have
         table[HELD_OUT] = table[HELD_OUT].fillna("None")
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -171,8 +172,14 @@ def runs_here() -> list[Run]:
         try:
             found.append(saved(path.parent))
         except InputError as error:
-            log.warning("%s", error)
+            _tell_once(str(error))
     return sorted(found, key=lambda run: run.start_time_ms, reverse=True)
+
+
+@cache
+def _tell_once(sentence: str) -> None:
+    """Runs are looked through more than once in a command."""
+    log.warning("%s", sentence)
 
 
 def ended_alike(params: Mapping[str, str]) -> Iterator[Run]:

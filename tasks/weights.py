@@ -31,7 +31,7 @@ def checkpoint_of(run: Run, role: str) -> Path:
 
 
 def whole_best(run: Run, other_way_out: str = "") -> Path:
-    """The newest best checkpoint here; InputError if it is damaged or gone."""
+    """The newest whole best checkpoint here; InputError if there is none."""
     if (folder := checkpoint.newest(run.folder / CHECKPOINTS, "best")) is None:
         raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy{other_way_out}")
     return folder
@@ -41,9 +41,9 @@ def ship(run: Run) -> str:
     """Make the best weights of a run of this home those to beat, whatever a text said of them."""
     if run.result() is None:
         raise InputError(f"run {run.run_id} has no result to be shipped by; {way_out(run)}")
-    best = whole_best(run)
+    best, name = whole_best(run), run.params["name"]
     shipping.note(run, shipping.now_ms())
-    return f"From now on {best.name} of {run.run_id[:12]} is what runs of {run.params['name']} have to beat."
+    return f"From now on {best.name} of {run.run_id[:12]} is what runs of {name} have to beat."
 
 
 def _saved(run: Run, role: str) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 
 from minigpt import environment
 from minigpt.environment import TUNABLES, EnvironmentConfig
-from minigpt.threads import COMMAND, SPINS
+from minigpt.threads import COMMAND_VARIABLES, SPINS
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -36,14 +36,14 @@ def test_big_tensors_lie_in_huge_pages() -> None:
             "lines = open('/proc/self/smaps_rollup').read().splitlines()\n"
             "print(next(line.split()[1] for line in lines if line.startswith('AnonHugePages')))\n"
         )
-        variables = {**os.environ, **COMMAND, **started}
+        variables = {**os.environ, **COMMAND_VARIABLES, **started}
         return int(
             subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, check=True).stdout
         )
 
     assert huge_kilobytes(EnvironmentConfig(keep_memory=False).variables(os.environ)) < 32_000
     assert huge_kilobytes(EnvironmentConfig().variables(os.environ)) > 96_000
-    assert huge_kilobytes(COMMAND) > 96_000
+    assert huge_kilobytes(COMMAND_VARIABLES) > 96_000
 
 
 @pytest.mark.parametrize(

@@ -136,14 +136,40 @@ def test_a_person_ships_what_the_text_would_not(copies: list[Run]) -> None:
     [best] = written(worse.folder / CHECKPOINTS, "best")
     assert ship(worse) == f"From now on {best.name} of {worse.run_id[:12]} is what runs of nightly have to beat."
     assert run_to_beat(now) == worse
-    assert judged(first).to_beat == worse.run_id
+    judgement = judged(first)
+    assert judgement.to_beat == worse.run_id
     [sentence] = told()
     assert sentence.startswith(f"Of nightly, {worse.run_id[:12]} is the run to beat since 20")
-    change_judgement(better, time_ms=2**60)
+    change_judgement(better, time_ms=judgement.time_ms + 1000)
     assert run_to_beat(now) == better
+    assert f" {better.run_id[:12]} is the run to beat" in "".join(told())
+    change_judgement(better, time_ms=1000)
     shutil.rmtree(worse.folder)
     [sentence] = told()
     assert sentence.endswith("; it is gone or damaged.")
+    shutil.rmtree(home() / "runs")
+    assert [sentence] == list(told())
+
+
+def test_what_a_person_ships_while_a_run_ends_is_not_forgotten(copies: list[Run]) -> None:
+    """It was judged before that, and is noted behind it."""
+    first, _, worse, now = copies
+    (worse.folder / RESULT).rename(worse.folder / "not yet")
+    judgement = replace(judged(worse), objection="", decision="ship")
+    ship(first)
+    note(worse, judgement)
+    (worse.folder / "not yet").rename(worse.folder / RESULT)
+    change_judgement(worse, objection="", time_ms=judgement.time_ms)
+    assert run_to_beat(now) == first
+    assert f" {first.run_id[:12]} is the run to beat" in "".join(told())
+
+
+def test_a_damaged_run_that_only_a_person_shipped_need_not_be_deleted(copies: list[Run]) -> None:
+    _, better, worse, _ = copies
+    ship(worse)
+    shutil.rmtree(worse.folder / CHECKPOINTS)
+    [sentence] = judged(better).sentences
+    assert f"or delete {home() / 'shipped-nightly.json'} to go on without it" in sentence
 
 
 def test_nothing_is_shipped_that_could_not_be_measured(copies: list[Run]) -> None:
@@ -154,14 +180,15 @@ def test_nothing_is_shipped_that_could_not_be_measured(copies: list[Run]) -> Non
     shutil.rmtree(better.folder / CHECKPOINTS)
     with pytest.raises(InputError, match=r"no whole best checkpoint; put it back from a copy$"):
         ship(better)
-    assert not list(told())
+    assert not (home() / "shipped-nightly.json").exists()
 
 
 def test_shipping_is_told_where_the_runs_are_listed(nights: list[dict[str, Any]], workplace: Workplace) -> None:
-    shipped = nights[1]["run_id"][:12]
-    done = workplace.run("ship", shipped)
-    assert done.stdout.endswith(f" of {shipped} is what runs of nightly have to beat.\n")
-    assert f"Of nightly, {shipped} is the run to beat since 20" in workplace.run("runs").stdout
+    for night in (nights[2], nights[1]):
+        shipped = night["run_id"][:12]
+        done = workplace.run("ship", shipped)
+        assert done.stdout.endswith(f" of {shipped} is what runs of nightly have to beat.\n")
+        assert f"Of nightly, {shipped} is the run to beat since 20" in workplace.run("runs").stdout
     refused = workplace.run("ship", "nowhere")
     assert refused.returncode == 2
     assert refused.stderr.startswith("minigpt: there is no run with the id or name 'nowhere' in ")
