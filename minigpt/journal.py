@@ -38,7 +38,7 @@ class Journal:
             os.ftruncate(self._file, data.rfind(b"\n") + 1)
 
     def append(self, kind: str, /, **fields: Any) -> Record:
-        record = {"kind": kind, "time_ms": time.time_ns() // 1_000_000, **fields}
+        record = {"kind": kind, "time_ms": now_ms(), **fields}
         line = (json.dumps(record) + "\n").encode()
         while line:  # a disk that is almost full takes a part, and says only the next time that it is full
             line = line[os.write(self._file, line) :]
@@ -74,6 +74,11 @@ class Reader:
             ) from error
         self._offset += len(whole) + len(newline)
         return records
+
+
+def now_ms() -> int:
+    """As MLflow counts time as well."""
+    return time.time_ns() // 1_000_000
 
 
 def read(path: Path) -> list[Record]:

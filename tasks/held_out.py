@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from minigpt import environment
 from minigpt.errors import InputError, on_one_line
 from minigpt.job import TrainingJob
+from minigpt.journal import now_ms
 from minigpt.passages import Difference, difference
 from minigpt.store import sha256_of_file
 from tasks import shipping
@@ -80,7 +81,7 @@ def judge(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgemen
             "mended, and does not change which run is to beat: `minigpt ship` does."
         )
         log.warning("%s", said)
-        return Judgement(shipping.now_ms(), (said,), NOT_JUDGED, "undecided", source)
+        return Judgement(now_ms(), (said,), NOT_JUDGED, "undecided", source)
     for sentence in judgement.sentences:
         log.info("%s", sentence)
     return judgement
@@ -103,7 +104,7 @@ def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
     need, size_bytes = ours.reading.bits_per_byte, ours.reading.text_bytes
     first = f"On the held-out text {source} ({size_bytes:,} bytes) {ours.checkpoint} needs {need:.3f} bits per byte"
     return Judgement(
-        time_ms=shipping.now_ms(),
+        time_ms=now_ms(),
         sentences=(f"{first}{finding}.", *_who_has_read(ours, theirs)),
         objection=objection,
         decision=_decision(objection, beside is not None),

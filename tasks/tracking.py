@@ -4,7 +4,6 @@ Every call names its run; nothing here is global, and doing anything twice leave
 """
 
 import json
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import mlflow.entities
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
+from minigpt.journal import now_ms
 from minigpt.store import MANIFEST, link_or_copy
 from tasks.ownership import me, own
 from tasks.runs import Run, as_params, saved
@@ -55,7 +55,7 @@ class Point:
 
 def create_run(tracking: Tracking, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Run:
     """A folder for a new run, and the run in MLflow with its hyperparameters unless it is offline."""
-    run = Run(uuid.uuid4().hex, name, tracking, time.time_ns() // 1_000_000, as_params(params), dict(tags))
+    run = Run(uuid.uuid4().hex, name, tracking, now_ms(), as_params(params), dict(tags))
     if not tracking.offline:
         created = _create(run, {})
         _log_params(created)

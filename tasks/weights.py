@@ -7,7 +7,7 @@ from pathlib import Path
 from minigpt import checkpoint, journal
 from minigpt.errors import InputError
 from minigpt.job import CHECKPOINTS
-from minigpt.journal import JOURNAL
+from minigpt.journal import JOURNAL, now_ms
 from tasks import shipping, tracked
 from tasks.runs import Run, way_out
 
@@ -42,7 +42,7 @@ def ship(run: Run) -> str:
     if run.result() is None:
         raise InputError(f"run {run.run_id} has no result to be shipped by; {way_out(run)}")
     best, name = whole_best(run), run.params["name"]
-    shipping.note(run, shipping.now_ms())
+    shipping.note(run, now_ms())
     return f"From now on {best.name} of {run.run_id[:12]} is what runs of {name} have to beat."
 
 

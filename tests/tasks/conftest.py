@@ -1,10 +1,22 @@
 """What tests of what is tracked share."""
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from minigpt.job import read_job
+from minigpt.store import write_whole
+from tasks.held_out import Judgement, judge
+from tasks.runs import RESULT, Run, saved
 from tasks.tracking_settings import Tracking
+from tasks.training import Trained
+from tests.conftest import Workplace
+
+HELD_OUT = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -12,3 +24,44 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
     """A home without runs, and its own store."""
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
     return Tracking(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
+
+
+@pytest.fixture(scope="session")
+def nights(smoke: dict[str, Any], workplace: Workplace) -> list[dict[str, Any]]:
+    """Three runs of one name: of 30 steps, of 200, and of 31; the text is no corpus of theirs."""
+    held_out = ("--set", "name=nightly", "--set", f"held_out.source={HELD_OUT}")
+    return [
+        workplace.json("run", "smoke", *held_out, "--set", f"training.max_steps={steps}") for steps in (30, 200, 31)
+    ]
+
+
+@pytest.fixture
+def copies(nights: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The same in a home where they may be changed, and a fourth that is judged next."""
+    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
+    for night in nights:
+        folder = Path(night["run_dir"])
+        shutil.copytree(folder, tmp_path / "runs" / folder.name, ignore=shutil.ignore_patterns("artifacts"))
+    runs = [saved(tmp_path / "runs" / night["run_id"]) for night in nights]
+    return [*runs, replace(runs[0], run_id="0" * 32)]
+
+
+def change_judgement(run: Run, **changes: Any) -> None:
+    """Of a run's result; without any, leave it out."""
+    path = run.folder / RESULT
+    result = json.loads(path.read_text())
+    judgement = result.pop("held_out")
+    if changes:
+        result["held_out"] = {**judgement, **changes}
+    write_whole(path, json.dumps(result).encode())
+
+
+def change_result(run: Run, **changes: Any) -> None:
+    path = run.folder / RESULT
+    write_whole(path, json.dumps({**json.loads(path.read_text()), **changes}).encode())
+
+
+def judged(run: Run, source: str | Path = HELD_OUT, status: str = "completed") -> Judgement:
+    job = read_job(run.folder)
+    trained = Trained(status, 1, 1.0, "", run.folder, None, True)  # type: ignore[arg-type]
+    return judge.fn(run, job, trained, str(source))

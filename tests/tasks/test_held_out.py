@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +12,19 @@ import torch
 from flows.config import load
 from minigpt.checkpoint import written
 from minigpt.errors import InputError
-from minigpt.job import CHECKPOINTS, read_job
+from minigpt.job import CHECKPOINTS
 from minigpt.passages import PASSAGES, Reading, difference
 from minigpt.store import MANIFEST, write_whole
-from tasks.held_out import NOT_JUDGED, Judgement, _decision, _finding, check, judge, note
+from tasks.held_out import NOT_JUDGED, _decision, _finding, check
 from tasks.home import home
 from tasks.reading import Measured
 from tasks.result import Result, headline
-from tasks.runs import CORPUS, RESULT, TRACKING, Run, saved
-from tasks.shipping import run_to_beat, told
-from tasks.training import Trained
-from tasks.weights import ship
+from tasks.runs import CORPUS, Run
 from tests.conftest import Workplace
+from tests.tasks.conftest import judged
 
-README = Path(__file__).parents[2] / "README.md"
 ONES = torch.ones(PASSAGES, dtype=torch.float64)
 NOISE = torch.linspace(-1, 1, PASSAGES, dtype=torch.float64)
-
-
-@pytest.fixture(scope="module")
-def nights(smoke: dict[str, Any], workplace: Workplace) -> list[dict[str, Any]]:
-    """Three runs of one name: of 30 steps, of 200, and of 31; the text is no corpus of theirs."""
-    held_out = ("--set", "name=nightly", "--set", f"held_out.source={README}")
-    return [
-        workplace.json("run", "smoke", *held_out, "--set", f"training.max_steps={steps}") for steps in (30, 200, 31)
-    ]
 
 
 def test_a_run_is_to_be_shipped_if_it_beats_the_last_that_was(nights: list[dict[str, Any]]) -> None:
@@ -58,140 +45,6 @@ def test_a_run_is_to_be_shipped_if_it_beats_the_last_that_was(nights: list[dict[
     assert worse["to_beat"] == nights[1]["run_id"]
     assert worse["objection"] == f"worse than {nights[1]['run_id'][:12]}"
     assert worse["objection"] in nights[2]["diagnosis"]
-
-
-@pytest.fixture
-def copies(nights: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The same in a home where they may be changed, and a fourth that is judged next."""
-    monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    for night in nights:
-        folder = Path(night["run_dir"])
-        shutil.copytree(folder, tmp_path / "runs" / folder.name, ignore=shutil.ignore_patterns("artifacts"))
-    runs = [saved(tmp_path / "runs" / night["run_id"]) for night in nights]
-    return [*runs, replace(runs[0], run_id="0" * 32)]
-
-
-def change_judgement(run: Run, **changes: Any) -> None:
-    """Of a run's result; without any, leave it out."""
-    path = run.folder / RESULT
-    result = json.loads(path.read_text())
-    judgement = result.pop("held_out")
-    if changes:
-        result["held_out"] = {**judgement, **changes}
-    write_whole(path, json.dumps(result).encode())
-
-
-def change_result(run: Run, **changes: Any) -> None:
-    path = run.folder / RESULT
-    write_whole(path, json.dumps({**json.loads(path.read_text()), **changes}).encode())
-
-
-def test_the_run_to_beat_is_the_last_that_was_to_be_shipped(copies: list[Run]) -> None:
-    """By when that was said: a run that was stopped and goes on later is judged later."""
-    first, better, _, now = copies
-    assert run_to_beat(now) == better
-    assert run_to_beat(better) == first
-    change_judgement(first, time_ms=2**60)
-    assert run_to_beat(now) == first
-    change_judgement(first, objection="worse than another")
-    assert run_to_beat(now) == better
-
-
-def test_a_run_that_was_refused_is_never_the_one_to_beat(copies: list[Run]) -> None:
-    """Where none was ever to be shipped it is the last of before there was a held-out text."""
-    first, better, worse, now = copies
-    change_judgement(better, objection="no fair test")
-    change_judgement(worse, objection=NOT_JUDGED)
-    change_judgement(first)
-    assert run_to_beat(now) == first
-    change_result(first, status="diverged")
-    assert run_to_beat(now) is None
-    change_result(first, status="completed", best_step=0)
-    assert run_to_beat(now) is None
-    change_result(first, best_step=30)
-    assert run_to_beat(now) == first
-    (first.folder / TRACKING).unlink()
-    assert run_to_beat(now) is None
-
-
-@pytest.mark.parametrize("lost", [TRACKING, RESULT])
-def test_a_run_that_was_to_be_shipped_and_is_gone_is_missed(copies: list[Run], lost: str) -> None:
-    """An older one would be beaten by what is worse than the one that was shipped."""
-    first, better, _, now = copies
-    judgement = judged(better)
-    assert judgement.decision == "ship"
-    note(better, judgement)
-    change_judgement(better, time_ms=judgement.time_ms)
-    assert run_to_beat(now) == better
-    (better.folder / lost).write_bytes(b"{")
-    with pytest.raises(InputError, match=f"run {better.run_id}, the last of nightly that was to be shipped, is gone"):
-        run_to_beat(now)
-    (home() / "shipped-nightly.json").unlink()
-    assert run_to_beat(now) == first
-
-
-def test_a_person_ships_what_the_text_would_not(copies: list[Run]) -> None:
-    """Until the text says that a later one is better."""
-    first, better, worse, now = copies
-    [best] = written(worse.folder / CHECKPOINTS, "best")
-    assert ship(worse) == f"From now on {best.name} of {worse.run_id[:12]} is what runs of nightly have to beat."
-    assert run_to_beat(now) == worse
-    judgement = judged(first)
-    assert judgement.to_beat == worse.run_id
-    [sentence] = told()
-    assert sentence.startswith(f"Of nightly, {worse.run_id[:12]} is the run to beat since 20")
-    change_judgement(better, time_ms=judgement.time_ms + 1000)
-    assert run_to_beat(now) == better
-    assert f" {better.run_id[:12]} is the run to beat" in "".join(told())
-    change_judgement(better, time_ms=1000)
-    shutil.rmtree(worse.folder)
-    [sentence] = told()
-    assert sentence.endswith("; it is gone or damaged.")
-    shutil.rmtree(home() / "runs")
-    assert [sentence] == list(told())
-
-
-def test_what_a_person_ships_while_a_run_ends_is_not_forgotten(copies: list[Run]) -> None:
-    """It was judged before that, and is noted behind it."""
-    first, _, worse, now = copies
-    (worse.folder / RESULT).rename(worse.folder / "not yet")
-    judgement = replace(judged(worse), objection="", decision="ship")
-    ship(first)
-    note(worse, judgement)
-    (worse.folder / "not yet").rename(worse.folder / RESULT)
-    change_judgement(worse, objection="", time_ms=judgement.time_ms)
-    assert run_to_beat(now) == first
-    assert f" {first.run_id[:12]} is the run to beat" in "".join(told())
-
-
-def test_a_damaged_run_that_only_a_person_shipped_need_not_be_deleted(copies: list[Run]) -> None:
-    _, better, worse, _ = copies
-    ship(worse)
-    shutil.rmtree(worse.folder / CHECKPOINTS)
-    [sentence] = judged(better).sentences
-    assert f"or delete {home() / 'shipped-nightly.json'} to go on without it" in sentence
-
-
-def test_nothing_is_shipped_that_could_not_be_measured(copies: list[Run]) -> None:
-    first, better, *_ = copies
-    (first.folder / RESULT).unlink()
-    with pytest.raises(InputError, match=f"run {first.run_id} has no result .* `minigpt resume {first.run_id[:12]}`"):
-        ship(first)
-    shutil.rmtree(better.folder / CHECKPOINTS)
-    with pytest.raises(InputError, match=r"no whole best checkpoint; put it back from a copy$"):
-        ship(better)
-    assert not (home() / "shipped-nightly.json").exists()
-
-
-def test_shipping_is_told_where_the_runs_are_listed(nights: list[dict[str, Any]], workplace: Workplace) -> None:
-    for night in (nights[2], nights[1]):
-        shipped = night["run_id"][:12]
-        done = workplace.run("ship", shipped)
-        assert done.stdout.endswith(f" of {shipped} is what runs of nightly have to beat.\n")
-        assert f"Of nightly, {shipped} is the run to beat since 20" in workplace.run("runs").stdout
-    refused = workplace.run("ship", "nowhere")
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("minigpt: there is no run with the id or name 'nowhere' in ")
 
 
 def test_the_list_of_runs_and_the_store_have_what_was_measured(
@@ -239,12 +92,6 @@ def test_an_address_is_refused_and_not_repeated() -> None:
     """It may hold a password."""
     with pytest.raises(InputError, match=r"held_out.source: it is no path: give a file or a folder$"):
         load("smoke", ["held_out.source=https://user:pw@example.com/text"])
-
-
-def judged(run: Run, source: str | Path = README, status: str = "completed") -> Judgement:
-    job = read_job(run.folder)
-    trained = Trained(status, 1, 1.0, "", run.folder, None, True)  # type: ignore[arg-type]
-    return judge.fn(run, job, trained, str(source))
 
 
 def test_what_goes_wrong_at_the_end_does_not_fail_the_run(copies: list[Run], caplog: pytest.LogCaptureFixture) -> None:
