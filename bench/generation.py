@@ -20,6 +20,8 @@ ROUNDS = 7
 PROMPT_TOKENS = 16
 NEW_TOKENS = 200
 PEER_NAMES = ("book", "transformers")
+# Ours reads its head in 8 bits first where the few likeliest tokens are enough; this one never does.
+WHOLE_HEAD = "ours, the whole head"
 
 EQUAL_PROMPTS = 50
 EQUAL_NEW_TOKENS = 48
@@ -37,11 +39,11 @@ def prompt(length: int, number: int = 0) -> list[int]:
 
 def our_model() -> Any:
     """As `minigpt sample` has it when it has read a checkpoint to write one text."""
-    from minigpt import environment, initialisation, products
+    from minigpt import decoding, environment, initialisation
 
     environment.apply(environment.EnvironmentConfig())
     model = initialisation.build(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
-    products.store_for_writing(model)
+    decoding.prepare(model)
     return model
 
 
@@ -56,8 +58,10 @@ def writer(name: str) -> Any:
     """A function of the prompt and the number of new tokens, that gives these, ours one by one."""
     import torch
 
-    if name == "ours":
+    if name in ("ours", WHOLE_HEAD):
         model = our_model()
+        if name == WHOLE_HEAD:
+            model.__dict__["head"] = model.head.head
         return lambda start, count: greedy(model, start, count)
     from bench import peers
 
@@ -138,11 +142,11 @@ def weight_bytes() -> int:
 
 
 def run() -> Outcome:
-    names = ("ours", *PEER_NAMES)
+    names = ("ours", WHOLE_HEAD, *PEER_NAMES)
     results = in_turns(
         [
             Contender("limit", OURS, "bench.limit", ("reading",)),
-            Contender("ours", OURS, "bench.generation", ("ours",), trains=False),
+            *(Contender(name, OURS, "bench.generation", (name,), trains=False) for name in ("ours", WHOLE_HEAD)),
             *(Contender(name, PEERS, "bench.generation", (name,)) for name in PEER_NAMES),
         ],
         ROUNDS,
@@ -154,7 +158,13 @@ def run() -> Outcome:
     say(f"{EQUAL_PROMPTS} prompts with and without the cache")
     equal = take(Contender("equality", OURS, "bench.generation", ("equality",), trains=False))
     rows = [
-        Row.at_least("generation over the bandwidth limit", ratio(speeds["ours"], speeds["limit"]), 0.85),
+        Row.at_least(
+            "generation over the bandwidth limit, which reads every weight once",
+            ratio(speeds["ours"], speeds["limit"]),
+            0.85,
+            "ours reads the head in 8 bits, then the few tokens in full that can be the likeliest",
+        ),
+        Row.at_least("the same where ours reads the whole head", ratio(speeds[WHOLE_HEAD], speeds["limit"]), None),
         Row.at_least(
             "the fastest tenth of these tokens over the limit, which is the best of 20 reads", undisturbed, None
         ),

@@ -1,7 +1,7 @@
 """Text from a model: temperature, top-k, top-p, stop text, batches, and a cache of keys and values."""
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from minigpt.errors import InputError
 from minigpt.model import GPT, Cache
 from minigpt.products import linear
 from minigpt.randomness import stream
+from minigpt.screening import ScreenedHead
 from minigpt.tokenizer import Tokenizer
 
 # Below it logits, divided by the temperature, would leave what float32 tells apart, and at last its range.
@@ -75,11 +76,33 @@ class Draw:
         shares[order[spare]] = 0.0
         return shares / shares.sum(-1, keepdim=True)
 
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < LEAST_TEMPERATURE
+
     def choose(self, logits: Tensor) -> int:
         """One token by logits (V,)."""
-        if self.temperature < LEAST_TEMPERATURE:
+        if self.greedy:
             return int(logits.argmax())
         return int(torch.multinomial(self.probabilities(logits), 1, generator=self.generator))
+
+    def choose_by(self, head: ScreenedHead, x: Tensor) -> int:
+        """The same one, by what comes before the logits, x (1, C)."""
+        count = 1 if self.greedy else self.top_k
+        if count is not None:
+            return self.choose(head.greatest(x, count))
+        if self.top_p is not None:
+            return self.choose(head(x)[0])
+        # As torch.multinomial draws: the greatest probability over an exponential number, here in logarithms.
+        noise = torch.empty(head.screen.tokens).exponential_(generator=self.generator).log_().mul_(-self.temperature)
+        return int((head.greatest(x, 1, noise) + noise).argmax())
+
+
+def choose(head: Callable[[Tensor], Tensor], x: Tensor, draws: Sequence[Draw]) -> list[int]:
+    """A token for each draw by what comes before the logits, x (B, C)."""
+    if isinstance(head, ScreenedHead) and len(draws) == 1:
+        return [draws[0].choose_by(head, x)]
+    return [draw.choose(logits) for draw, logits in zip(draws, linear(head, x), strict=True)]
 
 
 @torch.inference_mode()
@@ -98,8 +121,7 @@ def generate(
         if tokens.shape[1] > context_length:
             cache.length = 0
         unseen = tokens[:, -context_length:][:, cache.length :]
-        logits = linear(model.head, model.hidden(unseen, cache=cache)[:, -1])  # (B, V)
-        new = [draw.choose(row) for draw, row in zip(draws, logits, strict=True)]
+        new = choose(model.head, model.hidden(unseen, cache=cache)[:, -1], draws)
         yield new
         tokens = torch.cat([tokens, torch.tensor(new)[:, None]], dim=1)
 

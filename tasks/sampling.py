@@ -6,7 +6,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import checkpoint, environment, products
+from minigpt import checkpoint, decoding, environment
 from minigpt.dataset import open_tokens
 from minigpt.diagnosis import COPY_DISTINCT_TOKENS, COPY_TOKENS, longest_copy
 from minigpt.generation import Draw, complete
@@ -34,7 +34,7 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
     """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
     environment.apply(job.environment)
     model, tokenizer = checkpoint.load(trained.checkpoint)
-    products.store_for_writing(model)
+    decoding.prepare(model)
     config = job.sampling
     [greedy] = complete(model, tokenizer, config.prompt, [Draw()], config.last_new_tokens)
     draws = config.draws(job.seed)

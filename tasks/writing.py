@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minigpt import checkpoint, environment, generation, products
+from minigpt import checkpoint, decoding, environment, generation
 from minigpt.environment import EnvironmentConfig
 from minigpt.generation import Draw
 from minigpt.randomness import stream
@@ -29,7 +29,7 @@ def write(
     environment.apply(EnvironmentConfig().resolved())
     model, tokenizer = checkpoint.load(checkpoint_of(find_run(settings, run), role))
     if samples == 1:
-        products.store_for_writing(model)
+        decoding.prepare(model)
     draws = [Draw(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]
     pieces = generation.write(model, tokenizer, prompt, draws, max_new_tokens, stop)
     first = next(pieces)  # a prompt that cannot be is refused before anything is shown

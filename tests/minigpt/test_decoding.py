@@ -1,0 +1,91 @@
+"""A model that is ready to write: the same weights and values, however they are stored."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from minigpt import decoding, products
+from minigpt.initialisation import build
+from minigpt.model import ModelConfig
+
+
+@pytest.fixture(autouse=True)
+def torchs_own_again() -> Iterator[None]:
+    yield
+    products.use("torch")
+
+
+def random(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_stored_by_columns_are_the_same_weights(tied: bool) -> None:
+    config = ModelConfig(context_length=8, width=16, heads=2, layers=2, tied_head=tied)
+    rows, columns = (build(config, 40, seed=1) for _ in range(2))
+    decoding.prepare(columns)
+    assert columns.head.weight.stride() == (1, 40)
+    for weight, stored in zip(rows.parameters(), columns.parameters(), strict=True):
+        assert torch.equal(weight, stored)
+    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
+        torch.testing.assert_close(columns(tokens), rows(tokens), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("vocabulary", [40, 1000])
+def test_weights_stored_by_blocks_are_the_same_weights(tied: bool, vocabulary: int) -> None:
+    products.use("onednn")
+    config = ModelConfig(context_length=8, width=16, heads=2, layers=2, tied_head=tied)
+    rows, blocks = (build(config, vocabulary, seed=1) for _ in range(2))
+    decoding.prepare(blocks)
+    for layer, stored in zip(rows.modules(), blocks.modules(), strict=True):
+        if isinstance(layer, nn.Linear):
+            assert torch.equal(layer.weight, stored.weight.mT.flatten(0, 1)[: layer.out_features])
+    assert torch.equal(rows.token_embedding.weight, blocks.token_embedding.weight)
+    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
+        torch.testing.assert_close(blocks(tokens), rows(tokens), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("library", ["torch", "onednn"])
+def test_a_modern_model_that_is_ready_to_write_is_the_same(library: products.Library) -> None:
+    products.use(library)
+    config = ModelConfig(architecture="modern", context_length=8, width=16, heads=2, layers=2)
+    usual, ready = (build(config, 1000, seed=1) for _ in range(2))
+    for model in (usual, ready):
+        for weight in model.parameters():
+            weight += random(*weight.shape)  # output projections begin at zero
+    decoding.prepare(ready)
+    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
+        torch.testing.assert_close(ready(tokens), usual(tokens), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_layer_by_blocks_is_the_layer(rows: int, bias: bool) -> None:
+    products.use("onednn")
+    layer, x = nn.Linear(48, 1000, bias=bias), random(rows, 1, 48)
+    torch.testing.assert_close(decoding.Blocks(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_single_row_by_blocks_has_the_same_bits_with_any_number_of_threads() -> None:
+    products.use("onednn")
+    x, weight, usual = random(1, 48), random(1000, 48, seed=2), torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 3):
+        layer = nn.Linear(48, 1000, bias=False)
+        layer.weight.copy_(weight)
+        torch.set_num_threads(threads)
+        try:
+            found.append(products.linear(decoding.Blocks(layer), x))
+        finally:
+            torch.set_num_threads(usual)
+    torch.testing.assert_close(found[0], x @ weight.mT, atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
