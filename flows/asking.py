@@ -19,7 +19,7 @@ def verify(run: RunArgument, as_json: Json = False, offline: Here = False) -> No
     from dataclasses import asdict
 
     from tasks import verification
-    from tasks.runs import named
+    from tasks.naming import named
     from tasks.tracking_settings import check_reachable
 
     found = named(run).tracked(offline=offline)

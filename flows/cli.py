@@ -173,7 +173,7 @@ def sync(
 def ship(run: RunArgument) -> None:
     """Make a run of this home the one that later runs of its name have to beat on their held-out text."""
     from tasks import weights
-    from tasks.runs import named
+    from tasks.naming import named
 
     typer.echo(weights.ship(named(run)))
 

@@ -14,8 +14,9 @@ from tasks import tracked
 from tasks.corpus import restore
 from tasks.facts import differences
 from tasks.lookup import find_run
+from tasks.naming import named
 from tasks.result import Result
-from tasks.runs import A_COPY, CONFIG, CORPUS, FACTS, RESULT, Run, named, read_facts, read_result
+from tasks.runs import A_COPY, CONFIG, CORPUS, FACTS, RESULT, Run, read_facts, read_result
 from tasks.tracking_settings import Tracking
 
 # Of the record with which a training process begins, what is not about bits.

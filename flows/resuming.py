@@ -4,8 +4,9 @@ from flows import config as configs
 from flows.config import RunConfig
 from minigpt.errors import InputError
 from tasks.corpus import restore
+from tasks.naming import meant, named
 from tasks.ownership import is_owned, writing
-from tasks.runs import CONFIG, CORPUS, Run, left_behind, meant, named, runs_here, unfinished
+from tasks.runs import CONFIG, CORPUS, Run, left_behind, runs_here, unfinished
 
 
 def unfinished_run(text: str | None) -> Run:

@@ -13,7 +13,7 @@ import pandas as pd
 from minigpt import journal
 from minigpt.errors import InputError
 from minigpt.journal import JOURNAL
-from tasks import runs
+from tasks import naming, runs
 from tasks.home import runs_folder
 from tasks.ownership import is_owned, lives
 from tasks.runs import Run
@@ -37,10 +37,10 @@ FACT_TAGS = {
 def find_run(tracking: Tracking, text: str) -> Run:
     """The run of the experiment that is meant, or of this home if MLflow has yet to get it."""
     if tracking.offline:
-        return runs.named(text).tracked(offline=True)
+        return naming.named(text).tracked(offline=True)
     waiting = _waiting()
     known = _known([run for run in waiting if _is_of(run, tracking)], tracking)
-    if (run := runs.meant(text, known) or runs.meant(text, waiting)) is not None:
+    if (run := naming.meant(text, known) or naming.meant(text, waiting)) is not None:
         return _run(run, tracking) if isinstance(run, Tracked) else run
     raise InputError(
         f"there is no run with the id or name {text!r} in the experiment {tracking.experiment!r} at "

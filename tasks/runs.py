@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from minigpt import journal
 from minigpt.errors import InputError, on_one_line
@@ -215,52 +215,3 @@ def way_out(run: Run) -> str:
     if run.result() is None:
         return f"it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
     return "put the file back from a copy"
-
-
-class Named(Protocol):
-    """A run as a person may call it."""
-
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def mlflow_id(self) -> str | None: ...
-    @property
-    def params(self) -> dict[str, str]: ...
-    @property
-    def has_ended(self) -> bool: ...
-    @property
-    def is_rerun(self) -> bool: ...
-
-
-AnyRun = TypeVar("AnyRun", bound=Named)
-
-
-def meant(text: str, runs: Sequence[AnyRun]) -> AnyRun | None:
-    """Of runs, newest first, the one that a person means: `latest`, an id, a name, or the beginning of an id.
-
-    `latest`, and a config's name, is the newest that has ended and repeats no other, else the newest of all.
-    """
-    if text != "latest" and (exact := [run for run in runs if text in (run.run_id, run.mlflow_id, run.name)]):
-        return exact[0]
-    if likely := [run for run in runs if text in ("latest", run.params.get("name"))]:
-        return next((run for run in likely if run.has_ended and not run.is_rerun), likely[0])
-    begin_so = [run for run in runs if run.run_id.startswith(text)]
-    if len(begin_so) > 1:
-        raise InputError(f"{len(begin_so)} runs have ids that begin with {text!r}; `minigpt runs` lists them")
-    return begin_so[0] if begin_so else None
-
-
-def run_here(text: str) -> Run | None:
-    """The run of this home that is meant."""
-    return meant(text, runs_here())
-
-
-def named(text: str) -> Run:
-    """The same, and an error where there is none."""
-    if (run := run_here(text)) is None:
-        raise InputError(
-            f"there is no run with the id or name {text!r} in {runs_folder()}; `minigpt runs --offline` lists them"
-        )
-    return run

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from minigpt.errors import InputError
+from tasks.naming import named
 from tasks.ownership import is_owned, writing
 from tasks.publishing import publish
-from tasks.runs import Run, left_behind, named
+from tasks.runs import Run, left_behind
 from tasks.tracking_settings import check_reachable, public
 from tasks.tracking_store import StoreError
 

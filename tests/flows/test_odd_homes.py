@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from flows.resuming import recorded_config
 from minigpt.errors import InputError
 from tasks import syncing
-from tasks.runs import named
+from tasks.naming import named
 from tasks.verification import verify
 from tests.conftest import Workplace
 

@@ -10,7 +10,8 @@ import pytest
 from flows.rerunning import RERUN_TOLERANCE, Comparison, RecordedRun, first_difference, read_recorded
 from minigpt.errors import InputError
 from minigpt.journal import JOURNAL
-from tasks.runs import FACTS, RESULT, named
+from tasks.naming import named
+from tasks.runs import FACTS, RESULT
 
 SAME = Comparison(
     of_run="a" * 32,

@@ -20,9 +20,10 @@ from tasks import tracked, tracking
 from tasks.comparison import list_runs
 from tasks.leftovers import settle
 from tasks.lookup import find_run, runs_table
+from tasks.naming import meant, named
 from tasks.ownership import OWNER, own, unowned
 from tasks.publishing import tell_status
-from tasks.runs import FACTS, PUBLISHED, RERUN_OF, RESULT, Run, meant, named
+from tasks.runs import FACTS, PUBLISHED, RERUN_OF, RESULT, Run
 from tasks.syncing import sync
 from tasks.tracking_settings import Tracking
 

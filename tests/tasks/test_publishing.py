@@ -17,9 +17,10 @@ from minigpt.store import write_whole
 from tasks import tracked, tracking
 from tasks.leftovers import settle
 from tasks.lookup import runs_table
+from tasks.naming import named
 from tasks.ownership import OWNER
 from tasks.publishing import PUBLISHING, closing, publish, tell_status
-from tasks.runs import FACTS, RESULT, Run, named, unfinished
+from tasks.runs import FACTS, RESULT, Run, unfinished
 from tasks.tracking_settings import Tracking
 from tasks.tracking_store import TIMEOUT, TIMEOUT_SECONDS, StoreError, client_of, local_path, patience_for
 

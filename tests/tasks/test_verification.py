@@ -16,8 +16,9 @@ from minigpt.job import CHECKPOINTS, JOB, TrainingJob
 from minigpt.journal import JOURNAL
 from tasks import tracking
 from tasks.curves import Curves
+from tasks.naming import named
 from tasks.publishing import publish
-from tasks.runs import RESULT, Run, named
+from tasks.runs import RESULT, Run
 from tasks.tracking_settings import Tracking
 from tasks.verification import verify
 from tasks.weights import checkpoint_of
