@@ -1,5 +1,7 @@
 """Runs side by side, as pandas tables."""
 
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -64,7 +66,7 @@ def compare_runs(settings: Tracking, names: list[str], as_json: bool) -> str:
     short = {column: shown[column].str[:12] for column in DIGESTS if column in differing}
     plain = {column: column.removeprefix("params.").removeprefix("facts.") for column in map(str, shown)}
     rows = shown.assign(**short).rename(columns=plain | {"params.name": "config"}).T.fillna("")
-    return "\n".join([str(rows.to_string()), *_cautions(differing)])
+    return "\n".join([str(rows.to_string(line_width=_columns())), *_cautions(differing)])
 
 
 def _results(table: pd.DataFrame) -> list[str]:
@@ -102,4 +104,10 @@ def _text(table: pd.DataFrame) -> str:
     started = [time.strftime("%Y-%m-%d %H:%M") for time in table["started"]]
     shown = table.assign(run_id=table["run_id"].str[:12], started=started).drop(columns=UNLISTED, errors="ignore")
     blank = shown.astype(object).fillna("")  # to_string's own way leaves out whole numbers
-    return str(blank.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    blank = blank.set_index("run_id").rename_axis(index=None, columns="run_id")
+    return str(blank.to_string(float_format=lambda value: f"{value:.4g}", line_width=_columns()))
+
+
+def _columns() -> int | None:
+    """How wide a table may be: a terminal would break its lines anywhere, and pandas breaks them between columns."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -1,7 +1,13 @@
 """`minigpt compare`: what was not the same, what came out, and what keeps the one from being told by the other."""
 
+import fcntl
 import json
+import os
+import struct
+import subprocess
+import termios
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,6 +17,7 @@ from minigpt.errors import InputError
 from tasks import tracking
 from tasks.comparison import compare_runs, list_runs
 from tasks.tracking_settings import Tracking
+from tests.conftest import Workplace
 
 PARAMS = {"seed": 1, "corpus.sha256": "a" * 64, "split.validation_fraction": 0.1, "tokenizer.kind": "bpe"}
 
@@ -89,3 +96,23 @@ def test_results_that_cannot_be_compared_are_said_not_to_be(
         line for line in compare_runs(here, ["before", "after"], as_json=False).splitlines() if "not the same" in line
     ]
     assert caution.startswith(sentence)
+
+
+def test_no_line_is_longer_than_the_terminal_is_wide(smoke: dict[str, Any], workplace: Workplace) -> None:
+    """In a terminal of 80 columns; nothing is left out, and elsewhere a run has a line of its own."""
+    [header, *_] = workplace.run("runs").stdout.splitlines()
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {name: value for name, value in workplace.environment().items() if name != "COLUMNS"}
+    process = subprocess.Popen(workplace.command("runs"), cwd=workplace.folder, env=environment, stdout=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # when the other end is closed
+        while data := os.read(ours, 4096):
+            shown += data
+    os.close(ours)
+    assert process.wait() == 0
+    lines = shown.decode().splitlines()
+    assert len(header) > 80
+    assert max(len(line) for line in lines) <= 80
+    assert {*header.split(), smoke["run_id"][:12]} <= {word for line in lines for word in line.split()}
