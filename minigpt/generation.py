@@ -87,18 +87,22 @@ class Draw:
         return int(torch.multinomial(self.probabilities(logits), 1, generator=self.generator))
 
     def choose_by(self, head: ScreenedHead, x: Tensor) -> int:
-        """The same one, by what comes before the logits, x (1, C)."""
-        count = 1 if self.greedy else self.top_k
-        if count is not None:
-            return self.choose(head.greatest(x, count))
+        """The same token, by what comes before the logits, x (1, C), and as little of the head as is enough."""
+        wanted = 1 if self.greedy else self.top_k
+        if wanted is not None:
+            return self.choose(head.greatest(x, wanted))
         if self.top_p is not None:
             return self.choose(head(x)[0])
-        # As torch.multinomial draws: the greatest probability over an exponential number, here in logarithms.
-        noise = torch.empty(head.screen.tokens).exponential_(generator=self.generator).log_().mul_(-self.temperature)
-        return int((head.greatest(x, 1, noise) + noise).argmax())
+        # torch.multinomial takes the greatest probability over a number that it draws from the exponential
+        # distribution; the same numbers, drawn before it, tell in logarithms which tokens that can be.
+        generator = self.generator or torch.default_generator
+        state = generator.get_state()
+        noise = torch.empty(head.screen.tokens).exponential_(generator=generator).log_().mul_(-self.temperature)
+        generator.set_state(state)
+        return self.choose(head.greatest(x, 1, noise))
 
 
-def choose(head: Callable[[Tensor], Tensor], x: Tensor, draws: Sequence[Draw]) -> list[int]:
+def next_tokens(head: Callable[[Tensor], Tensor], x: Tensor, draws: Sequence[Draw]) -> list[int]:
     """A token for each draw by what comes before the logits, x (B, C)."""
     if isinstance(head, ScreenedHead) and len(draws) == 1:
         return [draws[0].choose_by(head, x)]
@@ -121,7 +125,7 @@ def generate(
         if tokens.shape[1] > context_length:
             cache.length = 0
         unseen = tokens[:, -context_length:][:, cache.length :]
-        new = choose(model.head, model.hidden(unseen, cache=cache)[:, -1], draws)
+        new = next_tokens(model.head, model.hidden(unseen, cache=cache)[:, -1], draws)
         yield new
         tokens = torch.cat([tokens, torch.tensor(new)[:, None]], dim=1)
 

@@ -1,4 +1,4 @@
-"""The likeliest tokens without reading the whole head: in 8 bits first, then in full the few that can be meant.
+"""The likeliest tokens without reading the whole head: in 8 bits first, then in full the few that can be chosen.
 
 The head (V, C) is a third of the weights that a token of GPT-2 has to read. In 8 bits it is a quarter of that, and how
 far a logit can then be from the exact one is known, so that what is chosen is what the whole head would have chosen.
@@ -11,25 +11,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Tokens whose 8 bits are read side by side, with the same steps for each number of x.
-BLOCK_WIDTH = 384
-# A head that a cache holds is read as fast as its logits are compared.
+from minigpt.layouts import BLOCK_WIDTH, bags
+
+# A smaller head may stay in the CPU's cache, and then this costs as much as it saves.
 LEAST_BYTES = 16 << 20
-# More tokens than this are not worth gathering, for their weights are not side by side.
-MOST_TOKENS = 256
+# Of weights that do not lie side by side, 512 tokens' take 2 ms of the 3 that are saved at GPT-2's size. Where more
+# than 64 are wanted, more than 512 can often be among them.
+MOST_TOKENS, MOST_WANTED = 512, 64
+# So many at least are computed at once: torch sums a single one in another order than the whole head does.
+TOGETHER = 16
 
 
 class Head(Protocol):
-    """A linear layer without bias that tells single rows of its weights."""
+    """A linear layer without bias, of which some outputs can be had, each summed as among all."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
-    def rows(self, numbers: Tensor) -> Tensor: ...
+    def outputs(self, x: Tensor, numbers: Tensor) -> Tensor: ...
 
 
 def gains(weight: Tensor) -> bool:
     """Whether a head of these weights is read faster so: where torch has a kernel for it, and no cache holds them."""
-    return weight.nbytes >= LEAST_BYTES and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    has_kernel = weight.dtype == torch.float32 and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    return has_kernel and weight.nbytes >= LEAST_BYTES
 
 
 class Screen:
@@ -37,28 +41,33 @@ class Screen:
 
     Of 384 tokens each, the weights of one number of x are rounded to 256 even steps (FBGEMM's rowwise bytes, of which
     embedding_bag makes sums in float32). No logit errs by more than the sum of each number's greatest error times that
-    number, and the rounding of the sum.
+    number, and the rounding of the sums: each addition, two for a number here and one in the head, errs by eps / 2 of
+    all that is summed at most, and each product by eps / 2 of itself, which together is less than 2 (C + 4) eps.
     """
 
     def __init__(self, weight: Tensor) -> None:
         self.tokens, inputs = weight.shape
         count = -(-self.tokens // BLOCK_WIDTH)
-        self.bytes = torch.empty(count, inputs, BLOCK_WIDTH + 8, dtype=torch.uint8)  # a row's step and least at its end
+        self.packed = torch.empty(count, inputs, BLOCK_WIDTH + 8, dtype=torch.uint8)  # at a row's end: step and least
         self.errors = torch.empty(count, inputs)
+        rounding = 2 * (inputs + 4) * torch.finfo(torch.float32).eps
         for number, part in enumerate(torch.split(weight, BLOCK_WIDTH)):
             block = F.pad(part.mT, (0, BLOCK_WIDTH - len(part))).contiguous()
-            self.bytes[number] = torch.ops.quantized.embedding_bag_byte_prepack(block)
-            wrong = (torch.ops.quantized.embedding_bag_byte_unpack(self.bytes[number]) - block).abs().amax(1)
-            self.errors[number] = wrong + inputs * torch.finfo(torch.float32).eps * block.abs().amax(1)
-        self.rows = torch.arange(count * inputs, dtype=torch.int32)
+            self.packed[number] = torch.ops.quantized.embedding_bag_byte_prepack(block)
+            wrong = (torch.ops.quantized.embedding_bag_byte_unpack(self.packed[number]) - block).abs().amax(1)
+            self.errors[number] = wrong + rounding * block.abs().amax(1)
+
+    def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What x (C,) gives in 8 bits, (blocks, 384), and how far each block's may be from the head's, (blocks, 1)."""
+        count, inputs, _ = self.packed.shape
+        logits = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
+            self.packed.flatten(0, 1), *bags(count, inputs), per_sample_weights=x.repeat(count)
+        )
+        return logits, (self.errors @ x.abs())[:, None]
 
     def candidates(self, x: Tensor, wanted: int, plus: Tensor | None) -> Tensor:
         """The tokens whose logits of x (C,), with `plus` (V,) added, can be among the `wanted` greatest."""
-        count, inputs, _ = self.bytes.shape
-        logits = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
-            self.bytes.flatten(0, 1), self.rows, self.rows[::inputs].contiguous(), per_sample_weights=x.repeat(count)
-        )  # (blocks, 384)
-        error = (self.errors @ x.abs())[:, None]
+        logits, error = self.logits(x)
         least, most = ((logits + bound).flatten()[: self.tokens] for bound in (-error, error))
         if plus is not None:
             least, most = least + plus, most + plus
@@ -78,15 +87,15 @@ class ScreenedHead:
         """All logits of x (..., C), (..., V)."""
         return self.head(x)
 
-    def greatest(self, x: Tensor, count: int, plus: Tensor | None = None) -> Tensor:
-        """Logits (V,) of x (1, C), -inf for some of those that are not among the `count` greatest with `plus` added.
+    def greatest(self, x: Tensor, wanted: int, plus: Tensor | None = None) -> Tensor:
+        """Logits (V,) of x (1, C), -inf for some that are not among the `wanted` greatest with `plus` added.
 
-        What is left is exact; everything is, where too much would be left: many logits near each other, or none a
-        number.
+        What is left is as the whole head has it. Everything is where too much would be left: of many logits near each
+        other, or of NaN.
         """
-        if count <= MOST_TOKENS:
-            tokens = self.screen.candidates(x[0], count, plus)
-            if count <= len(tokens) <= MOST_TOKENS:
-                logits = torch.full((self.screen.tokens,), -torch.inf)
-                return logits.index_copy_(0, tokens, self.head.rows(tokens) @ x[0])
+        if wanted <= min(MOST_WANTED, self.screen.tokens):
+            tokens = self.screen.candidates(x[0], wanted, plus)
+            if wanted <= len(tokens) <= MOST_TOKENS:
+                logits = self.head.outputs(x[0], F.pad(tokens, (0, -len(tokens) % TOGETHER)))[: len(tokens)]
+                return torch.full((self.screen.tokens,), -torch.inf).index_copy_(0, tokens, logits)
         return self.head(x)[0]

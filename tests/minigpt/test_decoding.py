@@ -1,24 +1,15 @@
 """A model that is ready to write: the same weights and values, however they are stored."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from minigpt import decoding, products
+from minigpt import decoding, layouts, products
 from minigpt.initialisation import build
 from minigpt.model import ModelConfig
+from tests.minigpt.conftest import random
 
-
-@pytest.fixture(autouse=True)
-def torchs_own_again() -> Iterator[None]:
-    yield
-    products.use("torch")
-
-
-def random(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+pytestmark = pytest.mark.usefixtures("torchs_own_again")
 
 
 @torch.no_grad()
@@ -70,7 +61,7 @@ def test_a_modern_model_that_is_ready_to_write_is_the_same(library: products.Lib
 def test_a_layer_by_blocks_is_the_layer(rows: int, bias: bool) -> None:
     products.use("onednn")
     layer, x = nn.Linear(48, 1000, bias=bias), random(rows, 1, 48)
-    torch.testing.assert_close(decoding.Blocks(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layouts.Blocks(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -83,7 +74,7 @@ def test_a_single_row_by_blocks_has_the_same_bits_with_any_number_of_threads() -
         layer.weight.copy_(weight)
         torch.set_num_threads(threads)
         try:
-            found.append(products.linear(decoding.Blocks(layer), x))
+            found.append(products.linear(layouts.Blocks(layer), x))
         finally:
             torch.set_num_threads(usual)
     torch.testing.assert_close(found[0], x @ weight.mT, atol=1e-5, rtol=1e-5)

@@ -1,27 +1,19 @@
 """Products by oneDNN against torch's own: the same values and gradients, and the same bits each time."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from minigpt import environment, products
 from minigpt.environment import EnvironmentConfig, best_products
 from minigpt.initialisation import build
 from minigpt.model import ModelConfig
+from tests.minigpt.conftest import random
 
 SHAPES = [(1, 8, 16), (2, 3, 1), (3, 33, 7), (2, 64, 129)]
 
 
-@pytest.fixture(autouse=True)
-def torchs_own_again() -> Iterator[None]:
-    yield
-    products.use("torch")
-
-
-def random(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+pytestmark = pytest.mark.usefixtures("torchs_own_again")
 
 
 @pytest.mark.parametrize(("batch", "length", "outputs"), SHAPES)
