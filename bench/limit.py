@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +55,11 @@ def products() -> list[Product]:
     ]
 
 
-def best_seconds(action: Callable[[int], object]) -> float:
-    """The least time of action(0), action(1), ... after one call to warm up."""
+def best_seconds(action: Callable[[int], object], repeats: int = REPEATS) -> float:
+    """The least time of action(1), action(2), ... after action(0) to warm up."""
     action(0)
     times = []
-    for number in range(1, REPEATS + 1):
+    for number in range(1, repeats + 1):
         started = time.perf_counter()
         action(number)
         times.append(time.perf_counter() - started)
@@ -131,14 +131,18 @@ def optimizer_seconds() -> float:
     return best_seconds(lambda _: optimizer.step())
 
 
-def reading_bytes_per_second() -> float:
-    """The fastest of three ways to read memory once."""
+def ways_to_read() -> Sequence[Callable[[int], object]]:
+    """Three that read READ_BYTES of memory once; which one is the fastest depends on the CPU."""
     import torch
 
     matrix = numbers_of((READ_BYTES // 4 // 4096, 4096))
     vector = torch.randn(4096)
-    ways = (lambda _: matrix.sum(), lambda _: matrix.amax(), lambda _: torch.mv(matrix, vector))
-    return READ_BYTES / min(best_seconds(way) for way in ways)
+    return lambda _: matrix.sum(), lambda _: matrix.amax(), lambda _: torch.mv(matrix, vector)
+
+
+def reading_bytes_per_second(ways: Sequence[Callable[[int], object]], repeats: int = REPEATS) -> float:
+    """The speed of the fastest."""
+    return READ_BYTES / min(best_seconds(way, repeats) for way in ways)
 
 
 def main(what: str, precision: str = "fp32") -> None:
@@ -149,7 +153,7 @@ def main(what: str, precision: str = "fp32") -> None:
     torch.set_grad_enabled(False)
     environment.apply(environment.EnvironmentConfig())
     if what == "reading":
-        print(json.dumps({"bytes_per_second": reading_bytes_per_second()}))
+        print(json.dumps({"bytes_per_second": reading_bytes_per_second(ways_to_read())}))
         return
     each = {product.name: product_seconds(product, precision) for product in products()}
     optimizer = optimizer_seconds()
