@@ -69,7 +69,8 @@ def test_the_greatest_logits_are_among_those_kept_and_as_the_whole_head_has_them
             assert (kept[~found] == -torch.inf).all()
             if library == "onednn":
                 assert torch.equal(kept[found], logits[found])
-            torch.testing.assert_close(kept[found], logits[found], atol=1e-5, rtol=1e-5)
+            else:  # MKL may sum the rows of a smaller matrix in another order, and great numbers cancel each other here
+                torch.testing.assert_close(kept[found], logits[found], atol=1e-3, rtol=1e-5)
 
 
 @torch.no_grad()
