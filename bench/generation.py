@@ -160,12 +160,12 @@ def weight_bytes() -> int:
     return 4 * multiplied_parameter_count(empty(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE))
 
 
-def bytes_read() -> float:
-    """What ours reads of them, in float32 and the head in 8 bits with two numbers for each 384; the few rows aside."""
+def bytes_read(size: int) -> float:
+    """What ours reads of so many: the head in 8 bits with two numbers for each 384; the few rows in full aside."""
     from minigpt.layouts import BLOCK_WIDTH
 
     head_numbers = shape.VOCABULARY_SIZE * shape.WIDTH
-    return weight_bytes() - 4 * head_numbers + (1 + 8 / BLOCK_WIDTH) * head_numbers
+    return size - 4 * head_numbers + (1 + 8 / BLOCK_WIDTH) * head_numbers
 
 
 def run() -> Outcome:
@@ -201,7 +201,7 @@ def run() -> Outcome:
         ),
         Row.at_least(
             "and over what reading in their turn only what ours reads would allow",
-            spread([share * bytes_read() / size for share in turns]),
+            spread([share * bytes_read(size) / size for share in turns]),
             None,
         ),
         Row.at_least(

@@ -6,10 +6,16 @@ from torch import nn
 
 from minigpt import decoding, layouts, products
 from minigpt.initialisation import build
-from minigpt.model import ModelConfig
+from minigpt.model import GPT, ModelConfig
 from tests.minigpt.conftest import random
 
 pytestmark = pytest.mark.usefixtures("torchs_own_again")
+
+
+def check_logits(ready: GPT, usual: GPT) -> None:
+    """Of a single row, and of several."""
+    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
+        torch.testing.assert_close(ready(tokens), usual(tokens), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -21,8 +27,7 @@ def test_weights_stored_by_columns_are_the_same_weights(tied: bool) -> None:
     assert columns.head.weight.stride() == (1, 40)
     for weight, stored in zip(rows.parameters(), columns.parameters(), strict=True):
         assert torch.equal(weight, stored)
-    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
-        torch.testing.assert_close(columns(tokens), rows(tokens), atol=1e-5, rtol=1e-5)
+    check_logits(columns, rows)
 
 
 @torch.no_grad()
@@ -37,8 +42,7 @@ def test_weights_stored_by_blocks_are_the_same_weights(tied: bool, vocabulary: i
         if isinstance(layer, nn.Linear):
             assert torch.equal(layer.weight, stored.weight.mT.flatten(0, 1)[: layer.out_features])
     assert torch.equal(rows.token_embedding.weight, blocks.token_embedding.weight)
-    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
-        torch.testing.assert_close(blocks(tokens), rows(tokens), atol=1e-5, rtol=1e-5)
+    check_logits(blocks, rows)
 
 
 @torch.no_grad()
@@ -51,8 +55,7 @@ def test_a_modern_model_that_is_ready_to_write_is_the_same(library: products.Lib
         for weight in model.parameters():
             weight += random(*weight.shape)  # output projections begin at zero
     decoding.prepare(ready)
-    for tokens in (torch.tensor([[7]]), torch.tensor([[1, 2, 3], [4, 5, 6]])):
-        torch.testing.assert_close(ready(tokens), usual(tokens), atol=1e-5, rtol=1e-5)
+    check_logits(ready, usual)
 
 
 @torch.no_grad()

@@ -10,10 +10,9 @@ from minigpt.initialisation import build
 from minigpt.model import ModelConfig
 from tests.minigpt.conftest import random
 
-SHAPES = [(1, 8, 16), (2, 3, 1), (3, 33, 7), (2, 64, 129)]
-
-
 pytestmark = pytest.mark.usefixtures("torchs_own_again")
+
+SHAPES = [(1, 8, 16), (2, 3, 1), (3, 33, 7), (2, 64, 129)]
 
 
 @pytest.mark.parametrize(("batch", "length", "outputs"), SHAPES)
