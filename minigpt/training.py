@@ -16,6 +16,7 @@ from minigpt.config import Part
 from minigpt.dataset import Windows
 from minigpt.environment import Precision, best_precision
 from minigpt.errors import InputError
+from minigpt.gradients import Gradient
 from minigpt.kernels import Dropout
 from minigpt.model import GPT
 from minigpt.muon import Muon
@@ -166,12 +167,13 @@ def train(
 ) -> Iterator[StepMetrics]:
     """Take the steps after `after_step` up to max_steps, each a pure function of weights, optimizer state and step."""
     tokens_per_step = config.tokens_per_step(model.config.context_length)
+    gradient = Gradient(model, tokens_per_step)
     for step in range(after_step + 1, config.max_steps + 1):
         started = time.perf_counter()
         loss = _accumulate_gradient(model, windows, config, seed, step)
         if not math.isfinite(loss):
             raise DivergedError(step, "loss", loss)
-        gradient_norm = _gradient_norm(model, config.gradient_clip_norm)
+        gradient_norm = gradient.finish(config.gradient_clip_norm)
         if not math.isfinite(gradient_norm):
             raise DivergedError(step, "gradient norm", gradient_norm)
         rate = learning_rate_at(step, config)
@@ -181,18 +183,6 @@ def train(
             optimizer.step()
         seconds = time.perf_counter() - started
         yield StepMetrics(step, loss, rate, gradient_norm, step * tokens_per_step, tokens_per_step / seconds)
-
-
-def _gradient_norm(model: GPT, limit: float | None) -> float:
-    """The 2-norm of the whole gradient, which is then scaled down to the limit; one below it is not touched.
-
-    By scalar products: torch's own norm of 162M normal numbers takes 34 ms instead of 19, and is off by 0.1 %.
-    """
-    gradients = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
-    norm = torch.stack([gradient.dot(gradient) for gradient in gradients]).sum().sqrt()
-    if limit is not None and norm > limit:
-        torch.nn.utils.clip_grads_with_norm_(model.parameters(), limit, norm)
-    return norm.item()
 
 
 def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, seed: int, step: int) -> float:

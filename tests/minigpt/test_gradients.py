@@ -1,0 +1,57 @@
+"""The gradient of few rows is that of the whole table, step after step."""
+
+import pytest
+import torch
+
+from minigpt import gradients
+from minigpt.dataset import TOKEN_DTYPE, Windows
+from minigpt.initialisation import build
+from minigpt.model import GPT, ModelConfig
+from minigpt.randomness import stream
+from minigpt.training import TrainingConfig, train
+
+VOCABULARY = 500
+MODEL = ModelConfig(context_length=16, width=16, heads=2, layers=2)
+WINDOWS = Windows(torch.randint(VOCABULARY, (800,), generator=stream(1, "t")).numpy().astype(TOKEN_DTYPE), 16, 16)
+CONFIG = TrainingConfig(batch_size=4, max_steps=6, learning_rate=0.1, schedule="constant", gradient_clip_norm=0.2)
+
+
+def model_of(architecture: str = "gpt2", tied_head: bool = False) -> GPT:
+    return build(MODEL.model_copy(update={"architecture": architecture, "tied_head": tied_head}), VOCABULARY, seed=3)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "modern"])
+@pytest.mark.parametrize("passes", [1, 3])
+def test_each_steps_gradient_is_that_of_the_whole_table(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, passes: int
+) -> None:
+    config = CONFIG.model_copy(update={"gradient_accumulation_steps": passes})
+    whole, few = model_of(architecture), model_of(architecture)
+    steps = []
+    for model, rows_per_token in ((whole, gradients.ROWS_PER_TOKEN), (few, 0)):
+        monkeypatch.setattr(gradients, "ROWS_PER_TOKEN", rows_per_token)
+        optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
+        running = train(model, [optimizer], WINDOWS, config, seed=3)
+        steps.append([(metrics, gradient_of(model)) for metrics in running])
+    assert (whole.token_embedding.sparse, few.token_embedding.sparse) == (False, True)
+    for (metrics, gradient), (few_metrics, few_gradient) in zip(*steps, strict=True):
+        assert few_metrics.loss == pytest.approx(metrics.loss, rel=1e-6)
+        assert few_metrics.gradient_norm == pytest.approx(metrics.gradient_norm, rel=1e-6)
+        assert metrics.gradient_norm > CONFIG.gradient_clip_norm  # type: ignore[operator]
+        torch.testing.assert_close(few_gradient, gradient)
+    # Or nothing would be told of rows that go back to zero: the last steps are of other tokens than the first.
+    assert 0 < few_gradient.any(dim=1).sum() < VOCABULARY / 2
+
+
+def gradient_of(model: GPT) -> torch.Tensor:
+    gradient = model.token_embedding.weight.grad
+    assert gradient is not None
+    return gradient.clone()
+
+
+def test_a_head_that_shares_the_table_needs_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "ROWS_PER_TOKEN", 0)
+    model = model_of(tied_head=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert len(list(train(model, [optimizer], WINDOWS, CONFIG, seed=3))) == CONFIG.max_steps
+    assert gradient_of(model).any(dim=1).all()
