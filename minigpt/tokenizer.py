@@ -46,6 +46,9 @@ SAFE_CUT = re.compile(r"(?<=[\S\x1c-\x1f])(?=[^\S\x1c-\x1f])")
 
 # How many pieces of text are in memory at a time: enough that no thread waits for its next.
 PIECES_PER_THREAD = 4
+# The thread that encodes first with a vocabulary owns what Rust's regular expressions keep for it, and notes each use of
+# that where all others look. If it goes on encoding, two threads take 19 to 43 s for 500 MB, and 17 where it does not.
+OWNER_TEXT = "It's a text with 12 words, of which the expression's every part takes one.\n\n "
 TRAINED_AT_ONCE = 64
 
 
@@ -88,6 +91,7 @@ class Tokenizer:
         A few pieces for each thread are in memory at a time.
         """
         written_bytes = 0
+        self._encode_piece(0, OWNER_TEXT)
         with destination.open("wb") as file, ThreadPoolExecutor(threads) as pool:
             under_way: deque[Future[NDArray[np.uint16]]] = deque()
             for place, piece in pieces_of(characters(text, start, end), start):
