@@ -46,8 +46,8 @@ SAFE_CUT = re.compile(r"(?<=[\S\x1c-\x1f])(?=[^\S\x1c-\x1f])")
 
 # How many pieces of text are in memory at a time: enough that no thread waits for its next.
 PIECES_PER_THREAD = 4
-# The thread that encodes first with a vocabulary owns what Rust's regular expressions keep for it, and notes each use
-# where all others look. If it goes on encoding, two threads take 19 to 43 s for 500 MB, and 17 where it does not.
+# The thread that first uses a regular expression of Rust's owns the scratch space in it, and notes each use where all
+# others look (regex-automata's pool.rs). If it goes on encoding, two threads take 19 to 43 s for 500 MB, else 17.
 OWNER_TEXT = "It's a text with 12 words, of which the expression's every part takes one.\n\n "
 TRAINED_AT_ONCE = 64
 

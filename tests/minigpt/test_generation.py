@@ -76,6 +76,25 @@ def test_what_is_drawn_keeps_to_both_limits(logits: list[float], top_k: int, top
     assert not (shares > 0)[row < row.topk(min(top_k, len(row))).values[-1]].any()
 
 
+@pytest.mark.parametrize("spread", [0.01, 1.0, 4.0, 30.0])
+@pytest.mark.parametrize("top_k", [None, 3, 1000])
+@pytest.mark.parametrize("top_p", [1e-9, 0.3, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("ties", [False, True])
+def test_top_p_of_many_tokens_is_that_of_all_in_order(
+    spread: float, top_k: int | None, top_p: float, ties: bool
+) -> None:
+    """Whether they are among the first 256, the first 4,096, or neither; to the last bit."""
+    logits = torch.randn(9000, generator=stream(1, f"{spread}")) * spread
+    logits = (logits * 2).round() / 2 if ties else logits
+    shares = Draw(1.0, top_k).probabilities(logits)
+    order = logits.masked_fill(shares == 0, -torch.inf).argsort(descending=True, stable=True)
+    spare = shares[order].cumsum(-1) - shares[order] >= top_p
+    spare[0] = False
+    expected = shares.clone()
+    expected[order[spare]] = 0.0
+    assert torch.equal(Draw(1.0, top_k, top_p).probabilities(logits), expected / expected.sum())
+
+
 BYTES = tokenizer.train(["a"], 256)
 
 
