@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, quantiles
-from typing import Any
 
 import torch
 from torch import nn
@@ -39,17 +38,17 @@ ROUNDS, TURN_SECONDS = 25, 0.6
 FAST = 20
 
 
-class LearntPositions(nn.Module):
+class LearntPositions(nn.Embedding):
     """The token embedding with GPT-2's positions added."""
 
     def __init__(self, model: models.GPT) -> None:
-        super().__init__()
-        self.tokens = model.token_embedding
+        tokens = model.token_embedding
+        super().__init__(tokens.num_embeddings, tokens.embedding_dim, _weight=tokens.weight.detach())
         self.positions = models.embedding(model.config.context_length, model.config.width)
         nn.init.normal_(self.positions.weight, std=0.02, generator=torch.Generator().manual_seed(123))
 
-    def forward(self, tokens: torch.Tensor) -> Any:
-        return self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return super().forward(tokens) + self.positions(torch.arange(tokens.shape[1]))
 
 
 def learnt_positions(model: models.GPT) -> None:

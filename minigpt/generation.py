@@ -108,9 +108,10 @@ def nucleus(logits: Tensor, shares: Tensor, enough: float) -> Tensor:
 
     They are looked for among the likeliest first: 1.0 to 2.1 instead of 4.8 ms where up to 4,096 of 50,257 are enough.
     """
-    for count in (*ORDERED_FIRST, len(logits)):
+    fewer = [count for count in ORDERED_FIRST if count < len(logits)]
+    for count in (*fewer, len(logits)):
         tokens = torch.arange(len(logits))
-        if count < len(logits):
+        if count < len(logits):  # of NaN there are none
             tokens = ((logits >= logits.topk(count).values[-1]) & (shares > 0)).nonzero().flatten()
         order = tokens[logits[tokens].argsort(descending=True, stable=True)]  # shares can round to equal ones
         ordered = shares[order]

@@ -48,7 +48,7 @@ SAFE_CUT = re.compile(r"(?<=[\S\x1c-\x1f])(?=[^\S\x1c-\x1f])")
 PIECES_PER_THREAD = 4
 # The thread that first uses a regular expression of Rust's owns the scratch space in it, and notes each use where all
 # others look (regex-automata's pool.rs). If it goes on encoding, two threads take 19 to 43 s for 500 MB, else 17.
-OWNER_TEXT = "It's a text with 12 words, of which the expression's every part takes one.\n\n "
+OWNER_TEXT = "It's a text\n with 12 words,  of which\nevery part of the expression takes one.\n\n "
 TRAINED_AT_ONCE = 64
 
 

@@ -1,6 +1,10 @@
 """The arithmetic behind the bench's tables: what a step multiplies, and when a target is met."""
 
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +12,7 @@ import torch
 from bench import ablations, limit, quality, shape
 from bench.measure import Spread, ratio
 from bench.results import Row
+from minigpt.corpus import python_topics
 from minigpt.cost import flops_per_token_palm
 from minigpt.kernels import Dropout
 from minigpt.model import empty, multiplied_parameter_count
@@ -29,6 +34,17 @@ def test_the_limit_multiplies_what_the_model_does() -> None:
 def test_the_ablation_of_attention_without_dropout_drops_attention() -> None:
     dropout = Dropout(0.1, torch.Generator())
     assert ablations.DroppingPass(dropout).attention_dropout is dropout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ablations.CHOICES | ablations.READING)
+def test_what_is_switched_off_leaves_a_recipe_that_learns(choice: str, tmp_path: Path) -> None:
+    """Its one step behind the warm-up is enough, for what fails is how a choice is switched off."""
+    text = tmp_path / "text"
+    text.write_bytes(python_topics())
+    command = [sys.executable, "-m", "bench.ablations", choice, "0.1", str(text), "123", "21"]
+    result = subprocess.run(command, cwd=Path(ablations.__file__).parents[1], capture_output=True, check=True)
+    assert 1.0 < json.loads(result.stdout)["bits_per_byte"] < 7.0
 
 
 def test_a_target_is_judged_on_the_figure_and_not_on_what_is_shown() -> None:

@@ -8,7 +8,7 @@ from minigpt.dataset import TOKEN_DTYPE, Windows
 from minigpt.initialisation import build
 from minigpt.model import GPT, ModelConfig
 from minigpt.randomness import stream
-from minigpt.training import TrainingConfig, train
+from minigpt.training import DivergedError, TrainingConfig, train
 
 VOCABULARY = 500
 MODEL = ModelConfig(context_length=16, width=16, heads=2, layers=2)
@@ -41,6 +41,31 @@ def test_each_steps_gradient_is_that_of_the_whole_table(
         torch.testing.assert_close(few_gradient, gradient)
     # Or nothing would be told of rows that go back to zero: the last steps are of other tokens than the first.
     assert 0 < few_gradient.any(dim=1).sum() < VOCABULARY / 2
+
+
+def test_more_tokens_a_step_are_looked_up_as_ever() -> None:
+    model = build(MODEL, 16 * 4 * gradients.ROWS_PER_TOKEN, seed=3)
+    sparse = []
+    for batch_size in (4, 5, 4):
+        config = CONFIG.model_copy(update={"batch_size": batch_size})
+        list(train(model, [torch.optim.SGD(model.parameters(), lr=0.1)], WINDOWS, config, seed=3))
+        sparse.append(model.token_embedding.sparse)
+    assert sparse == [True, False, True]
+
+
+@pytest.mark.parametrize("wrong", [torch.inf, torch.nan])
+def test_a_gradient_that_is_no_number_stops_before_the_weights_change(
+    monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    monkeypatch.setattr(gradients, "ROWS_PER_TOKEN", 0)
+    model = model_of()
+    running = train(model, [torch.optim.SGD(model.parameters(), lr=0.1)], WINDOWS, CONFIG, seed=3)
+    next(running)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    model.token_embedding.weight.register_hook(lambda gradient: gradient * wrong)
+    with pytest.raises(DivergedError, match="step 2: the gradient norm is"):
+        next(running)
+    assert all(torch.equal(weight, kept) for weight, kept in zip(model.parameters(), before, strict=True))
 
 
 def gradient_of(model: GPT) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from minigpt import checkpoint, store, tokenizer
+from minigpt import checkpoint, gradients, store, tokenizer
 from minigpt.dataset import TOKEN_DTYPE, Windows
 from minigpt.errors import InputError
 from minigpt.initialisation import build
@@ -88,7 +88,11 @@ def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers(recipe: str)
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("stop", [1, 7, 20])
-def test_a_resumed_run_has_the_same_bits(recipe: str, stop: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows_per_token", [gradients.ROWS_PER_TOKEN, 0])
+def test_a_resumed_run_has_the_same_bits(
+    recipe: str, stop: int, rows_per_token: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gradients, "ROWS_PER_TOKEN", rows_per_token)
     config = RECIPES[recipe][1]
     whole, optimizers = new(recipe)
     losses = [metrics.loss for metrics in train(whole, optimizers, SHIFTED, config, seed=3)]
