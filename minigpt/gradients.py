@@ -18,7 +18,7 @@ class LookedUp:
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
-        self.whole = torch.zeros_like(weight, requires_grad=False)
+        self.whole = torch.zeros_like(weight)
         self.not_zero = torch.empty(0, dtype=torch.int64)
         """The numbers of its rows that are something else."""
 
