@@ -54,8 +54,8 @@ def code_facts() -> dict[str, Any]:
 def code_sha256() -> str:
     """Digest of every source file of minigpt: the code that decides the bits."""
     digest = hashlib.sha256()
-    for path in sorted(CODE.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(CODE.rglob("*.py")):
+        digest.update(path.relative_to(CODE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

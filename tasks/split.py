@@ -9,9 +9,9 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import dataset
 from minigpt.dataset import SIDES, SplitConfig, cut_windows, open_tokens
-from minigpt.store import produce, sha256_of_file
+from minigpt.source_digest import code_sha256_of
+from minigpt.store import produce
 from minigpt.tokenizer import TOKENIZER, load
 from minigpt.training import TrainingConfig, check_batch_size
 from tasks.home import cache_folder
@@ -45,19 +45,11 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
         "tokens": tokens.digest,
         "context_length": context_length,
         "stride_tokens": config.stride_tokens,
-        "code": [sha256_of_file(Path(path)) for path in (str(dataset.__file__), __file__)],
+        "code": code_sha256_of(_cut_sides),
     }
 
     def fill(_: Path) -> dict[str, Any]:
-        windows = {
-            side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, context_length, config)
-            for side in SIDES
-        }
-        return {
-            "counts": {side: len(cut) for side, cut in windows.items()},
-            "digests": {side: cut.digests() for side, cut in windows.items()},
-            "xz": _xz(tokens),
-        }
+        return _cut_sides(tokens, config, context_length)
 
     entry = produce(cache_folder(), "windows", made_from, fill)
     counts = entry.facts["counts"]
@@ -79,6 +71,18 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
             f"{measured:,}",
         )
     return Windows(counts["train"], counts["val"], entry.facts["digests"], *entry.facts["xz"])
+
+
+def _cut_sides(tokens: Tokens, config: SplitConfig, context_length: int) -> dict[str, Any]:
+    """Counts and digests of each side's windows, and what xz needs for the validation text."""
+    windows = {
+        side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, context_length, config) for side in SIDES
+    }
+    return {
+        "counts": {side: len(cut) for side, cut in windows.items()},
+        "digests": {side: cut.digests() for side, cut in windows.items()},
+        "xz": _xz(tokens),
+    }
 
 
 def _xz(tokens: Tokens) -> tuple[float | None, float | None]:

@@ -12,8 +12,7 @@ import tiktoken
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import dataset, overlap
-from minigpt import text as texts
+from minigpt import dataset
 from minigpt import tokenizer as tokenizers
 from minigpt.corpus import Corpus
 from minigpt.dataset import SIDES, Side, SplitConfig
@@ -21,6 +20,7 @@ from minigpt.download import download
 from minigpt.environment import available_cores
 from minigpt.errors import InputError
 from minigpt.overlap import share_of
+from minigpt.source_digest import code_sha256_of
 from minigpt.store import produce, sha256_of_file
 from minigpt.text import blocks, characters, size_bytes
 from minigpt.tokenizer import GPT2_FILES, TOKENIZER, Tokenizer, TokenizerConfig
@@ -52,30 +52,12 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
         "corpus": corpus.sha256,
         "boundary": split.model_dump(mode="json", include={"validation_fraction", "boundary"}),
         "tokenizer": config.model_dump(mode="json"),
-        "code": [sha256_of_file(Path(str(module.__file__))) for module in (dataset, overlap, texts, tokenizers)]
-        + [sha256_of_file(Path(__file__))],
+        "code": code_sha256_of(_encode_sides),
         "versions": {"tiktoken": tiktoken.__version__, "rustbpe": metadata.version("rustbpe")},
     }
 
     def fill(place: Path) -> dict[str, Any]:
-        with corpus.path.open("rb") as text:
-            cut = dataset.boundary(text, split)
-            ranges: dict[Side, tuple[int, int]] = {"train": (0, cut), "val": (cut, size_bytes(text))}
-            tokenizer = (
-                _published()
-                if config.kind == "gpt2"
-                else _trained(characters(text, *ranges["train"]), config.vocabulary_size)
-            )
-            tokenizer.save(place / TOKENIZER)
-            counts = {
-                f"{side}_tokens": tokenizer.encode_file(text, *ranges[side], place / f"{side}.bin", available_cores())
-                for side in SIDES
-            }
-            with (place / "val.txt").open("wb+") as side:
-                side.writelines(blocks(text, *ranges["val"]))
-                side.flush()
-                copied = share_of(side, text, cut) if corpus.size_bytes <= COPY_SEARCH_MAX_BYTES else None
-        return {**counts, "val_copied_share": copied}
+        return _encode_sides(corpus, split, config, place)
 
     entry = produce(cache_folder(), "tokens", made_from, fill)
     facts = entry.facts
@@ -94,6 +76,28 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
         facts["val_tokens"],
         facts["val_copied_share"],
     )
+
+
+def _encode_sides(corpus: Corpus, split: SplitConfig, config: TokenizerConfig, place: Path) -> dict[str, Any]:
+    """Write the vocabulary, and the tokens of each side; the result counts them."""
+    with corpus.path.open("rb") as text:
+        cut = dataset.boundary(text, split)
+        ranges: dict[Side, tuple[int, int]] = {"train": (0, cut), "val": (cut, size_bytes(text))}
+        tokenizer = (
+            _published()
+            if config.kind == "gpt2"
+            else _trained(characters(text, *ranges["train"]), config.vocabulary_size)
+        )
+        tokenizer.save(place / TOKENIZER)
+        counts = {
+            f"{side}_tokens": tokenizer.encode_file(text, *ranges[side], place / f"{side}.bin", available_cores())
+            for side in SIDES
+        }
+        with (place / "val.txt").open("wb+") as side:
+            side.writelines(blocks(text, *ranges["val"]))
+            side.flush()
+            copied = share_of(side, text, cut) if corpus.size_bytes <= COPY_SEARCH_MAX_BYTES else None
+    return {**counts, "val_copied_share": copied}
 
 
 def _trained(text: Iterable[str], vocabulary_size: int) -> Tokenizer:

@@ -3,9 +3,11 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = {
@@ -53,7 +55,7 @@ def test_imports_keep_to_their_layer(path: Path) -> None:
     assert imported(path) - set(sys.stdlib_module_names) <= allowed
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "minigpt").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "minigpt").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_library_neither_prints_nor_reads_the_environment(path: Path) -> None:
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
@@ -64,6 +66,13 @@ def test_the_library_neither_prints_nor_reads_the_environment(path: Path) -> Non
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_are_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_the_wheel_holds_every_package() -> None:
+    """setuptools leaves out a top-level package that is called `tasks`, unless it is told to look for it."""
+    find = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    packaged = set(find_packages(str(ROOT), include=find["include"]))
+    assert packaged == {".".join(path.parent.relative_to(ROOT).parts) for path in FILES}
 
 
 def test_listing_and_comparing_runs_import_neither_torch_nor_prefect() -> None:

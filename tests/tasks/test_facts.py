@@ -38,3 +38,17 @@ def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
     assert edited.read_bytes() == after
     assert new.read_text() == "WIDTH = 64\n"
     assert facts.code_facts()["git_dirty"] is True
+
+
+def test_the_digest_of_the_code_covers_sub_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moved or edited code anywhere below minigpt has to show in a rerun."""
+    monkeypatch.setattr(facts, "CODE", tmp_path)
+    inner = tmp_path / "data" / "split.py"
+    inner.parent.mkdir()
+    inner.write_text("CUT = 1\n")
+    digests = [facts.code_sha256()]
+    inner.write_text("CUT = 2\n")
+    digests.append(facts.code_sha256())
+    inner.rename(tmp_path / "split.py")
+    digests.append(facts.code_sha256())
+    assert len(set(digests)) == 3
