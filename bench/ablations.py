@@ -31,7 +31,10 @@ from bench.overhead import ENDLESS, Bare, answer
 from bench.results import Outcome, Row
 from bench.texts import docstrings
 from flows import config
-from minigpt import model as models
+from minigpt.model import gpt
+from minigpt.model import gpt as models
+from minigpt.model.config import REPEATED_DROPOUT
+from minigpt.model.gpt import GPT, ForwardPass, embedding
 
 ROUNDS, TURN_SECONDS = 25, 0.6
 # Compared is the step that is slower than one of so many and faster than the others: 200 of them agree within 1 %.
@@ -41,57 +44,57 @@ FAST = 20
 class LearntPositions(nn.Embedding):
     """The token embedding with GPT-2's positions added."""
 
-    def __init__(self, model: models.GPT) -> None:
+    def __init__(self, model: GPT) -> None:
         tokens = model.token_embedding
         super().__init__(tokens.num_embeddings, tokens.embedding_dim, _weight=tokens.weight.detach())
-        self.positions = models.embedding(model.config.context_length, model.config.width)
+        self.positions = embedding(model.config.context_length, model.config.width)
         nn.init.normal_(self.positions.weight, std=0.02, generator=torch.Generator().manual_seed(123))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return super().forward(tokens) + self.positions(torch.arange(tokens.shape[1]))
 
 
-def learnt_positions(model: models.GPT) -> None:
+def learnt_positions(model: GPT) -> None:
     still = torch.polar(torch.ones(()), torch.zeros(1))[:, None, None]
-    setattr(models, "rotations", lambda *_: still)  # noqa: B010
+    setattr(gpt, "rotations", lambda *_: still)  # noqa: B010
     setattr(model, "token_embedding", LearntPositions(model))  # noqa: B010
 
 
-def layer_norm(model: models.GPT) -> None:
+def layer_norm(model: GPT) -> None:
     for block in model.blocks:
         block.attention_norm, block.mlp_norm = (nn.LayerNorm(model.config.width) for _ in range(2))
     model.final_norm = nn.LayerNorm(model.config.width)
 
 
-def no_qk_norm(_: models.GPT) -> None:
+def no_qk_norm(_: GPT) -> None:
     """Queries and keys come in five dimensions, what else is normalised in three."""
     norm = models.rms_norm
     setattr(models, "rms_norm", lambda x: x if x.dim() == 5 else norm(x))  # noqa: B010
 
 
-def unsmeared(model: models.GPT) -> None:
+def unsmeared(model: GPT) -> None:
     model.smear.requires_grad_(False)
 
 
 @dataclass
-class DroppingPass(models.Pass):
+class DroppingPass(ForwardPass):
     """A forward pass with dropout of attention weights as well."""
 
     def __post_init__(self) -> None:
         self.attention_dropout = self.dropout
 
 
-def attention_dropout(_: models.GPT) -> None:
-    setattr(models, "Pass", DroppingPass)  # noqa: B010
+def attention_dropout(_: GPT) -> None:
+    setattr(gpt, "ForwardPass", DroppingPass)  # noqa: B010
 
 
-def gelu(model: models.GPT) -> None:
+def gelu(model: GPT) -> None:
     for block in model.blocks:
         block.modern = False  # read for the activation alone once the layers are there
 
 
 @torch.no_grad()
-def gpt2_projections(model: models.GPT) -> None:
+def gpt2_projections(model: GPT) -> None:
     generator = torch.Generator().manual_seed(123)
     for name, weight in model.named_parameters():
         if name.endswith(("project.weight", "contract.weight")):
@@ -100,7 +103,7 @@ def gpt2_projections(model: models.GPT) -> None:
             weight.normal_(std=0.02, generator=generator)
 
 
-def tied_head(model: models.GPT) -> None:
+def tied_head(model: GPT) -> None:
     model.head.weight = model.token_embedding.weight
 
 
@@ -109,7 +112,7 @@ class Choice:
     """How it is switched off: fields of the config, or a change of the untrained model."""
 
     overrides: Sequence[str] = ()
-    change: Callable[[models.GPT], object] = id
+    change: Callable[[GPT], object] = id
 
 
 CHOICES = {
@@ -201,9 +204,9 @@ def ablations(content: bytes, dropout: float, choices: Sequence[str], seeds: Seq
 
 
 def on_quickstart(choices: Sequence[str]) -> Outcome:
-    from minigpt.corpus import python_topics
+    from minigpt.data.sources import python_topics
 
-    return ablations(python_topics(), models.REPEATED_DROPOUT, choices, (123, 124))
+    return ablations(python_topics(), REPEATED_DROPOUT, choices, (123, 124))
 
 
 def run() -> Outcome:

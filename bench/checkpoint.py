@@ -24,11 +24,16 @@ def main(folder: str) -> None:
     """Seconds of each write of a checkpoint, of `dd` with fsync, and of sha256 on one core, over the same bytes."""
     import torch
 
-    from minigpt import checkpoint, environment, initialisation, store
-    from minigpt.training import TrainingConfig, make_optimizers
+    from minigpt.checkpoints.format import begin_checkpoint
+    from minigpt.io.store import finish_folder
+    from minigpt.model.init import build_model
+    from minigpt.runtime.config import EnvironmentConfig
+    from minigpt.runtime.environment import apply_environment
+    from minigpt.training.config import TrainingConfig
+    from minigpt.training.optimizers import make_optimizers
 
-    environment.apply(environment.EnvironmentConfig())
-    model = initialisation.build(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE, seed=123)
+    apply_environment(EnvironmentConfig())
+    model = build_model(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE, seed=123)
     optimizers = make_optimizers(model, TrainingConfig())
     for weight in model.parameters():
         weight.grad = torch.randn_like(weight)
@@ -41,7 +46,7 @@ def main(folder: str) -> None:
     before, writes = resident_bytes(), []
     for _ in range(WRITES):
         started = time.perf_counter()
-        store.finish_folder(checkpoint.begin(place / "last", model, vocabulary, {}, optimizers))
+        finish_folder(begin_checkpoint(place / "last", model, vocabulary, {}, optimizers))
         writes.append(time.perf_counter() - started)
     memory = peak_bytes() - before
     files = sorted(path for path in (place / "last").iterdir() if path.suffix == ".safetensors")

@@ -41,19 +41,23 @@ def prompt(length: int, number: int = 0) -> list[int]:
 
 def our_model() -> Any:
     """As `minigpt sample` has it when it has read a checkpoint to write one text."""
-    from minigpt import decoding, environment, initialisation
+    from minigpt.generation.prepare import prepare_for_generation
+    from minigpt.model.init import build_model
+    from minigpt.runtime.config import EnvironmentConfig
+    from minigpt.runtime.environment import apply_environment
 
-    environment.apply(environment.EnvironmentConfig())
-    model = initialisation.build(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
-    decoding.prepare(model)
+    apply_environment(EnvironmentConfig())
+    model = build_model(shape.verdict_model_config(shape.DROPOUT), shape.VOCABULARY_SIZE, seed=123)
+    prepare_for_generation(model)
     return model
 
 
 def greedy(model: Any, start: list[int], count: int) -> Iterator[int]:
     """What ours writes by its cache."""
-    from minigpt.generation import Draw, generate
+    from minigpt.generation.generate import generate
+    from minigpt.generation.sampling import Sampler
 
-    return (token for [token] in generate(model, [start], [Draw()], count))
+    return (token for [token] in generate(model, [start], [Sampler()], count))
 
 
 def writer(name: str) -> Any:
@@ -155,14 +159,14 @@ def main(name: str) -> None:
 
 def weight_bytes() -> int:
     """What has to be read for a token: every weight but the tables that are only looked up."""
-    from minigpt.model import empty, multiplied_parameter_count
+    from minigpt.model.gpt import count_multiplied_parameters, empty_model
 
-    return 4 * multiplied_parameter_count(empty(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE))
+    return 4 * count_multiplied_parameters(empty_model(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE))
 
 
 def bytes_read(size: int) -> float:
     """What ours reads of so many: the head in 8 bits with two numbers for each 384; the few rows in full aside."""
-    from minigpt.layouts import BLOCK_WIDTH
+    from minigpt.cpu.weight_layouts import BLOCK_WIDTH
 
     head_numbers = shape.VOCABULARY_SIZE * shape.WIDTH
     return size - 4 * head_numbers + (1 + 8 / BLOCK_WIDTH) * head_numbers

@@ -153,7 +153,7 @@ def run() -> Outcome:
     theirs["wall_seconds"] = time.perf_counter() - started
     ours = {"fp32": [before, verdict(text, "fp32")], "bf16": [verdict(text, "bf16")]}
     result = before["result"]
-    peak = max(job["peaks"]["minigpt.worker"] for job in ours["fp32"])
+    peak = max(job["peaks"]["minigpt.training"] for job in ours["fp32"])
     wall = {
         precision: spread([job["wall_seconds"] / theirs["wall_seconds"] for job in jobs])
         for precision, jobs in ours.items()

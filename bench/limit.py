@@ -121,9 +121,9 @@ def optimizer_seconds() -> float:
     """One fused AdamW update of all weights."""
     import torch
 
-    from minigpt.model import empty
+    from minigpt.model.gpt import empty_model
 
-    model = empty(verdict_model_config(dropout=0.0), VOCABULARY_SIZE)
+    model = empty_model(verdict_model_config(dropout=0.0), VOCABULARY_SIZE)
     for weight in model.parameters():
         weight.data.normal_()
         weight.grad = torch.randn_like(weight)
@@ -148,10 +148,11 @@ def reading_bytes_per_second(ways: Sequence[Callable[[int], object]], repeats: i
 def main(what: str, precision: str = "fp32") -> None:
     import torch
 
-    from minigpt import environment
+    from minigpt.runtime.config import EnvironmentConfig
+    from minigpt.runtime.environment import apply_environment
 
     torch.set_grad_enabled(False)
-    environment.apply(environment.EnvironmentConfig())
+    apply_environment(EnvironmentConfig())
     if what == "reading":
         print(json.dumps({"bytes_per_second": reading_bytes_per_second(ways_to_read())}))
         return

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minigpt.environment import EnvironmentConfig
-from minigpt.threads import COMMAND_VARIABLES
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.runtime.startup import COMMAND_VARIABLES
 
 ROOT = Path(__file__).parents[1]
 OURS = ROOT / ".venv" / "bin" / "python"

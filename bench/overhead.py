@@ -123,8 +123,9 @@ class Bare:
 def bare_job(preset: str, overrides: Sequence[str]) -> tuple[Any, Any, Any]:
     """The config of a run as it is recorded, its tokens and its training windows, by the functions of the tasks."""
     from flows import config as configs
-    from minigpt import environment as environments
-    from minigpt.dataset import cut_windows, open_tokens
+    from minigpt.data.tokens import open_tokens
+    from minigpt.data.windows import cut_windows
+    from minigpt.runtime.environment import apply_environment
     from tasks.corpus import download_corpus
     from tasks.tokenization import tokenize
 
@@ -133,18 +134,19 @@ def bare_job(preset: str, overrides: Sequence[str]) -> tuple[Any, Any, Any]:
     tokens = tokenize.fn(corpus, config.split, config.tokenizer)
     windows = cut_windows(open_tokens(tokens.folder / "train.bin"), "train", config.model.context_length, config.split)
     config = config.resolved(corpus.sha256, len(windows))
-    environments.apply(config.environment)
+    apply_environment(config.environment)
     return config, tokens, windows
 
 
 def loop(arguments: list[str]) -> None:
-    from minigpt import initialisation
-    from minigpt.training import make_optimizers, train
+    from minigpt.model.init import build_model
+    from minigpt.training.loop import train
+    from minigpt.training.optimizers import make_optimizers
 
     with tempfile.TemporaryDirectory() as home:
         os.environ["MINIGPT_HOME"] = home
         config, _, windows = bare_job(arguments[0], arguments[2::2])
-        model = initialisation.build(config.model, config.tokenizer.vocabulary_size, config.seed)
+        model = build_model(config.model, config.tokenizer.vocabulary_size, config.seed)
         answer(train(model, make_optimizers(model, config.training), windows, config.training, config.seed))
 
 

@@ -37,10 +37,10 @@ MEASURED = {
 
 def main(folder: str) -> None:
     from bench.step import our_training
-    from minigpt import checkpoint
-    from minigpt.journal import Journal
-    from minigpt.saving import Saver
-    from minigpt.training import TrainingConfig
+    from minigpt.checkpoints.format import weights_of, weights_sha256
+    from minigpt.checkpoints.manager import CheckpointManager
+    from minigpt.io.journal import Journal
+    from minigpt.training.config import TrainingConfig
 
     place = Path(folder)
     (place / "vocabulary").write_bytes(b"")
@@ -56,9 +56,9 @@ def main(folder: str) -> None:
     for _ in range(VERDICT_SYNCS):
         journal.append("step", **record)
         syncing += seconds_of(journal.sync)
-    digest = seconds_of(lambda: checkpoint.weights_sha256(checkpoint.weights_of(model)))
+    digest = seconds_of(lambda: weights_sha256(weights_of(model)))
 
-    saver = Saver(place / "checkpoints", place / "vocabulary", journal, [], TrainingConfig())
+    saver = CheckpointManager(place / "checkpoints", place / "vocabulary", journal, [], TrainingConfig())
     begun, beside = [], []
     for number in range(CHECKPOINTS):
         begun.append(seconds_of(lambda number=number: saver.save("best", model, {"step": number})))

@@ -59,27 +59,29 @@ def prepared(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], 
     """With the model as `change` leaves it, on tokens that the flow's steps made."""
     import torch
 
-    from minigpt import initialisation
-    from minigpt.dataset import cut_windows, open_tokens
-    from minigpt.evaluation import evaluate
-    from minigpt.model import parameter_count
-    from minigpt.tokenizer import TOKENIZER, load
-    from minigpt.training import make_optimizers, train
+    from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
+    from minigpt.data.tokens import open_tokens
+    from minigpt.data.windows import cut_windows
+    from minigpt.evaluation.loss import evaluate
+    from minigpt.model.gpt import count_parameters
+    from minigpt.model.init import build_model
+    from minigpt.training.loop import train
+    from minigpt.training.optimizers import make_optimizers
 
     fixed = [f"corpus.source={text}", f"split.validation_fraction={VALIDATION_FRACTION}"]
     config, tokens, train_windows = bare_job("quickstart", [*fixed, *overrides])
     val_tokens = open_tokens(tokens.folder / "val.bin")
     val_windows = cut_windows(val_tokens, "val", config.model.context_length, config.split)
-    tokenizer = load(tokens.folder / TOKENIZER)
+    tokenizer = load_tokenizer(tokens.folder / TOKENIZER_FILE)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
-    model = initialisation.build(config.model, tokenizer.vocabulary_size, config.seed)
+    model = build_model(config.model, tokenizer.vocabulary_size, config.seed)
     change(model)
     steps = train(model, make_optimizers(model, config.training), train_windows, config.training, config.seed)
 
     def measure() -> float:
         return evaluate(model, val_windows.in_order(config.evaluation.batch_size), token_bytes).bits_per_byte
 
-    return Prepared(steps, measure, config.training, parameter_count(model))
+    return Prepared(steps, measure, config.training, count_parameters(model))
 
 
 def ours(text: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def main(name: str, text: str, *overrides: str) -> None:
 
 
 def run() -> Outcome:
-    from minigpt.corpus import python_topics
+    from minigpt.data.sources import python_topics
 
     # 1 MB each of other English: the baseline's own text, and one that is harder for both sides.
     english = {"tiny Shakespeare": tiny_shakespeare(), "Shakespeare's first plays": first_plays()}

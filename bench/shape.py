@@ -1,6 +1,6 @@
 """The job that everyone does: the verdict preset's model and batch."""
 
-from minigpt.model import ModelConfig
+from minigpt.model.config import ModelConfig
 
 VOCABULARY_SIZE = 50_257
 CONTEXT_LENGTH = 256

@@ -94,23 +94,24 @@ def bare(home: Path) -> None:
     """The same training, evaluation and samples by minigpt alone, in one process, on the tokens of the run before."""
     import torch
 
-    from minigpt import checkpoint
-    from minigpt.dataset import SIDES
-    from minigpt.evaluation import evaluate
-    from minigpt.generation import Draw, complete
-    from minigpt.job import CHECKPOINTS, JOB
-    from minigpt.work import Worker
+    from minigpt.checkpoints.format import load_checkpoint, newest_intact
+    from minigpt.data.tokens import SIDES
+    from minigpt.evaluation.loss import evaluate
+    from minigpt.generation.generate import complete_prompt
+    from minigpt.generation.sampling import Sampler, table_samplers
+    from minigpt.training.job import CHECKPOINTS, JOB
+    from minigpt.training.trainer import Trainer
 
     recorded = next(home.glob(f"runs/*/{JOB}"))
     folder = home / "bare"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copy(recorded, folder)
-    worker = Worker(folder)
+    worker = Trainer(folder)
     worker.run()
-    last = checkpoint.newest(folder / CHECKPOINTS, "last")
+    last = newest_intact(folder / CHECKPOINTS, "last")
     assert last is not None
-    model, tokenizer = checkpoint.load(last)
+    model, tokenizer = load_checkpoint(last)
     job, token_bytes = worker.job, torch.from_numpy(tokenizer.token_bytes())
     train_windows, val_windows = map(job.windows, SIDES)
     batches = job.training.max_steps * job.training.gradient_accumulation_steps
@@ -118,8 +119,8 @@ def bare(home: Path) -> None:
     evaluate(model, read, token_bytes)
     evaluate(model, val_windows.in_order(job.evaluation.batch_size), token_bytes)
     wanted = job.sampling
-    complete(model, tokenizer, wanted.prompt, [Draw()], wanted.last_new_tokens)
-    complete(model, tokenizer, wanted.prompt, wanted.draws(job.seed), wanted.max_new_tokens)
+    complete_prompt(model, tokenizer, wanted.prompt, [Sampler()], wanted.last_new_tokens)
+    complete_prompt(model, tokenizer, wanted.prompt, table_samplers(wanted, job.seed), wanted.max_new_tokens)
 
 
 def main(name: str, home: str) -> None:

@@ -34,12 +34,16 @@ def our_training(name: str) -> tuple[Any, Iterator[Any]]:
     """A model, and the training loop that a run has."""
     import numpy as np
 
-    from minigpt import environment, initialisation
-    from minigpt.dataset import Windows
-    from minigpt.training import TrainingConfig, make_optimizers, train
+    from minigpt.data.windows import Windows
+    from minigpt.model.init import build_model
+    from minigpt.runtime.config import EnvironmentConfig
+    from minigpt.runtime.environment import apply_environment
+    from minigpt.training.config import TrainingConfig
+    from minigpt.training.loop import train
+    from minigpt.training.optimizers import make_optimizers
 
     dropout, precision = VARIANTS[name]
-    environment.apply(environment.EnvironmentConfig())
+    apply_environment(EnvironmentConfig())
     config = TrainingConfig(
         batch_size=shape.BATCH_SIZE,
         max_steps=1000,
@@ -49,7 +53,7 @@ def our_training(name: str) -> tuple[Any, Iterator[Any]]:
         gradient_clip_norm=None,
         precision=precision,
     )
-    model = initialisation.build(shape.verdict_model_config(dropout), shape.VOCABULARY_SIZE, seed=123)
+    model = build_model(shape.verdict_model_config(dropout), shape.VOCABULARY_SIZE, seed=123)
     tokens = np.random.default_rng(1).integers(0, shape.VOCABULARY_SIZE, 20 * shape.CONTEXT_LENGTH + 1)
     windows = Windows(tokens.astype(np.uint16), shape.CONTEXT_LENGTH, shape.CONTEXT_LENGTH)
     return model, train(model, make_optimizers(model, config), windows, config, seed=123)

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench.measure import PEERS
-from minigpt.download import download
+from minigpt.io.download import download
 
 ENGLISH_BYTES = 1_000_000
 

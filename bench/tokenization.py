@@ -15,7 +15,7 @@ from bench.measure import OURS, THREADS, Contender, flat, in_turns, peak_bytes, 
 from bench.results import Outcome, Row
 from bench.shape import VOCABULARY_SIZE
 from bench.texts import the_verdict, write_long
-from minigpt.store import sync
+from minigpt.io.store import fsync
 
 ROUNDS = 2
 TEXT_BYTES = 500_000_000
@@ -25,10 +25,10 @@ PIECES_AT_ONCE = 64
 
 def ours(text: Path) -> dict[str, Any]:
     """The flow's own step, from a text in the cache to a folder of token files with digests."""
-    from minigpt.corpus import Corpus
-    from minigpt.dataset import SplitConfig
-    from minigpt.store import sha256_of_file
-    from minigpt.tokenizer import TokenizerConfig, published_gpt2
+    from minigpt.data.config import SplitConfig, TokenizerConfig
+    from minigpt.data.sources import Corpus
+    from minigpt.data.tokenizer import published_gpt2
+    from minigpt.io.store import sha256_of_file
     from tasks.tokenization import tokenize
 
     corpus = Corpus(text, sha256_of_file(text), text.stat().st_size, str(text))
@@ -68,7 +68,7 @@ def run() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "long.txt"
         write_long(text, TEXT_BYTES)
-        sync(text)  # or the disk takes it during the first measurement
+        fsync(text)  # or the disk takes it during the first measurement
         contenders = [
             Contender(name, OURS, "bench.tokenization", (name, str(text)), trains=False)
             for name in ("ours", "tiktoken")

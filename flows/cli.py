@@ -11,8 +11,7 @@ import typer
 from flows.asking import asking
 from flows.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
 from minigpt.errors import FAILED, INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
-from minigpt.garbage import collecting_rarely
-from minigpt.threads import COMMAND_VARIABLES, STEADY
+from minigpt.runtime.startup import COMMAND_VARIABLES, STEADY, collecting_rarely
 
 if TYPE_CHECKING:
     from tasks.result import Result

@@ -13,16 +13,14 @@ import yaml
 from pydantic import Field, ValidationError
 
 from minigpt.config import Part
-from minigpt.corpus import CorpusConfig
-from minigpt.cost import CostConfig
-from minigpt.dataset import SplitConfig
-from minigpt.environment import EnvironmentConfig
+from minigpt.cost.config import CostConfig
+from minigpt.data.config import CorpusConfig, SplitConfig, TokenizerConfig
 from minigpt.errors import InputError
-from minigpt.evaluation import EvaluationConfig, HeldOutConfig
-from minigpt.generation import SamplingConfig
-from minigpt.model import ModelConfig
-from minigpt.tokenizer import TokenizerConfig
-from minigpt.training import TrainingConfig
+from minigpt.evaluation.config import EvaluationConfig, HeldOutConfig
+from minigpt.generation.config import SamplingConfig
+from minigpt.model.config import ModelConfig
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.training.config import TrainingConfig
 from tasks.credentials import hide, shown, what_is_wrong
 
 # Fields of a pattern in words.

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from flows.config import RunConfig
 from flows.running import prefect
-from minigpt.corpus import PYTHON_TOPICS, is_missing
+from minigpt.data.sources import PYTHON_TOPICS, is_missing
 from minigpt.errors import InputError
 from tasks.servers import folder
 from tasks.tracking_settings import Tracking, UnreachableError, check_reachable

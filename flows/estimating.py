@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flows import config as configs
-from minigpt import cost
-from minigpt.cost import ASSUMPTIONS_DATE, HARDWARE, Bill, CostConfig
+from minigpt.cost.config import ASSUMPTIONS_DATE, HARDWARE, CostConfig
+from minigpt.cost.flops import chinchilla_tokens, flops_per_token_6n, gpt2_parameter_count, modern_parameter_count
+from minigpt.cost.price import Bill, estimate_bill
+from minigpt.cost.published import PUBLISHED_RUNS
 from minigpt.errors import InputError
-from minigpt.published import PUBLISHED
 from tasks.credentials import shown
 from tasks.narration import dollars, duration
 from tasks.runs import as_params, runs_here
@@ -47,7 +48,7 @@ def estimate(
     """A table of device hours, dollars, power and carbon dioxide, or one JSON object."""
     share = MFU if mfu is None else mfu
     sized = {"--parameters": parameters is not None, "--tokens": tokens is not None}
-    if what in PUBLISHED:
+    if what in PUBLISHED_RUNS:
         changed = {"--set": bool(overrides), "--mfu": mfu is not None, "--hardware": bool(hardware)}
         _refuse({**sized, **changed}, f"{what}, whose size, hardware and hours are published")
         estimates, notes = _published(what)
@@ -67,7 +68,7 @@ def estimate(
             )
         estimates, notes = _estimates(parameters, parameters, tokens, CostConfig(), share, hardware)
     first, bill = estimates[0], estimates[0].bill
-    wanted = cost.chinchilla_tokens(first.parameters)
+    wanted = chinchilla_tokens(first.parameters)
     notes += [
         f"a compute-optimal training of this size reads {wanted:.4g} tokens (Chinchilla, approach 2); this one reads "
         f"{first.tokens / wanted:.2g} times as many",
@@ -97,7 +98,7 @@ def _paid_before(config: configs.RunConfig) -> list[str]:
 
 
 def _known_models() -> str:
-    return ", ".join([*configs.presets(), *PUBLISHED])
+    return ", ".join([*configs.presets(), *PUBLISHED_RUNS])
 
 
 def _refuse(given: Mapping[str, bool], what: str) -> None:
@@ -107,8 +108,8 @@ def _refuse(given: Mapping[str, bool], what: str) -> None:
 
 
 def _published(name: str) -> tuple[list[Estimate], list[str]]:
-    run = PUBLISHED[name]
-    flops = cost.flops_per_token_6n(run.parameters) * run.tokens
+    run = PUBLISHED_RUNS[name]
+    flops = flops_per_token_6n(run.parameters) * run.tokens
     notes = [f"device hours as published ({run.source}); MFU = 6 N D / (hours x peak)"]
     return [Estimate(run.parameters, run.tokens, flops, run.mfu(), run.bill())], notes
 
@@ -117,12 +118,12 @@ def _estimates(
     parameters: float, multiplied: float, tokens: float, prices: CostConfig, mfu: float, hardware: Sequence[str]
 ) -> tuple[list[Estimate], list[str]]:
     """On each kind of hardware; price and power of a config are those of its own."""
-    flops = cost.flops_per_token_6n(multiplied) * tokens
+    flops = flops_per_token_6n(multiplied) * tokens
     estimates = []
     for name in map(_known, hardware or HARDWARE):
         others = {"hardware": name, "usd_per_hour": None, "watts": None}
         own = prices if name == prices.hardware else prices.model_copy(update=others)
-        estimates.append(Estimate(parameters, tokens, flops, mfu, cost.estimate(multiplied, tokens, own, mfu)))
+        estimates.append(Estimate(parameters, tokens, flops, mfu, estimate_bill(multiplied, tokens, own, mfu)))
     used = f"MFU, the share of the peak that is used, is taken as {mfu:.0%} (--mfu)"
     notes = [
         f"seconds = 6 N D / (peak x MFU): N parameters, D tokens; {used}",
@@ -144,9 +145,9 @@ def _size(config: configs.RunConfig) -> tuple[int, int, int]:
     model, vocabulary = config.model, config.tokenizer.vocabulary_size
     tokens = config.training.max_steps * config.training.tokens_per_step(model.context_length)
     if model.architecture == "modern":
-        parameters = cost.modern_parameter_count(vocabulary, model.width, model.layers)
+        parameters = modern_parameter_count(vocabulary, model.width, model.layers)
         return parameters, parameters - vocabulary * model.width, tokens
-    parameters = cost.parameter_count(
+    parameters = gpt2_parameter_count(
         vocabulary,
         model.context_length,
         model.width,

@@ -10,7 +10,7 @@ from prefect.states import Cancelled, Failed
 from flows.config import RunConfig
 from flows.superseding import newer_due_run
 from flows.telling import told_by_schedule
-from minigpt.job import TrainingJob
+from minigpt.training.job import TrainingJob
 from tasks.corpus import download_corpus
 from tasks.evaluation import evaluate_model
 from tasks.held_out import check as check_held_out

@@ -7,9 +7,8 @@ from typing import Any
 
 from flows import config as configs
 from flows.config import RunConfig
-from minigpt import journal
 from minigpt.errors import InputError
-from minigpt.journal import JOURNAL, Record
+from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, has_ended, loss_curve, of_kind, read_journal
 from tasks import tracked
 from tasks.corpus import restore
 from tasks.facts import differences
@@ -95,7 +94,7 @@ class RecordedRun:
     def compare(self, result: Result) -> Comparison:
         """With a run of this home, whose folder has all that is asked for, whatever became of the tracking store."""
         again = read_recorded(named(result.run_id))
-        step = first_difference(journal.curve(self.records), journal.curve(again.records))
+        step = first_difference(loss_curve(self.records), loss_curve(again.records))
         same = step is None and self.result["weights_sha256"] == result.weights_sha256
         before, now = self.all_facts(), again.all_facts()
         return Comparison(
@@ -112,7 +111,7 @@ class RecordedRun:
 
     def all_facts(self) -> dict[str, Any]:
         """Config, code, data and process as one value; of a run that was resumed elsewhere, all that a fact was."""
-        begun = list(journal.of_kind(self.records, *journal.BEGINNINGS))
+        begun = list(of_kind(self.records, *BEGINNINGS))
         process = {
             key: ", then ".join(dict.fromkeys(str(record[key]) for record in begun if key in record))
             for key in begun[0]
@@ -143,8 +142,8 @@ def read_recorded(run: Run) -> RecordedRun:
         corpus = tracked.artifact(run, CORPUS)
     except InputError:
         corpus = None
-    records = journal.read(curve)
-    if not (journal.ended(records) and any(journal.of_kind(records, *journal.BEGINNINGS))):
+    records = read_journal(curve)
+    if not (has_ended(records) and any(of_kind(records, *BEGINNINGS))):
         raise InputError(f"{curve} is damaged (it has no beginning or no end); {A_COPY}")
     return RecordedRun(
         run_id=run.run_id,

@@ -1,6 +1,6 @@
 """The base of every part of a run's configuration."""
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -25,3 +25,8 @@ class Part(BaseModel):
 
 def _has_number(kind: Any) -> bool:
     return kind in (int, float) or any(map(_has_number, get_args(kind)))
+
+
+Precision = Literal["fp32", "bf16"]
+
+MatmulLibrary = Literal["torch", "onednn"]

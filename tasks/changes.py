@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from minigpt.corpus import Corpus
+from minigpt.data.sources import Corpus
 from minigpt.errors import InputError
-from minigpt.overlap import share_of
-from minigpt.text import size_bytes
+from minigpt.evaluation.contamination import contained_fraction
+from minigpt.io.text import size_bytes
 from tasks.runs import CORPUS, Run, ended_alike
 
 # Longer texts are told apart by their sizes alone.
@@ -44,7 +44,10 @@ def _other_text(last: Run, size_before: int, corpus: Corpus) -> str:
     kept = last.folder / CORPUS
     if kept.exists() and max(size_before, corpus.size_bytes) <= COMPARED_MAX_BYTES:
         with kept.open("rb") as old, corpus.path.open("rb") as new:
-            lost, added = 1 - share_of(old, new, size_bytes(new)), 1 - share_of(new, old, size_bytes(old))
+            lost, added = (
+                1 - contained_fraction(old, new, size_bytes(new)),
+                1 - contained_fraction(new, old, size_bytes(old)),
+            )
         said += f", {_share(added)} of it new, {_share(lost)} of the old one gone"
     return said + ("; was it cut short?" if shrunk and added < SHRUNK_SHARE else ".")
 

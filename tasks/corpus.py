@@ -12,11 +12,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from minigpt import corpus as corpora
-from minigpt.corpus import Corpus, CorpusConfig
-from minigpt.download import DownloadError, public_address
+from minigpt.data.config import CorpusConfig
+from minigpt.data.sources import Corpus, check_text, is_fetched, oddities, read_source
 from minigpt.errors import InputError
-from minigpt.store import Entry, find, link_or_copy, produce, sha256_of_file
+from minigpt.io.download import DownloadError, public_address
+from minigpt.io.store import CacheEntry, find_entry, get_or_make, link_or_copy, sha256_of_file
 from tasks.credentials import reveal
 from tasks.home import ARRIVING, arriving, cache_folder
 from tasks.runs import CORPUS
@@ -49,7 +49,7 @@ def download_corpus(config: CorpusConfig) -> Corpus:
     cache.mkdir(parents=True, exist_ok=True)
     # Of several runs that want one text, one fetches it; of which text it will be only a pinned digest tells.
     with FileLock(cache / f".corpus.{config.sha256}.lock") if config.sha256 else nullcontext():
-        if config.sha256 and (entry := find(cache, "corpus", {"corpus": config.sha256})):
+        if config.sha256 and (entry := find_entry(cache, "corpus", {"corpus": config.sha256})):
             log.info("corpus %s: reused from the cache", config.sha256[:12])
             _tell_if_changed(config)
             return _corpus(entry, config)
@@ -61,7 +61,7 @@ def check_given(config: CorpusConfig) -> None:
 
     An address may be another place of the same text; it is asked where the cache does not have it.
     """
-    if config.sha256 and corpora.is_fetched(config.source):
+    if config.sha256 and is_fetched(config.source):
         log.warning(
             "corpus.sha256 pins the text, so that %s is asked only if no run here had it; corpus.sha256=null takes "
             "what is there",
@@ -69,7 +69,7 @@ def check_given(config: CorpusConfig) -> None:
         )
     elif config.sha256:
         with arriving() as folder:
-            corpora.read_source(config, folder / CORPUS)
+            read_source(config, folder / CORPUS)
 
 
 def _tell_if_changed(config: CorpusConfig) -> None:
@@ -84,7 +84,7 @@ def _tell_if_changed(config: CorpusConfig) -> None:
             )
 
 
-def _arrived(config: CorpusConfig) -> Entry:
+def _arrived(config: CorpusConfig) -> CacheEntry:
     """The text, fetched, checked, and put into the cache."""
     for left in cache_folder().glob(f"{ARRIVING}*/"):
         with suppress(FileNotFoundError):  # of a run that is done with it
@@ -92,17 +92,17 @@ def _arrived(config: CorpusConfig) -> Entry:
                 shutil.rmtree(left, ignore_errors=True)
     with arriving() as folder:
         arrived = folder / CORPUS
-        digest = corpora.read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
+        digest = read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
         with arrived.open("rb") as text:
-            corpora.check_text(text, public_address(config.source))
-            for oddity in corpora.oddities(text):
+            check_text(text, public_address(config.source))
+            for oddity in oddities(text):
                 log.warning("the corpus %s %s, which the model learns as text", public_address(config.source), oddity)
         entry = store(arrived, digest)
     log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
     return entry
 
 
-def store(text: Path, sha256: str) -> Entry:
+def store(text: Path, sha256: str) -> CacheEntry:
     """Put a text into the cache, where its digest finds it; another text is refused."""
 
     def fill(place: Path) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def store(text: Path, sha256: str) -> Entry:
             raise InputError(f"the corpus {text} has sha256 {found}, and not {sha256} as it should")
         return {"size_bytes": text.stat().st_size}
 
-    return produce(cache_folder(), "corpus", {"corpus": sha256}, fill)
+    return get_or_make(cache_folder(), "corpus", {"corpus": sha256}, fill)
 
 
 def restore(kept: Path, sha256: str) -> None:
@@ -122,10 +122,10 @@ def restore(kept: Path, sha256: str) -> None:
         log.warning("%s; the text is fetched anew from its source", error)
 
 
-def _corpus(entry: Entry, config: CorpusConfig) -> Corpus:
+def _corpus(entry: CacheEntry, config: CorpusConfig) -> Corpus:
     path = entry.folder / CORPUS
     return Corpus(path, entry.facts["made_from"]["corpus"], path.stat().st_size, public_address(config.source))
 
 
-def _reused(entry: Entry) -> str:
+def _reused(entry: CacheEntry) -> str:
     return "reused from the cache" if entry.reused else "new in the cache"

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from minigpt.corpus import check_scheme
-from minigpt.download import has_cut_password, public_address
+from minigpt.data.sources import check_scheme
 from minigpt.errors import InputError, on_one_line
+from minigpt.io.download import has_cut_password, public_address
 
 USER_AND_PASSWORD = "MINIGPT_CORPUS_CREDENTIALS"  # noqa: S105  (a name)
 QUERY = "MINIGPT_CORPUS_QUERY"

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minigpt.evaluation import perplexity
-from minigpt.job import TrainingJob
-from minigpt.journal import Record
+from minigpt.evaluation.loss import perplexity
+from minigpt.io.journal import Record
+from minigpt.training.job import TrainingJob
 from tasks.pricing import quote_for
 from tasks.runs import held_out_metrics
 from tasks.tracking import Point

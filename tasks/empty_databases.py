@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from minigpt.store import write_whole
+from minigpt.io.store import write_atomically
 
 FOLDER = Path(sys.prefix) / "share" / "minigpt"
 
@@ -29,7 +29,7 @@ def copy(package: str, path: Path) -> bool:
     empty = empty_database(package)
     if not path.exists() and empty.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, empty.read_bytes())
+        write_atomically(path, empty.read_bytes())
     return path.exists()
 
 
@@ -47,7 +47,7 @@ def make() -> None:
         with closing(sqlite3.connect(Path(place) / "mlflow.db")) as database, database:
             database.execute("delete from experiments")
         for package in ("prefect", "mlflow"):
-            write_whole(empty_database(package), (Path(place) / f"{package}.db").read_bytes())
+            write_atomically(empty_database(package), (Path(place) / f"{package}.db").read_bytes())
 
 
 if __name__ == "__main__":

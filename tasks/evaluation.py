@@ -8,10 +8,12 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import checkpoint, environment
-from minigpt.dataset import SIDES, Batches
-from minigpt.evaluation import Evaluation, evaluate
-from minigpt.job import TrainingJob
+from minigpt.checkpoints.format import load_checkpoint, step_of
+from minigpt.data.tokens import SIDES
+from minigpt.data.windows import Batches
+from minigpt.evaluation.loss import Evaluation, evaluate
+from minigpt.runtime.environment import apply_environment
+from minigpt.training.job import TrainingJob
 from tasks.narration import duration
 from tasks.training import Trained
 
@@ -34,11 +36,11 @@ class Evaluated:
 @task(name="evaluation", cache_policy=NO_CACHE)
 def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     """Token-weighted loss, perplexity and bits per byte, in evaluation mode."""
-    environment.apply(job.environment)
-    model, tokenizer = checkpoint.load(trained.checkpoint)
+    apply_environment(job.environment)
+    model, tokenizer = load_checkpoint(trained.checkpoint)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     train_windows, val_windows = map(job.windows, SIDES)
-    batches = max(1, checkpoint.step_of(trained.checkpoint)) * job.training.gradient_accumulation_steps
+    batches = max(1, step_of(trained.checkpoint)) * job.training.gradient_accumulation_steps
     read, tokens = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
     train = evaluate(model, _telling("training", read, tokens), token_bytes)
     every = val_windows.in_order(job.evaluation.batch_size)

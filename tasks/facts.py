@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import minigpt
-from minigpt.store import sha256_of_file
+from minigpt.io.store import sha256_of_file
 
 # The packages that the bits, the flow or the curves come from; the others are recorded as well.
 MAIN_PACKAGES = (

@@ -10,12 +10,12 @@ from typing import Literal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import environment
 from minigpt.errors import InputError, on_one_line
-from minigpt.job import TrainingJob
-from minigpt.journal import now_ms
-from minigpt.passages import Difference, difference
-from minigpt.store import sha256_of_file
+from minigpt.evaluation.paired import PairedDifference, paired_difference
+from minigpt.io.journal import now_ms
+from minigpt.io.store import sha256_of_file
+from minigpt.runtime.environment import apply_environment
+from minigpt.training.job import TrainingJob
 from tasks import shipping
 from tasks.reading import UNFAIR_SHARE, Measured, measure, text_copy
 from tasks.runs import Run
@@ -53,7 +53,7 @@ class Judgement:
     """How much of the text stands in the run's training text."""
     to_beat: str | None = None
     """The other run, if there is one."""
-    saved: Difference | None = None
+    saved: PairedDifference | None = None
     """What this run's weights need less than the other's."""
 
 
@@ -69,7 +69,7 @@ def check(source: str) -> None:
 @task(name="held-out text", cache_policy=NO_CACHE)
 def judge(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgement:
     """Whether the run is better than the one to beat, beyond chance; whatever goes wrong here does not fail the run."""
-    environment.apply(job.environment)
+    apply_environment(job.environment)
     other = None
     try:
         other = shipping.run_to_beat(run)
@@ -99,7 +99,7 @@ def _judge(run: Run, other: Run | None, status: str, source: str) -> Judgement:
         sha256 = sha256_of_file(text)
         ours = _measured(run, text)
         theirs = _measured(other, text, shipping.without(other)) if other else None
-    beside = (theirs, difference(ours.reading, theirs.reading)) if theirs else None
+    beside = (theirs, paired_difference(ours.reading, theirs.reading)) if theirs else None
     finding, objection = _finding(ours, beside, status)
     need, size_bytes = ours.reading.bits_per_byte, ours.reading.text_bytes
     first = f"On the held-out text {source} ({size_bytes:,} bytes) {ours.checkpoint} needs {need:.3f} bits per byte"
@@ -124,7 +124,7 @@ def _measured(run: Run, text: Path, other_way_out: str = "") -> Measured:
     return measure(run.tracked(offline=True), whole_best(run, other_way_out), text)
 
 
-def _finding(ours: Measured, beside: tuple[Measured, Difference] | None, status: str) -> tuple[str, str]:
+def _finding(ours: Measured, beside: tuple[Measured, PairedDifference] | None, status: str) -> tuple[str, str]:
     """The end of a sentence, and the objection."""
     if status == "diverged":
         return ", but the training diverged: see to that first", "diverged"

@@ -10,9 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from minigpt import journal
 from minigpt.errors import InputError
-from minigpt.journal import JOURNAL
+from minigpt.io.journal import JOURNAL, loss_curve, read_journal
 from tasks import naming, runs
 from tasks.home import runs_folder
 from tasks.ownership import is_owned, lives
@@ -193,7 +192,7 @@ def _steps(run: Run, result: Mapping[str, Any] | None) -> int | None:
     if result is not None:
         return int(result["steps"])
     with suppress(InputError):
-        return len(journal.curve(journal.read(run.folder / JOURNAL)))
+        return len(loss_curve(read_journal(run.folder / JOURNAL)))
     return None
 
 

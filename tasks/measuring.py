@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from minigpt import environment
-from minigpt.environment import EnvironmentConfig
-from minigpt.passages import Difference, difference
+from minigpt.evaluation.paired import PairedDifference, paired_difference
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.runtime.environment import apply_environment
 from tasks.comparison import OTHER_TOKENIZERS
 from tasks.lookup import find_run
 from tasks.reading import UNFAIR_SHARE, Measured, measure, text_copy
@@ -19,14 +19,14 @@ from tasks.weights import checkpoint_of
 
 def measure_runs(settings: Tracking, names: list[str], source: Path, role: str, as_json: bool) -> str:
     """A row a run, best first; then what of the differences may be chance, and who has read the text before."""
-    environment.apply(EnvironmentConfig().resolved())
+    apply_environment(EnvironmentConfig().resolved())
     runs = {run.run_id: run for run in (find_run(settings, name) for name in names)}
     checkpoints = {run_id: checkpoint_of(run, role) for run_id, run in runs.items()}  # or an error before the work
     with text_copy(source) as text:
         found = [measure(run, checkpoints[run_id], text) for run_id, run in runs.items()]
     found.sort(key=lambda measured: measured.reading.bits_per_byte)
     best = found[0].reading
-    differences = [difference(best, other.reading, len(found)) for other in found]
+    differences = [paired_difference(best, other.reading, len(found)) for other in found]
     if as_json:
         rows = [
             {**measured.row(), "read_share": measured.read_share, "above_the_best": asdict(more)}
@@ -43,7 +43,7 @@ def measure_runs(settings: Tracking, names: list[str], source: Path, role: str, 
     return "\n".join([*lines, *_reservations(found)])
 
 
-def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iterator[str]:
+def _words(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
     best = found[0].run_id[:12]
     for measured, more in list(zip(found, differences, strict=True))[1:]:
         yield (
@@ -53,7 +53,7 @@ def _words(found: Sequence[Measured], differences: Sequence[Difference]) -> Iter
         )
 
 
-def _verdict(found: Sequence[Measured], differences: Sequence[Difference]) -> Iterator[str]:
+def _verdict(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
     beaten = [measured.run_id[:12] for measured, more in zip(found, differences, strict=True) if not more.may_be_chance]
     if beaten:
         yield f"By this text {found[0].run_id[:12]} is better than {', '.join(beaten)}."

@@ -4,12 +4,11 @@ import logging
 import math
 from collections.abc import Iterable
 
-from minigpt import cost
-from minigpt.cost import Quote
-from minigpt.environment import BITS
-from minigpt.evaluation import perplexity
-from minigpt.job import TrainingJob
-from minigpt.journal import Record
+from minigpt.cost.price import Quote, make_bill
+from minigpt.evaluation.loss import perplexity
+from minigpt.io.journal import Record
+from minigpt.runtime.environment import BITS
+from minigpt.training.job import TrainingJob
 from tasks.facts import differences
 from tasks.pricing import quote_for
 
@@ -70,7 +69,7 @@ class Narrator:
             told,
             self._tokens_per_second,
             duration(self._training_seconds * (last / step - 1)),
-            dollars(cost.bill(self._training_seconds, self._job.cost).usd),
+            dollars(make_bill(self._training_seconds, self._job.cost).usd),
         )
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from minigpt.store import write_whole
+from minigpt.io.store import write_atomically
 from tasks.home import home
 
 
@@ -20,7 +20,7 @@ def names(kind: str) -> list[str]:
 
 
 def write(kind: str, name: str, **fields: Any) -> None:
-    write_whole(file(kind, name), json.dumps(fields).encode())
+    write_atomically(file(kind, name), json.dumps(fields).encode())
 
 
 def read(kind: str, name: str, **types: Callable[[Any], Any]) -> dict[str, Any] | None:

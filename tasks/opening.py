@@ -12,13 +12,13 @@ import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt.corpus import Corpus
-from minigpt.environment import cpu_class
+from minigpt.data.sources import Corpus
+from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.errors import InputError
-from minigpt.generation import encode_prompt
-from minigpt.job import TrainingJob
-from minigpt.store import link_or_copy, write_whole
-from minigpt.tokenizer import TOKENIZER, load
+from minigpt.generation.generate import encode_prompt
+from minigpt.io.store import link_or_copy, write_atomically
+from minigpt.runtime.machine import cpu_class
+from minigpt.training.job import TrainingJob
 from tasks import tracking
 from tasks.changes import since_last_run
 from tasks.facts import MAIN_PACKAGES, code_diff, code_facts, differences
@@ -60,7 +60,7 @@ def open_run(
     resumed: str | None,
 ) -> Run:
     """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
-    encode_prompt(load(tokens.folder / TOKENIZER), job.sampling.prompt, job.model.context_length)
+    encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), job.sampling.prompt, job.model.context_length)
     settings = _reachable(settings.resolved())
     settle(settings, resumed)
     facts = code_facts() | {
@@ -92,7 +92,7 @@ def open_run(
         tags[CHANGE] = change
     run = _known_to_mlflow(lambda: tracking.create_run(settings, name, config.flat(), tags))
     with closing(run):
-        write_whole(run.folder / CONFIG, config.to_yaml().encode())
+        write_atomically(run.folder / CONFIG, config.to_yaml().encode())
         if corpus.size_bytes <= KEPT_CORPUS_MAX_BYTES:
             link_or_copy(corpus.path, run.folder / CORPUS)
         else:
@@ -103,8 +103,8 @@ def open_run(
                 corpus.sha256,
             )
         if diff := code_diff():
-            write_whole(run.folder / DIFF, diff)
-        write_whole(run.folder / FACTS, json.dumps(facts, indent=1).encode())
+            write_atomically(run.folder / DIFF, diff)
+        write_atomically(run.folder / FACTS, json.dumps(facts, indent=1).encode())
         _publish(run)
     log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, public(settings.tracking_uri or ""))
     return run

@@ -12,7 +12,7 @@ import psutil
 from filelock import FileLock
 
 from minigpt.errors import InputError
-from minigpt.store import write_whole
+from minigpt.io.store import write_atomically
 
 OWNER = "owner.json"
 LOCK = ".owner.lock"
@@ -46,7 +46,7 @@ def own(folder: Path) -> None:
         owner = _owner(folder)
         if lives(owner) and (owner["host"], owner["pid"]) != (socket.gethostname(), os.getpid()):
             raise InputError(writing(folder))
-        write_whole(folder / OWNER, json.dumps(me()).encode())
+        write_atomically(folder / OWNER, json.dumps(me()).encode())
 
 
 @contextmanager

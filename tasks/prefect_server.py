@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from minigpt.garbage import collecting_rarely
+from minigpt.runtime.startup import collecting_rarely
 
 POLL_SECONDS = 1.0
 # The host that Prefect's clients within the server name, such as those of automations.

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 
-from minigpt import cost
-from minigpt.cost import CostConfig, Quote
-from minigpt.job import TrainingJob
-from minigpt.journal import Record
+from minigpt.cost.config import CostConfig
+from minigpt.cost.flops import PALM_FORMULA, flops_per_token_palm
+from minigpt.cost.price import Quote, make_bill, make_quote
+from minigpt.io.journal import Record
+from minigpt.training.job import TrainingJob
 
 
 def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
@@ -18,16 +19,16 @@ def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
     # last step is among them, although the bill is made out before it: what was quoted once is quoted so again.
     full = steps // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
     sampled = steps // every if every else 0
-    return cost.quote(
+    return make_quote(
         parameters=start["parameters"],
-        flops_per_token=cost.flops_per_token_palm(
+        flops_per_token=flops_per_token_palm(
             start["multiplied_parameters"],
             job.model.layers,
             job.model.heads,
             job.model.width // job.model.heads,
             job.model.context_length,
         ),
-        flops_formula=cost.PALM_FORMULA,
+        flops_formula=PALM_FORMULA,
         step_seconds=probe["step_seconds"],
         steps=steps,
         tokens_per_step=config.tokens_per_step(job.model.context_length),
@@ -40,6 +41,6 @@ def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
 
 def bill_values(quote: Quote, training_seconds: float, prices: CostConfig) -> dict[str, float]:
     """What the training cost, and by which share of it the quote was off."""
-    bill = asdict(cost.bill(training_seconds, prices))
+    bill = asdict(make_bill(training_seconds, prices))
     values = {key: bill[key] for key in ("seconds", "usd", "kwh", "co2_kg")}
     return {**values, "quote_error_fraction": quote.seconds / max(training_seconds, 1e-9) - 1}

@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from minigpt import checkpoint, journal
-from minigpt.evaluation import perplexity
-from minigpt.job import CHECKPOINTS, TrainingJob, read_job
-from minigpt.journal import JOURNAL, Record
-from minigpt.store import write_whole
+from minigpt.checkpoints.format import newest_intact, step_of
+from minigpt.evaluation.loss import perplexity
+from minigpt.io.journal import JOURNAL, Record, of_kind, read_journal
+from minigpt.io.store import write_atomically
+from minigpt.training.job import CHECKPOINTS, TrainingJob, read_job
 from tasks import tracked, tracking
 from tasks.curves import Curves, final_points
 from tasks.ownership import disown, unowned
@@ -83,7 +83,7 @@ def publish(run: Run, curve: bool = True, again: bool = False, timeout_seconds: 
             return
         run = tracking.attach(run)
         publish_opening(run)
-        records = journal.read(run.folder / JOURNAL)
+        records = read_journal(run.folder / JOURNAL)
         if curve and records:
             curves = Curves(read_job(run.folder))
             tracking.send(run, [point for record in records for point in curves.points(record)])
@@ -94,7 +94,7 @@ def publish(run: Run, curve: bool = True, again: bool = False, timeout_seconds: 
         # Last, for they are the largest by far: a store that cannot take them has all the rest.
         for role in ("best", "last"):
             _publish_checkpoint(run, role, records, result)
-        write_whole(run.folder / PUBLISHED, b"")
+        write_atomically(run.folder / PUBLISHED, b"")
 
 
 def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
@@ -125,12 +125,12 @@ def _tell_end_unheard(run: Run) -> None:
 
 def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:
     """With the losses that the checkpoint was measured with: the last one behind the end, the best in training."""
-    folder = checkpoint.newest(run.folder / CHECKPOINTS, role)
+    folder = newest_intact(run.folder / CHECKPOINTS, role)
     if folder is None:
         return
-    step = checkpoint.step_of(folder)
+    step = step_of(folder)
     last = {result["steps"]: result} if result["status"] != "diverged" else {}  # when it is of older weights
-    measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")} | last
+    measured = {record["step"]: record for record in of_kind(records, "evaluation")} | last
     losses = {side: measured[step][f"{side}_loss"] for side in ("train", "val")} if step in measured else {}
     metrics = {f"checkpoint/{role}_{side}_loss": loss for side, loss in losses.items()}
     if losses:

@@ -10,14 +10,17 @@ from typing import BinaryIO
 
 import torch
 
-from minigpt import checkpoint, environment
-from minigpt.corpus import CorpusConfig, check_text, oddities, read_source
-from minigpt.dataset import SplitConfig, boundary, open_tokens
+from minigpt.checkpoints.format import load_checkpoint, trained_steps
+from minigpt.data.config import CorpusConfig, SplitConfig
+from minigpt.data.sources import check_text, oddities, read_source
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import TOKENIZER_FILE
+from minigpt.data.tokens import open_tokens
 from minigpt.errors import InputError
-from minigpt.overlap import RUN_BYTES, share_of
-from minigpt.passages import LEAST_BYTES, Reading, read_tokens
-from minigpt.store import find, sha256_of_file
-from minigpt.tokenizer import TOKENIZER
+from minigpt.evaluation.contamination import SHINGLE_BYTES, contained_fraction
+from minigpt.evaluation.paired import MIN_TEXT_BYTES, TextLoss, measure_passages
+from minigpt.io.store import find_entry, sha256_of_file
+from minigpt.runtime.machine import available_cores
 from tasks import tracked
 from tasks.home import arriving, cache_folder
 from tasks.runs import CORPUS, Run
@@ -38,7 +41,7 @@ class Measured:
     checkpoint: str
     steps: int
     tokenizer_sha256: str
-    reading: Reading
+    reading: TextLoss
     read_share: float | None
     """How much of the text stands in the run's training text; None if that is not here."""
 
@@ -55,7 +58,7 @@ class Measured:
         share = f"{self.read_share:.1%}" if self.read_share >= 0.001 else "Less than 0.1%"
         begins = f"{share} of this text stands" if self.read_share else "Nothing of this text was found"
         return (
-            f"{begins} in the training text of {who}, in runs of {RUN_BYTES} bytes and white space aside"
+            f"{begins} in the training text of {who}, in runs of {SHINGLE_BYTES} bytes and white space aside"
             f"{': there it shows its memory' if self.read_share else ''}."
         )
 
@@ -80,29 +83,29 @@ def _check_length(text: Path, source: Path) -> None:
         check_text(file, str(source))
         for oddity in oddities(file):
             log.warning("the text %s %s, which costs a model that has not learnt it", source, oddity)
-    if (size_bytes := text.stat().st_size) < LEAST_BYTES:
+    if (size_bytes := text.stat().st_size) < MIN_TEXT_BYTES:
         raise InputError(
-            f"the text {source} has {size_bytes} bytes, fewer than the {LEAST_BYTES:,} on which a difference can be "
+            f"the text {source} has {size_bytes} bytes, fewer than the {MIN_TEXT_BYTES:,} on which a difference can be "
             "told from chance; give a longer one"
         )
 
 
 def measure(run: Run, folder: Path, text: Path) -> Measured:
-    model, tokenizer = checkpoint.load(folder)
+    model, tokenizer = load_checkpoint(folder)
     tokens_file, size_bytes = text.with_name("tokens"), text.stat().st_size
     with text.open("rb") as file:
-        count = tokenizer.encode_file(file, 0, size_bytes, tokens_file, environment.available_cores())
+        count = tokenizer.encode_file(file, 0, size_bytes, tokens_file, available_cores())
         log.info("run %s: %s on %s tokens", run.run_id[:12], folder.name, f"{count:,}")
         token_bytes = torch.from_numpy(tokenizer.token_bytes())
-        reading = read_tokens(model, open_tokens(tokens_file), token_bytes, size_bytes)
+        reading = measure_passages(model, open_tokens(tokens_file), token_bytes, size_bytes)
         read_share = _read_share(run, file)
     if not math.isfinite(reading.perplexity):
         raise InputError(
             f"run {run.run_id} at {folder.name} has a loss of {reading.loss} on this text: these weights have "
             "diverged; measure another checkpoint or leave the run out"
         )
-    digest = sha256_of_file(folder / TOKENIZER)
-    steps = checkpoint.trained_steps(folder)
+    digest = sha256_of_file(folder / TOKENIZER_FILE)
+    steps = trained_steps(folder)
     return Measured(run.run_id, run.name, folder.name, steps, digest, reading, read_share)
 
 
@@ -113,13 +116,13 @@ def _read_share(run: Run, text: BinaryIO) -> float | None:
         {name: run.params[f"split.{name}"] for name in ("validation_fraction", "boundary")}, strict=False
     )
     with corpus.open("rb") as file:
-        return share_of(text, file, boundary(file, split))
+        return contained_fraction(text, file, split_byte(file, split))
 
 
 def _corpus(run: Run) -> Path | None:
     """The text that the run was made with: of this home's cache, else what the run kept."""
     sha256 = run.params.get("corpus.sha256", "")
-    if entry := find(cache_folder(), "corpus", {"corpus": sha256}):
+    if entry := find_entry(cache_folder(), "corpus", {"corpus": sha256}):
         return entry.folder / CORPUS
     try:
         kept = tracked.artifact(run, CORPUS)

@@ -11,14 +11,15 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import diagnosis, journal
-from minigpt.checkpoint import step_of
-from minigpt.corpus import Corpus
-from minigpt.evaluation import perplexity
-from minigpt.job import TrainingJob
-from minigpt.journal import JOURNAL, Record
-from minigpt.overlap import RUN_BYTES
-from minigpt.store import write_whole
+from minigpt.checkpoints.format import step_of
+from minigpt.data.sources import Corpus
+from minigpt.evaluation.contamination import SHINGLE_BYTES
+from minigpt.evaluation.diagnosis import diagnose, diagnosis_sentences
+from minigpt.evaluation.loss import perplexity
+from minigpt.evaluation.memorization import copy_words, is_memorized
+from minigpt.io.journal import JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.store import write_atomically
+from minigpt.training.job import TrainingJob
 from tasks.evaluation import Evaluated
 from tasks.held_out import Judgement, note
 from tasks.ownership import disown
@@ -54,14 +55,14 @@ class Work:
 @task(name="report", cache_policy=NO_CACHE)
 def report(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None) -> Result:
     """Say what happened, in numbers, pictures and words, and close the run."""
-    records = journal.read(run.folder / JOURNAL)
-    evaluations = list(journal.of_kind(records, "evaluation"))
+    records = read_journal(run.folder / JOURNAL)
+    evaluations = list(of_kind(records, "evaluation"))
     result = _result(run, job, work, flow_run_id, records)
-    write_whole(run.folder / REPORT, markdown(result).encode())
+    write_atomically(run.folder / REPORT, markdown(result).encode())
     _plot(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     _plot(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
     # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
-    write_whole(run.folder / RESULT, result.model_dump_json(indent=1).encode())
+    write_atomically(run.folder / RESULT, result.model_dump_json(indent=1).encode())
     if work.judgement:
         note(run, work.judgement)
     publish_if_possible(run, curve=not work.trained.curve_sent)
@@ -81,18 +82,18 @@ def _show_in_prefect(result: Result) -> None:
 
 def _result(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None, records: Sequence[Record]) -> Result:
     trained, evaluated, samples, windows = work.trained, work.evaluated, work.samples, work.windows
-    evaluations = list(journal.of_kind(records, "evaluation"))
-    found = diagnosis.diagnose(evaluations)
-    steps = list(journal.of_kind(records, "step"))
+    evaluations = list(of_kind(records, "evaluation"))
+    found = diagnose(evaluations)
+    steps = list(of_kind(records, "step"))
     in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))
-    words = diagnosis.words(evaluations, trained.status, step_of(trained.checkpoint))
+    words = diagnosis_sentences(evaluations, trained.status, step_of(trained.checkpoint))
     words += _words_beside_the_curve(run, work.tokens, samples)
     if in_training < windows.val_windows and len(evaluations) > 1:
         words.append(
             f"The validation losses told in these words are of the first {in_training:,} of {windows.val_windows:,} "
             "windows, as they were measured in training."
         )
-    remembers = samples.passages_with_such_a_copy is not None and diagnosis.is_memory(samples.passages_with_such_a_copy)
+    remembers = samples.passages_with_such_a_copy is not None and is_memorized(samples.passages_with_such_a_copy)
     if work.judgement:
         words[:0] = work.judgement.sentences
     kept_from_shipping = [
@@ -123,16 +124,16 @@ def _result(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None, rec
         val_copied_share=work.tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(filter(None, dict.fromkeys(kept_from_shipping))),
-        parameters=next(journal.of_kind(records, "start"))["parameters"],
+        parameters=next(of_kind(records, "start"))["parameters"],
         corpus_sha256=work.corpus.sha256,
         weights_sha256=trained.weights_sha256,
-        curve_sha256=journal.curve_sha256(journal.curve(records)),
+        curve_sha256=curve_sha256(loss_curve(records)),
         cost={
             "quoted": asdict(trained.quote),
             "actual": bill_values(trained.quote, trained.training_seconds, job.cost),
         },
         samples={
-            "in_training": [{k: r[k] for k in ("step", "text")} for r in journal.of_kind(records, "sample")],
+            "in_training": [{k: r[k] for k in ("step", "text")} for r in of_kind(records, "sample")],
             "greedy": samples.greedy,
             "longest_copied_tokens": samples.longest_copied_tokens,
             "passages_with_such_a_copy": samples.passages_with_such_a_copy,
@@ -146,11 +147,11 @@ def _result(run: Run, job: TrainingJob, work: Work, flow_run_id: str | None, rec
 def _words_beside_the_curve(run: Run, tokens: Tokens, samples: Samples) -> Iterator[str]:
     """About copies in what was written and in what was measured, and about what is new."""
     if samples.longest_copied_tokens is not None and samples.passages_with_such_a_copy is not None:
-        yield diagnosis.copy_words(samples.longest_copied_tokens, samples.passages_with_such_a_copy)
+        yield copy_words(samples.longest_copied_tokens, samples.passages_with_such_a_copy)
     if tokens.val_copied_share and tokens.val_copied_share >= TOLD_COPIED_SHARE:
         yield (
-            f"{tokens.val_copied_share:.1%} of the validation text stands in the training text, in runs of {RUN_BYTES} "
-            "bytes and white space aside: there its loss may be low by memory, and higher on new text."
+            f"{tokens.val_copied_share:.1%} of the validation text stands in the training text, in runs of "
+            f"{SHINGLE_BYTES} bytes and white space aside: there its loss may be low by memory, and higher on new text."
         )
     if CHANGE in run.tags:
         yield run.tags[CHANGE]

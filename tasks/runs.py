@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from minigpt import journal
 from minigpt.errors import InputError, on_one_line
-from minigpt.journal import JOURNAL
-from minigpt.store import write_whole
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.io.store import write_atomically
 from tasks.home import runs_folder
 from tasks.ownership import is_owned
 from tasks.tracking_settings import Tracking, recall_password
@@ -64,7 +63,7 @@ class Run:
     def save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         values = asdict(self) | {"tracking": self.tracking.model_dump()}
-        write_whole(self.folder / TRACKING, json.dumps(values, indent=1).encode())
+        write_atomically(self.folder / TRACKING, json.dumps(values, indent=1).encode())
 
     def tracked(self, *, offline: bool) -> "Run":
         """The same, for a process that asks MLflow or does not."""
@@ -110,7 +109,7 @@ class Run:
     def last_ms(self) -> int:
         """When it last did something that its journal tells, if that can be read."""
         with suppress(InputError):
-            if records := journal.read(self.folder / JOURNAL):
+            if records := read_journal(self.folder / JOURNAL):
                 return int(records[-1]["time_ms"])
         return self.start_time_ms
 

@@ -6,12 +6,15 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import checkpoint, decoding, environment
-from minigpt.dataset import open_tokens
-from minigpt.diagnosis import COPY_DISTINCT_TOKENS, COPY_TOKENS, longest_copy
-from minigpt.generation import Draw, complete
-from minigpt.job import TrainingJob
-from minigpt.overlap import share_of_passages
+from minigpt.checkpoints.format import load_checkpoint
+from minigpt.data.tokens import open_tokens
+from minigpt.evaluation.contamination import passages_with_copy_fraction
+from minigpt.evaluation.memorization import COPY_DISTINCT_TOKENS, COPY_TOKENS, longest_copy
+from minigpt.generation.generate import complete_prompt
+from minigpt.generation.prepare import prepare_for_generation
+from minigpt.generation.sampling import Sampler, table_samplers
+from minigpt.runtime.environment import apply_environment
+from minigpt.training.job import TrainingJob
 from tasks.training import Trained
 
 # Looking for copies holds the training text in memory and reads it for each token.
@@ -32,13 +35,13 @@ class Samples:
 @task(name="sample generation", cache_policy=NO_CACHE)
 def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
     """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
-    environment.apply(job.environment)
-    model, tokenizer = checkpoint.load(trained.checkpoint)
-    decoding.prepare(model)
+    apply_environment(job.environment)
+    model, tokenizer = load_checkpoint(trained.checkpoint)
+    prepare_for_generation(model)
     config = job.sampling
-    [greedy] = complete(model, tokenizer, config.prompt, [Draw()], config.last_new_tokens)
-    draws = config.draws(job.seed)
-    texts = complete(model, tokenizer, config.prompt, draws, config.max_new_tokens) if draws else []
+    [greedy] = complete_prompt(model, tokenizer, config.prompt, [Sampler()], config.last_new_tokens)
+    draws = table_samplers(config, job.seed)
+    texts = complete_prompt(model, tokenizer, config.prompt, draws, config.max_new_tokens) if draws else []
     table = [
         {"temperature": draw.temperature, "top_k": draw.top_k, "text": text}
         for draw, text in zip(draws, texts, strict=True)
@@ -50,5 +53,7 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
         copied = longest_copy(written, training_tokens)
         if copied >= COPY_TOKENS:
             validation_tokens = open_tokens(job.tokens_folder / "val.bin")
-            share = share_of_passages(validation_tokens, training_tokens, len(written), copied, COPY_DISTINCT_TOKENS)
+            share = passages_with_copy_fraction(
+                validation_tokens, training_tokens, len(written), copied, COPY_DISTINCT_TOKENS
+            )
     return Samples(greedy, table, copied, share)

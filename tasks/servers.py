@@ -23,7 +23,7 @@ import psutil
 from filelock import FileLock
 
 from minigpt.errors import FailedError, InputError
-from minigpt.store import write_whole
+from minigpt.io.store import write_atomically
 from tasks import empty_databases
 from tasks.home import home, make_folder
 from tasks.ownership import born, same_process
@@ -153,7 +153,7 @@ def _running_or_new() -> Server:
                 },
             )
         known = {"url": url, "pid": process.pid, "born": born(process.pid)}
-        write_whole(folder() / "server.json", json.dumps(known).encode())
+        write_atomically(folder() / "server.json", json.dumps(known).encode())
         return Server(url, process)
 
 

@@ -9,11 +9,14 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt.dataset import SIDES, SplitConfig, cut_windows, open_tokens
-from minigpt.source_digest import code_sha256_of
-from minigpt.store import produce
-from minigpt.tokenizer import TOKENIZER, load
-from minigpt.training import TrainingConfig, check_batch_size
+from minigpt.data.config import SplitConfig
+from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
+from minigpt.data.tokens import SIDES, open_tokens
+from minigpt.data.windows import cut_windows
+from minigpt.io.source_digest import code_sha256_of
+from minigpt.io.store import get_or_make
+from minigpt.training.config import TrainingConfig
+from minigpt.training.loop import check_batch_size
 from tasks.home import cache_folder
 from tasks.tokenization import Tokens
 
@@ -51,7 +54,7 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
     def fill(_: Path) -> dict[str, Any]:
         return _cut_sides(tokens, config, context_length)
 
-    entry = produce(cache_folder(), "windows", made_from, fill)
+    entry = get_or_make(cache_folder(), "windows", made_from, fill)
     counts = entry.facts["counts"]
     check_batch_size(training.batch_size, counts["train"])
     log.info(
@@ -94,7 +97,11 @@ def _xz(tokens: Tokens) -> tuple[float | None, float | None]:
     alone = xz_bits_per_byte(text)
     if tokens.train_tokens > XZ_MAX_TOKENS_READ:
         return alone, None
-    read = load(tokens.folder / TOKENIZER).decode(open_tokens(tokens.folder / "train.bin").tolist()).encode()
+    read = (
+        load_tokenizer(tokens.folder / TOKENIZER_FILE)
+        .decode(open_tokens(tokens.folder / "train.bin").tolist())
+        .encode()
+    )
     return alone, xz_bits_per_byte(text, read)
 
 

@@ -12,18 +12,18 @@ import tiktoken
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt import dataset
-from minigpt import tokenizer as tokenizers
-from minigpt.corpus import Corpus
-from minigpt.dataset import SIDES, Side, SplitConfig
-from minigpt.download import download
-from minigpt.environment import available_cores
+from minigpt.data.config import SplitConfig, TokenizerConfig
+from minigpt.data.sources import Corpus
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import GPT2_FILES, TOKENIZER_FILE, Tokenizer, published_gpt2, tiktoken_cache_name, train_bpe
+from minigpt.data.tokens import SIDES, Side
 from minigpt.errors import InputError
-from minigpt.overlap import share_of
-from minigpt.source_digest import code_sha256_of
-from minigpt.store import produce, sha256_of_file
-from minigpt.text import blocks, characters, size_bytes
-from minigpt.tokenizer import GPT2_FILES, TOKENIZER, Tokenizer, TokenizerConfig
+from minigpt.evaluation.contamination import contained_fraction
+from minigpt.io.download import download
+from minigpt.io.source_digest import code_sha256_of
+from minigpt.io.store import get_or_make, sha256_of_file
+from minigpt.io.text import blocks, characters, size_bytes
+from minigpt.runtime.machine import available_cores
 from tasks.home import cache_folder
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
     def fill(place: Path) -> dict[str, Any]:
         return _encode_sides(corpus, split, config, place)
 
-    entry = produce(cache_folder(), "tokens", made_from, fill)
+    entry = get_or_make(cache_folder(), "tokens", made_from, fill)
     facts = entry.facts
     log.info(
         "tokens %s: %s to train on, %s to validate, %s",
@@ -71,7 +71,7 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
     return Tokens(
         entry.folder,
         entry.digest,
-        facts["files"][TOKENIZER],
+        facts["files"][TOKENIZER_FILE],
         facts["train_tokens"],
         facts["val_tokens"],
         facts["val_copied_share"],
@@ -81,14 +81,14 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
 def _encode_sides(corpus: Corpus, split: SplitConfig, config: TokenizerConfig, place: Path) -> dict[str, Any]:
     """Write the vocabulary, and the tokens of each side; the result counts them."""
     with corpus.path.open("rb") as text:
-        cut = dataset.boundary(text, split)
+        cut = split_byte(text, split)
         ranges: dict[Side, tuple[int, int]] = {"train": (0, cut), "val": (cut, size_bytes(text))}
         tokenizer = (
             _published()
             if config.kind == "gpt2"
             else _trained(characters(text, *ranges["train"]), config.vocabulary_size)
         )
-        tokenizer.save(place / TOKENIZER)
+        tokenizer.save(place / TOKENIZER_FILE)
         counts = {
             f"{side}_tokens": tokenizer.encode_file(text, *ranges[side], place / f"{side}.bin", available_cores())
             for side in SIDES
@@ -96,12 +96,12 @@ def _encode_sides(corpus: Corpus, split: SplitConfig, config: TokenizerConfig, p
         with (place / "val.txt").open("wb+") as side:
             side.writelines(blocks(text, *ranges["val"]))
             side.flush()
-            copied = share_of(side, text, cut) if corpus.size_bytes <= COPY_SEARCH_MAX_BYTES else None
+            copied = contained_fraction(side, text, cut) if corpus.size_bytes <= COPY_SEARCH_MAX_BYTES else None
     return {**counts, "val_copied_share": copied}
 
 
 def _trained(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
-    tokenizer = tokenizers.train(text, vocabulary_size)
+    tokenizer = train_bpe(text, vocabulary_size)
     if tokenizer.vocabulary_size < vocabulary_size:
         raise InputError(
             f"the training text yields {tokenizer.vocabulary_size} tokens, and vocabulary_size asks for "
@@ -115,7 +115,7 @@ def _published() -> Tokenizer:
     folder = Path(os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_folder() / "tiktoken")))
     folder.mkdir(parents=True, exist_ok=True)
     for address, sha256 in GPT2_FILES.items():
-        path = folder / tokenizers.tiktoken_cache_name(address)
+        path = folder / tiktoken_cache_name(address)
         if not path.exists() or sha256_of_file(path) != sha256:  # tiktoken would fetch it anew, without bounds
             try:
                 download(address, path, max_bytes=10_000_000, sha256=sha256)
@@ -124,4 +124,4 @@ def _published() -> Tokenizer:
                     f"GPT-2's vocabulary is not in {folder} (TIKTOKEN_CACHE_DIR) and cannot be fetched: {error}; "
                     "or copy that folder from a machine that has it"
                 ) from error
-    return tokenizers.published_gpt2()
+    return published_gpt2()

@@ -14,8 +14,8 @@ import mlflow.entities
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
-from minigpt.journal import now_ms
-from minigpt.store import MANIFEST, link_or_copy
+from minigpt.io.journal import now_ms
+from minigpt.io.store import MANIFEST, link_or_copy
 from tasks.ownership import me, own
 from tasks.runs import Run, as_params, saved
 from tasks.tracking_settings import Tracking

@@ -17,12 +17,12 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt.checkpoint import step_of
-from minigpt.cost import Quote
+from minigpt.checkpoints.format import step_of
+from minigpt.cost.price import Quote
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
-from minigpt.job import CHECKPOINTS, JOB, TrainingJob
-from minigpt.journal import JOURNAL, Reader, Record, ended, of_kind
-from minigpt.store import write_whole
+from minigpt.io.journal import JOURNAL, JournalReader, Record, has_ended, of_kind
+from minigpt.io.store import write_atomically
+from minigpt.training.job import CHECKPOINTS, JOB, TrainingJob
 from tasks.narration import Narrator
 from tasks.publishing import Follower
 from tasks.runs import CONFIG, Run
@@ -65,12 +65,12 @@ class Trained:
 @task(name="training", cache_policy=NO_CACHE)
 def train(run: Run, job: TrainingJob) -> Trained:
     """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
-    write_whole(run.folder / JOB, job.model_dump_json(indent=1).encode())
-    follower, narrator, reader = Follower(run, job), Narrator(job), Reader(run.folder / JOURNAL)
+    write_atomically(run.folder / JOB, job.model_dump_json(indent=1).encode())
+    follower, narrator, reader = Follower(run, job), Narrator(job), JournalReader(run.folder / JOURNAL)
     records = reader.new_records()  # of a run that is resumed; sending a point again changes nothing
     follower.send(records)
     narrator.tell(record for record in records if record["kind"] in ("start", "probe"))
-    if not ended(records):
+    if not has_ended(records):
         with stop_signals() as stop, training_process(run.folder, job) as process:
             waiting: list[Record] = []
             next_sending = 0.0
@@ -159,7 +159,7 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
     """
     with (folder / LOG).open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "minigpt.worker", str(folder)],
+            [sys.executable, "-m", "minigpt.training", str(folder)],
             env={**os.environ, **job.environment.variables(os.environ)},
             stdin=subprocess.PIPE,
             stdout=output,
@@ -188,7 +188,7 @@ def _close_input(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def follow(process: subprocess.Popen[bytes], reader: Reader, stop: threading.Event) -> Iterator[list[Record]]:
+def follow(process: subprocess.Popen[bytes], reader: JournalReader, stop: threading.Event) -> Iterator[list[Record]]:
     """The journal's new records, time and again, until the process has ended and all are read."""
     while True:
         ended = process.poll() is not None

@@ -8,15 +8,26 @@ from pathlib import Path
 
 import torch
 
-from minigpt import checkpoint, dataset, environment, journal
-from minigpt.dataset import Windows, cut_windows
+from minigpt.checkpoints.format import (
+    is_intact,
+    load_checkpoint,
+    newest_intact,
+    newest_journalled,
+    step_of,
+    weights_of,
+    weights_sha256,
+    written_checkpoints,
+)
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import Tokenizer
+from minigpt.data.windows import Windows, cut_windows
 from minigpt.errors import InputError
-from minigpt.evaluation import evaluate
-from minigpt.job import CHECKPOINTS, TrainingJob, read_job
-from minigpt.journal import JOURNAL, Record
-from minigpt.store import sha256_of_file
-from minigpt.text import blocks, size_bytes
-from minigpt.tokenizer import Tokenizer
+from minigpt.evaluation.loss import evaluate
+from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.store import sha256_of_file
+from minigpt.io.text import blocks, size_bytes
+from minigpt.runtime.environment import BITS, apply_environment, process_facts
+from minigpt.training.job import CHECKPOINTS, TrainingJob, read_job
 from tasks import tracked
 from tasks.curves import Curves
 from tasks.ownership import is_owned
@@ -44,11 +55,11 @@ def verify(run: Run) -> Iterator[Check]:
     if is_owned(run.folder):
         raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
     try:
-        records = journal.read(run.folder / JOURNAL)
+        records = read_journal(run.folder / JOURNAL)
     except InputError as error:
         yield Check("journal", False, str(error))
         return
-    if not any(journal.of_kind(records, "start")):
+    if not any(of_kind(records, "start")):
         raise InputError(f"run {run.run_id} was stopped before its training began, so there is nothing to verify")
     yield _corpus(run)
     yield _journal(run, records)
@@ -66,10 +77,10 @@ def _corpus(run: Run) -> Check:
 
 
 def _journal(run: Run, records: Sequence[Record]) -> Check:
-    curve = journal.curve(records)
+    curve = loss_curve(records)
     if [step for step, _ in curve] != list(range(1, len(curve) + 1)):
         return Check("journal", False, "its steps are not 1, 2, 3, ..., each once")
-    sha256, result = journal.curve_sha256(curve), run.result()
+    sha256, result = curve_sha256(curve), run.result()
     if result is not None and sha256 != result["curve_sha256"]:
         return Check("journal", False, f"its curve has sha256 {sha256[:16]}, the result {result['curve_sha256'][:16]}")
     return Check("journal", True, f"{len(curve):,} steps, curve sha256 {sha256[:16]}")
@@ -77,12 +88,12 @@ def _journal(run: Run, records: Sequence[Record]) -> Check:
 
 def _checkpoints(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     roles = ("best", "last")
-    names = {path.name for role in roles for path in checkpoint.written(run.folder / CHECKPOINTS, role)}
+    names = {path.name for role in roles for path in written_checkpoints(run.folder / CHECKPOINTS, role)}
     if not names:
         yield Check("checkpoints", False, "there is none")
-    newest = {name for role in roles if (name := checkpoint.newest_saved(records, role))}
+    newest = {name for role in roles if (name := newest_journalled(records, role))}
     for name in sorted(names | newest):
-        whole = checkpoint.is_whole(run.folder / CHECKPOINTS / name)
+        whole = is_intact(run.folder / CHECKPOINTS / name)
         found = "every file has its digest" if whole else "a file is missing or was changed"
         yield Check(name, whole, found if name in names else "it is gone")
 
@@ -90,19 +101,19 @@ def _checkpoints(run: Run, records: Sequence[Record]) -> Iterator[Check]:
 def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     """The weights against the digest that the training ended with, and against the losses that it measured."""
     job = read_job(run.folder)
-    environment.apply(job.environment)
-    begun, facts = list(journal.of_kind(records, *journal.BEGINNINGS)), environment.facts()
-    same_class = all(record[key] == facts[key] for record in begun for key in environment.BITS)
-    measured = {record["step"]: record for record in journal.of_kind(records, "evaluation")}
-    ended = {record["step"]: record["weights_sha256"] for record in journal.of_kind(records, "end")}
+    apply_environment(job.environment)
+    begun, facts = list(of_kind(records, *BEGINNINGS)), process_facts()
+    same_class = all(record[key] == facts[key] for record in begun for key in BITS)
+    measured = {record["step"]: record for record in of_kind(records, "evaluation")}
+    ended = {record["step"]: record["weights_sha256"] for record in of_kind(records, "end")}
     for role in ("best", "last"):
-        folder = checkpoint.newest(run.folder / CHECKPOINTS, role)
+        folder = newest_intact(run.folder / CHECKPOINTS, role)
         if folder is None:
             continue
-        model, tokenizer = checkpoint.load(folder)
-        step = checkpoint.step_of(folder)
+        model, tokenizer = load_checkpoint(folder)
+        step = step_of(folder)
         if role == "last" and step in ended:
-            sha256 = checkpoint.weights_sha256(checkpoint.weights_of(model))
+            sha256 = weights_sha256(weights_of(model))
             yield Check("weights", sha256 == ended[step], f"of step {step}, sha256 {sha256[:16]}")
         if step in measured and (run.folder / CORPUS).exists():
             windows = _validation_windows(run.folder / CORPUS, tokenizer, job)
@@ -114,7 +125,7 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
 def _validation_windows(text_file: Path, tokenizer: Tokenizer, job: TrainingJob) -> Windows:
     """Cut anew from the kept text and the checkpoint's own vocabulary."""
     with text_file.open("rb") as text:
-        side = b"".join(blocks(text, dataset.boundary(text, job.split), size_bytes(text)))
+        side = b"".join(blocks(text, split_byte(text, job.split), size_bytes(text)))
     tokens = tokenizer.encode(side.decode())
     return cut_windows(tokens, "val", job.model.context_length, job.split)
 

@@ -4,10 +4,10 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from minigpt import checkpoint, journal
+from minigpt.checkpoints.format import newest_intact, newest_journalled, step_of, written_checkpoints
 from minigpt.errors import InputError
-from minigpt.job import CHECKPOINTS
-from minigpt.journal import JOURNAL, now_ms
+from minigpt.io.journal import JOURNAL, now_ms, read_journal
+from minigpt.training.job import CHECKPOINTS
 from tasks import shipping, tracked
 from tasks.runs import Run, way_out
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 def checkpoint_of(run: Run, role: str) -> Path:
     """Of a run of this home the newest, which a run that has not ended has as well; else the one that MLflow keeps."""
-    here = checkpoint.written(run.folder / CHECKPOINTS, role)
+    here = written_checkpoints(run.folder / CHECKPOINTS, role)
     if not here:
         return tracked.artifact(run, f"checkpoints/{role}")
     if (saved := _saved(run, role)) and saved != here[-1].name:
         log.warning("%s of run %s is gone: this is %s", saved, run.run_id[:12], here[-1].name)
-    elif checkpoint.step_of(here[-1]) == 0:
+    elif step_of(here[-1]) == 0:
         log.warning(
             "%s of run %s holds the untrained weights: none that were measured are better", role, run.run_id[:12]
         )
@@ -32,7 +32,7 @@ def checkpoint_of(run: Run, role: str) -> Path:
 
 def whole_best(run: Run, other_way_out: str = "") -> Path:
     """The newest whole best checkpoint here; InputError if there is none."""
-    if (folder := checkpoint.newest(run.folder / CHECKPOINTS, "best")) is None:
+    if (folder := newest_intact(run.folder / CHECKPOINTS, "best")) is None:
         raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy{other_way_out}")
     return folder
 
@@ -49,5 +49,5 @@ def ship(run: Run) -> str:
 def _saved(run: Run, role: str) -> str | None:
     """The newest one that the run wrote, if its journal can be read."""
     with suppress(InputError):
-        return checkpoint.newest_saved(journal.read(run.folder / JOURNAL), role)
+        return newest_journalled(read_journal(run.folder / JOURNAL), role)
     return None

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
-from minigpt import checkpoint, decoding, environment, generation
-from minigpt.environment import EnvironmentConfig
-from minigpt.generation import Draw
+from minigpt.checkpoints.format import load_checkpoint
+from minigpt.generation.generate import stream_texts
+from minigpt.generation.prepare import prepare_for_generation
+from minigpt.generation.sampling import Sampler
 from minigpt.randomness import stream
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.runtime.environment import apply_environment
 from tasks.lookup import find_run
 from tasks.tracking_settings import Tracking
 from tasks.weights import checkpoint_of
@@ -26,12 +29,12 @@ def write(
     seed: int,
 ) -> Iterator[list[str]]:
     """The prompt, then what the model adds, piece by piece, as many texts at once as there are samples."""
-    environment.apply(EnvironmentConfig().resolved())
-    model, tokenizer = checkpoint.load(checkpoint_of(find_run(settings, run), role))
+    apply_environment(EnvironmentConfig().resolved())
+    model, tokenizer = load_checkpoint(checkpoint_of(find_run(settings, run), role))
     if samples == 1:
-        decoding.prepare(model)
-    draws = [Draw(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]
-    pieces = generation.write(model, tokenizer, prompt, draws, max_new_tokens, stop)
+        prepare_for_generation(model)
+    draws = [Sampler(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]
+    pieces = stream_texts(model, tokenizer, prompt, draws, max_new_tokens, stop)
     first = next(pieces)  # a prompt that cannot be is refused before anything is shown
     yield [prompt] * samples
     yield first

@@ -20,8 +20,8 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from minigpt.journal import curve, read
-from minigpt.threads import FEW_SPINS, SPINS
+from minigpt.io.journal import loss_curve, read_journal
+from minigpt.runtime.startup import FEW_SPINS, SPINS
 from tasks import empty_databases
 
 # As the command line has it; torch, which is imported later, reads it.
@@ -122,7 +122,9 @@ class Workplace:
     def wait_for_steps(self, process: subprocess.Popen[bytes], log: str, step: int, runs: int = 1) -> None:
         """Return when so many runs of this home have come at least to this step."""
         deadline = time.monotonic() + 120
-        while sum(len(curve(read(path))) >= step for path in self.home.glob("runs/*/journal.jsonl")) < runs:
+        while (
+            sum(len(loss_curve(read_journal(path))) >= step for path in self.home.glob("runs/*/journal.jsonl")) < runs
+        ):
             assert process.poll() is None, self.log(log).read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -12,18 +12,18 @@ import torch
 from bench import ablations, limit, quality, shape
 from bench.measure import Spread, ratio
 from bench.results import Row
-from minigpt.corpus import python_topics
-from minigpt.cost import flops_per_token_palm
-from minigpt.kernels import Dropout
-from minigpt.model import empty, multiplied_parameter_count
+from minigpt.cost.flops import flops_per_token_palm
+from minigpt.cpu.kernels import Dropout
+from minigpt.data.sources import python_topics
+from minigpt.model.gpt import count_multiplied_parameters, empty_model
 
 
 def test_the_limit_multiplies_what_the_model_does() -> None:
-    model = empty(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE)
+    model = empty_model(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE)
     vectors = sum(weight.numel() for weight in model.parameters() if weight.dim() == 1)
     tokens = shape.BATCH_SIZE * shape.CONTEXT_LENGTH
     head_width = shape.WIDTH // shape.HEADS
-    matrices = multiplied_parameter_count(model) - vectors
+    matrices = count_multiplied_parameters(model) - vectors
     whole = flops_per_token_palm(matrices, shape.LAYERS, shape.HEADS, head_width, shape.CONTEXT_LENGTH) * tokens
     attention = 12 * shape.LAYERS * shape.WIDTH * shape.CONTEXT_LENGTH * tokens
     causal = (shape.CONTEXT_LENGTH + 1) / (2 * shape.CONTEXT_LENGTH)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minigpt import checkpoint, journal
-from minigpt.journal import JOURNAL, Record
+from minigpt.checkpoints.format import load_checkpoint, newest_intact, weights_of, weights_sha256
+from minigpt.io.journal import JOURNAL, Record, curve_sha256, loss_curve, read_journal
 
 # Numbers that two runs do not share, for they are seconds or what follows from them.
 MEASURED = ("throughput/tokens_per_second", "quote/", "bill/")
@@ -60,14 +60,14 @@ class Outcome:
 
 def outcome(run: Any) -> Outcome:
     """Of a run that has ended; what the run holds by itself is checked on the way."""
-    records = journal.read(run.folder / JOURNAL)
+    records = read_journal(run.folder / JOURNAL)
     assert records[-1]["kind"] == "end"
-    curve = journal.curve(records)
+    curve = loss_curve(records)
     assert [step for step, _ in curve] == list(range(1, records[-1]["step"] + 1))
-    newest = checkpoint.newest(run.checkpoints, "last")
+    newest = newest_intact(run.checkpoints, "last")
     assert newest is not None
-    model, _ = checkpoint.load(newest)
-    assert records[-1]["weights_sha256"] == checkpoint.weights_sha256(checkpoint.weights_of(model))
+    model, _ = load_checkpoint(newest)
+    assert records[-1]["weights_sha256"] == weights_sha256(weights_of(model))
     temporary = [path for path in run.home.rglob("*") if path.name.endswith((".tmp", "-journal", "-wal"))]
     assert not temporary, temporary
     assert not list(run.left_processes())
@@ -77,7 +77,7 @@ def outcome(run: Any) -> Outcome:
         run_id=run.run.run_id,
         status=store_status(run.home / "mlflow.db"),
         weights_sha256=records[-1]["weights_sha256"],
-        curve_sha256=journal.curve_sha256(curve),
+        curve_sha256=curve_sha256(curve),
         checkpoints=tuple(sorted(path.name for path in run.checkpoints.iterdir())),
         points=deterministic(stored),
     )

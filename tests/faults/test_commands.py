@@ -19,9 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from minigpt import journal
-from minigpt.corpus import python_topics
-from minigpt.journal import JOURNAL
+from minigpt.data.sources import python_topics
+from minigpt.io.journal import JOURNAL, read_journal
 from tests.faults import checks
 
 LONG = ("--set", "training.max_steps=300", "--set", "training.checkpoint_every_steps=30")
@@ -70,7 +69,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def stored(place: Any, run_id: str) -> list[checks.Point]:
     """The run's points in MLflow, each of the journal's once."""
     points = checks.stored_points(place.home / "mlflow.db", run_id)
-    checks.compare_with_journal(points, checks.points_of(journal.read(place.home / "runs" / run_id / JOURNAL)))
+    checks.compare_with_journal(points, checks.points_of(read_journal(place.home / "runs" / run_id / JOURNAL)))
     return points
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minigpt import checkpoint, journal
-from minigpt.journal import JOURNAL
+from minigpt.checkpoints.format import checkpoint_to_resume, written_checkpoints
+from minigpt.io.journal import JOURNAL, of_kind, read_journal
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import Signal
@@ -21,7 +21,7 @@ def stopped(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Tin
     """The tiny run, killed when it begins its last checkpoint: it has full ones of step 6 and 9."""
     run = template.copy(tmp_path_factory.mktemp("stopped") / "home")
     run.live(at=Signal("checkpoint begun", "before", template.passings["checkpoint begun"]))
-    assert [path.name for path in checkpoint.written(run.checkpoints, "last")] == ["last-0000006", "last-0000009"]
+    assert [path.name for path in written_checkpoints(run.checkpoints, "last")] == ["last-0000006", "last-0000009"]
     return run
 
 
@@ -46,17 +46,17 @@ def test_flipped_bits(
 ) -> None:
     """One bit flipped in any file of the newest checkpoint: found, and the one before is used"""
     record_property("trials", FLIPS)
-    before, newest = checkpoint.written(broken.checkpoints, "last")
+    before, newest = written_checkpoints(broken.checkpoints, "last")
     for flip in range(FLIPS):
         path = source.choice(files(newest))
         data = path.read_bytes()
         flipped = bytearray(data)
         flipped[place := source.randrange(len(data))] ^= 1 << (bit := source.randrange(8))
         replace(path, bytes(flipped))
-        found = checkpoint.to_continue(broken.checkpoints, [])
+        found = checkpoint_to_resume(broken.checkpoints, [])
         assert found == (before, [newest.name]), f"flip {flip}: bit {bit} of byte {place} of {path.name}"
         replace(path, data)
-    assert checkpoint.to_continue(broken.checkpoints, []) == (newest, [])
+    assert checkpoint_to_resume(broken.checkpoints, []) == (newest, [])
 
 
 def damage(folder: Path, other: Path, how: str, source: random.Random) -> None:
@@ -89,10 +89,10 @@ DAMAGES = ("missing", "empty", "truncated", "longer", "swapped", "of another ste
 @pytest.mark.parametrize("how", DAMAGES)
 def test_broken_files(how: str, trial: int, broken: TinyRun, template: Template, source: random.Random) -> None:
     """The newest checkpoint truncated, empty, swapped, missing, its manifest too: the one before is used, and told"""
-    before, newest = checkpoint.written(broken.checkpoints, "last")
+    before, newest = written_checkpoints(broken.checkpoints, "last")
     damage(newest, before, how, source)
     broken.finish()
-    resume = next(journal.of_kind(journal.read(broken.folder / JOURNAL), "resume"))
+    resume = next(of_kind(read_journal(broken.folder / JOURNAL), "resume"))
     assert (resume["after_step"], resume["damaged"]) == (6, [newest.name])
     assert checks.outcome(broken) == template.outcome
 
@@ -101,7 +101,7 @@ def test_broken_files(how: str, trial: int, broken: TinyRun, template: Template,
 @pytest.mark.parametrize("how", DAMAGES)
 def test_no_checkpoint_left(how: str, trial: int, broken: TinyRun, source: random.Random) -> None:
     """Every checkpoint broken: an error that says so, and never a start from step 0"""
-    before, newest = checkpoint.written(broken.checkpoints, "last")
+    before, newest = written_checkpoints(broken.checkpoints, "last")
     recorded = (broken.folder / JOURNAL).read_bytes()
     if how == "of another step":
         for folder, other in ((newest, broken.checkpoints / "copy"), (before, newest)):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.store import produce
+from minigpt.io.store import get_or_make
 from tests.faults import checks
 from tests.faults.tiny import FORKS, Template
 
@@ -34,7 +34,7 @@ def fill_as_nobody(cache: Path, answer: Connection) -> None:
     """In a process of its own: root may write everywhere."""
     os.seteuid(NOBODY)
     try:
-        produce(cache, "kind", {"a": 1}, lambda _: {})
+        get_or_make(cache, "kind", {"a": 1}, lambda _: {})
     except OSError as error:
         answer.send(error)
     answer.send(None)

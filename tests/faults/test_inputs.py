@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from flows import config as configs
 from flows.config import RunConfig
-from minigpt import dataset
-from minigpt.corpus import CorpusConfig
-from minigpt.dataset import SplitConfig
+from minigpt.data.config import CorpusConfig, SplitConfig, TokenizerConfig
+from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
+from minigpt.data.tokens import SIDES, open_tokens
+from minigpt.data.windows import cut_windows
 from minigpt.errors import InputError
-from minigpt.tokenizer import TOKENIZER, TokenizerConfig, load
-from minigpt.training import check_batch_size
+from minigpt.training.loop import check_batch_size
 from tasks.corpus import download_corpus
 from tasks.tokenization import tokenize
 
@@ -66,8 +66,8 @@ def to_windows(path: Path, split: SplitConfig, vocabulary_size: int) -> Path:
     """What the flow does with a text up to its windows, and the same checks; the result is the folder of tokens."""
     corpus = download_corpus.fn(CorpusConfig(source=str(path)))
     tokens = tokenize.fn(corpus, split, TokenizerConfig(vocabulary_size=vocabulary_size))
-    for side in dataset.SIDES:
-        windows = dataset.cut_windows(dataset.open_tokens(tokens.folder / f"{side}.bin"), side, CONTEXT, split)
+    for side in SIDES:
+        windows = cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, CONTEXT, split)
         check_batch_size(1, len(windows))
         windows.digests()
     return tokens.folder
@@ -87,8 +87,8 @@ def test_corpora(name: str, tmp_path: Path, home: Path) -> None:
         assert "\n" not in str(error)
     else:
         assert said is None
-        vocabulary = load(folder / TOKENIZER)
-        sides = [dataset.open_tokens(folder / f"{side}.bin").tolist() for side in dataset.SIDES]
+        vocabulary = load_tokenizer(folder / TOKENIZER_FILE)
+        sides = [open_tokens(folder / f"{side}.bin").tolist() for side in SIDES]
         assert b"".join(vocabulary.encoding.decode_bytes(side) for side in sides) == data
     assert not list(home.rglob("*.tmp"))
 
@@ -105,8 +105,8 @@ def test_random_bytes(trial: int, tmp_path: Path, home: Path, source: random.Ran
     except InputError as error:
         assert "\n" not in str(error)
         return
-    vocabulary = load(folder / TOKENIZER)
-    sides = [dataset.open_tokens(folder / f"{side}.bin").tolist() for side in dataset.SIDES]
+    vocabulary = load_tokenizer(folder / TOKENIZER_FILE)
+    sides = [open_tokens(folder / f"{side}.bin").tolist() for side in SIDES]
     assert b"".join(vocabulary.encoding.decode_bytes(side) for side in sides) == path.read_bytes()
 
 

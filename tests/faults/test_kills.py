@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from minigpt import journal
-from minigpt.job import JOB
-from minigpt.journal import JOURNAL
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.training.job import JOB
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import POINTS, Signal
@@ -66,7 +65,7 @@ def test_patience(trial: int, run: TinyRun, tmp_path: Path, source: random.Rando
     (run.folder / JOB).write_text(json.dumps(job))
     undisturbed = run.copy(tmp_path / "undisturbed")
     undisturbed.finish()
-    end = journal.read(undisturbed.folder / JOURNAL)[-1]
+    end = read_journal(undisturbed.folder / JOURNAL)[-1]
     assert (end["status"], end["step"]) == ("stopped_early", 8)
     assert run.live(at=Signal("step", "after", source.choice((6, 7)))) == KILLED
     run.finish()

@@ -15,8 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from minigpt import journal
-from minigpt.journal import JOURNAL
+from minigpt.io.journal import JOURNAL, read_journal
 from tasks import tracking
 from tasks.runs import Run
 from tasks.tracking_settings import Tracking
@@ -123,7 +122,7 @@ def test_outage(
         run.live(patience_seconds=PATIENCE_SECONDS)
     finally:
         handler.fault = staticmethod(lambda: "none")
-    records = journal.read(run.folder / JOURNAL)
+    records = read_journal(run.folder / JOURNAL)
     assert records[-1]["kind"] == "end", run.log
     assert records[-1]["weights_sha256"] == template.outcome.weights_sha256
     run.finish()

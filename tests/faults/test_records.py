@@ -1,6 +1,6 @@
 """What a resumed run makes of the records of the process before it."""
 
-from minigpt import journal
+from minigpt.io.journal import of_kind, read_journal
 from tests.conftest import edit_record
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import Signal
@@ -13,8 +13,8 @@ def test_bill(run: TinyRun) -> None:
     assert run.live(at=Signal("step", "after", 8)) == KILLED
     edit_record(run.folder, "step", 8, lambda record: record.update(training_seconds=1000.0))
     run.finish()
-    records = journal.read(run.folder / "journal.jsonl")
-    last = list(journal.of_kind(records, "step"))[-1]
+    records = read_journal(run.folder / "journal.jsonl")
+    last = list(of_kind(records, "step"))[-1]
     assert 1000 < last["training_seconds"] < records[-1]["training_seconds"]
 
 
@@ -22,10 +22,10 @@ def test_bill_of_a_repetition(run: TinyRun) -> None:
     """What is done again is paid for as well where that process is killed before it comes to anything new"""
     assert run.live(at=Signal("step", "after", 8)) == KILLED
     assert run.live(at=Signal("step", "after", 1)) == KILLED
-    [again] = journal.of_kind(journal.read(run.folder / "journal.jsonl"), "repeated")
+    [again] = of_kind(read_journal(run.folder / "journal.jsonl"), "repeated")
     assert again["step"] == 7
     run.finish()
-    steps = list(journal.of_kind(journal.read(run.folder / "journal.jsonl"), "step"))
+    steps = list(of_kind(read_journal(run.folder / "journal.jsonl"), "step"))
     assert steps[7]["training_seconds"] < again["training_seconds"] < steps[8]["training_seconds"]
 
 
@@ -34,6 +34,6 @@ def test_other_untrained_model(run: TinyRun, template: Template) -> None:
     assert run.live(at=Signal("step", "after", 1)) == KILLED
     edit_record(run.folder, "evaluation", 0, lambda record: record.update(val_loss=1.0))
     run.finish()
-    end = journal.read(run.folder / "journal.jsonl")[-1]
+    end = read_journal(run.folder / "journal.jsonl")[-1]
     assert (end["status"], end["step"]) == ("differs", 0)
     assert "step 0 done again gives val_loss" in end["error"]

@@ -9,8 +9,7 @@ import time
 import psutil
 import pytest
 
-from minigpt import journal
-from minigpt.journal import JOURNAL
+from minigpt.io.journal import JOURNAL, of_kind, read_journal
 from tasks.training import OUT_OF_MEMORY
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun, wait_until_stopped
@@ -31,7 +30,7 @@ def anywhere(source: random.Random, template: Template, number: int) -> Signal:
 def test_sigterm(trial: int, run: TinyRun, template: Template, source: random.Random) -> None:
     """SIGTERM at a random passing of a named point: a checkpoint, the status told, and the run goes on later"""
     assert run.live(at=anywhere(source, template, signal.SIGTERM)) == 0, run.log
-    end = journal.read(run.folder / JOURNAL)[-1]
+    end = read_journal(run.folder / JOURNAL)[-1]
     assert (run.checkpoints / f"last-{end['step']:07d}").exists()
     told = {"interrupted": "KILLED", "completed": "FINISHED"}
     assert checks.store_status(run.home / "mlflow.db") == told[end["status"]]
@@ -65,7 +64,7 @@ def test_lock_holder_killed(trial: int, run: TinyRun, template: Template, source
     time.sleep(0.5)
     holder.kill()
     killed = time.monotonic()
-    while not list(journal.of_kind(journal.read(run.folder / JOURNAL), "resume")):
+    while not list(of_kind(read_journal(run.folder / JOURNAL), "resume")):
         assert time.monotonic() - killed < TAKEN_OVER_SECONDS
         time.sleep(0.01)
     waiting.join(60)

@@ -16,16 +16,16 @@ import pytest
 import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
-from minigpt.cost import CostConfig
-from minigpt.dataset import SplitConfig
-from minigpt.environment import EnvironmentConfig
-from minigpt.evaluation import EvaluationConfig
-from minigpt.generation import SamplingConfig
-from minigpt.job import JOB, TrainingJob
-from minigpt.model import ModelConfig
-from minigpt.store import write_whole
-from minigpt.tokenizer import TOKENIZER, Tokenizer
-from minigpt.training import TrainingConfig
+from minigpt.cost.config import CostConfig
+from minigpt.data.config import SplitConfig
+from minigpt.data.tokenizer import TOKENIZER_FILE, Tokenizer
+from minigpt.evaluation.config import EvaluationConfig
+from minigpt.generation.config import SamplingConfig
+from minigpt.io.store import write_atomically
+from minigpt.model.config import ModelConfig
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.training.config import TrainingConfig
+from minigpt.training.job import JOB, TrainingJob
 from tasks import tracking
 from tasks.runs import FACTS, Run
 from tasks.tracking_settings import Tracking
@@ -167,7 +167,7 @@ def prepare(place: Path) -> Run:
     tokens = place / "tokens"
     tokens.mkdir()
     vocabulary = every_byte()
-    vocabulary.save(tokens / TOKENIZER)
+    vocabulary.save(tokens / TOKENIZER_FILE)
     cut = len(TEXT) * 3 // 4
     for side, text in (("train", TEXT[:cut]), ("val", TEXT[cut:])):
         (tokens / f"{side}.bin").write_bytes(vocabulary.encode(text).tobytes())
@@ -175,9 +175,9 @@ def prepare(place: Path) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIGPT_HOME", str(place))
         run = tracking.create_run(there, "tiny", {"seed": 1}, {"minigpt.status": "running"})
-        write_whole(run.folder / JOB, tiny_job(tokens).model_dump_json().encode())
+        write_atomically(run.folder / JOB, tiny_job(tokens).model_dump_json().encode())
         facts = {"corpus": {"sha256": "0" * 64}, "tokens": {}}
-        write_whole(run.folder / FACTS, json.dumps(facts).encode())
+        write_atomically(run.folder / FACTS, json.dumps(facts).encode())
     return run
 
 

@@ -18,9 +18,14 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from minigpt import checkpoint, journal, probing, store, work, worker
-from minigpt.journal import Journal, Reader
-from minigpt.work import Worker
+from minigpt.checkpoints import format as checkpoint
+from minigpt.checkpoints import manager
+from minigpt.io import store
+from minigpt.io.journal import JOURNAL, Journal, JournalReader, Record, has_ended, read_journal
+from minigpt.training import probe, trainer
+from minigpt.training.__main__ import train_run_folder
+from minigpt.training.job import read_job
+from minigpt.training.trainer import Trainer
 from tasks import tracking
 from tasks.publishing import MLFLOW_STATUS, Follower, publish
 from tasks.runs import Run
@@ -29,17 +34,17 @@ RECORDS_PER_SENDING = 4
 
 # Where a run can be killed: before and after each call of these.
 POINTS: dict[str, tuple[Any, str]] = {
-    "step": (Worker, "_after_step"),
-    "evaluation": (Worker, "_evaluate"),
-    "sample": (Worker, "_sample"),
+    "step": (Trainer, "_after_step"),
+    "evaluation": (Trainer, "_evaluate"),
+    "sample": (Trainer, "_sample"),
     "journal write": (Journal, "append"),
     "journal sync": (Journal, "sync"),
     "tensor file": (checkpoint, "save_file"),
     "fsync": (os, "fsync"),
-    "manifest": (store, "write_whole"),
+    "manifest": (store, "write_atomically"),
     "rename": (Path, "rename"),
-    "checkpoint begun": (checkpoint, "begin"),
-    "proof": (checkpoint, "superseded"),
+    "checkpoint begun": (manager, "begin_checkpoint"),
+    "proof": (manager, "superseded_checkpoints"),
     "deletion": (shutil, "rmtree"),
     "batch sent": (MlflowClient, "log_batch"),
     "status": (tracking, "set_status"),
@@ -73,8 +78,8 @@ def live(
     os.dup2(log, 2)
     reading_end, _ = os.pipe()  # a standard input that never closes
     os.dup2(reading_end, 0)
-    work.LOCK_SECONDS = lock_seconds  # type: ignore[assignment]
-    probing.STEPS = 4  # for the quote, which nothing here looks at; five times as many as the steps otherwise
+    trainer.WRITER_LOCK_SECONDS = lock_seconds  # type: ignore[assignment]
+    probe.STEPS = 4  # for the quote, which nothing here looks at; five times as many as the steps otherwise
     passings: Counter[str] = Counter()
     for point, (owner, name) in POINTS.items():
         setattr(owner, name, _watched(getattr(owner, name), point, at, passings))
@@ -100,13 +105,13 @@ def _watched(call: Callable[..., Any], point: str, at: Signal | None, passings: 
 
 
 def _run(run: Run) -> None:
-    job = work.read_job(run.folder)
-    follower, reader = Follower(run, job), Reader(run.folder / work.JOURNAL)
+    job = read_job(run.folder)
+    follower, reader = Follower(run, job), JournalReader(run.folder / JOURNAL)
     records = reader.new_records()
     follower.send(records)
     append, written = Journal.append, 0
 
-    def append_and_send(self: Journal, kind: str, **fields: Any) -> journal.Record:
+    def append_and_send(self: Journal, kind: str, **fields: Any) -> Record:
         nonlocal written
         record, written = append(self, kind, **fields), written + 1
         if written % RECORDS_PER_SENDING == 0:
@@ -114,9 +119,9 @@ def _run(run: Run) -> None:
         return record
 
     Journal.append = append_and_send  # type: ignore[method-assign]
-    if not journal.ended(records):
-        worker.main(run.folder)
+    if not has_ended(records):
+        train_run_folder(run.folder)
         follower.send(reader.new_records())
-    status = journal.read(run.folder / work.JOURNAL)[-1]["status"]
+    status = read_journal(run.folder / JOURNAL)[-1]["status"]
     publish(run, curve=not follower.sent_all)
     tracking.set_status(run, MLFLOW_STATUS.get(status, "KILLED"), status, {})

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from minigpt.work import Worker
+from minigpt.training.trainer import Trainer
 from tasks import tracking
 from tasks.publishing import publish
 from tests.faults import tiny
@@ -14,7 +14,7 @@ from tests.faults import tiny
 with TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
     patch.setenv("MINIGPT_HOME", place)
     run = tiny.prepare(Path(place))
-    Worker(run.folder).run()
+    Trainer(run.folder).run()
     publish(run)
     tracking.set_status(run, "FINISHED", "completed", {})
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flows import config
 from minigpt.errors import InputError
-from minigpt.store import sha256_of_file
+from minigpt.io.store import sha256_of_file
 
 SMOKE = config.load("smoke")
 

@@ -8,9 +8,9 @@ import torch
 
 from flows import config
 from flows.estimating import estimate
-from minigpt.cost import HARDWARE
+from minigpt.cost.config import HARDWARE
 from minigpt.errors import InputError
-from minigpt.model import GPT, multiplied_parameter_count, parameter_count
+from minigpt.model.gpt import GPT, count_multiplied_parameters, count_parameters
 from tests.conftest import Workplace
 
 
@@ -24,8 +24,8 @@ def test_a_preset_is_estimated_with_the_parameters_of_its_model(preset: str) -> 
     loaded, found = config.load(preset), estimates(preset)
     with torch.device("meta"):
         model = GPT(loaded.model, loaded.tokenizer.vocabulary_size)
-    assert found["parameters"] == parameter_count(model)
-    assert found["flops"] == 6 * multiplied_parameter_count(model) * found["tokens"]
+    assert found["parameters"] == count_parameters(model)
+    assert found["flops"] == 6 * count_multiplied_parameters(model) * found["tokens"]
 
 
 def test_the_prices_are_those_of_the_config_on_its_own_hardware() -> None:

@@ -7,7 +7,7 @@ import typer
 
 from flows import config
 from flows.cli import app
-from minigpt.training import TrainingConfig
+from minigpt.training.config import TrainingConfig
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = getattr(typer.main.get_command(app), "commands")  # noqa: B009  (a group has them)

@@ -9,7 +9,7 @@ import pytest
 
 from flows.rerunning import RERUN_TOLERANCE, Comparison, RecordedRun, first_difference, read_recorded
 from minigpt.errors import InputError
-from minigpt.journal import JOURNAL
+from minigpt.io.journal import JOURNAL
 from tasks.naming import named
 from tasks.runs import FACTS, RESULT
 

@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_fails_the_run_which_goes_on(
 ) -> None:
     place = new_workplace()
     process = place.start_run("smoke", *LONG, step=130)
-    (worker,) = [found for found in place.processes() if "minigpt.worker" in found.cmdline()]
+    (worker,) = [found for found in place.processes() if "minigpt.training" in found.cmdline()]
     worker.kill()
     assert process.wait(60) == 1
     (run,) = place.json("runs")
@@ -150,7 +150,7 @@ def test_ctrl_c_twice_ends_a_run_whose_training_process_hangs(
 ) -> None:
     place = new_workplace()
     process = place.start_run("smoke", *LONG, step=130)
-    (worker,) = [found for found in place.processes() if "minigpt.worker" in found.cmdline()]
+    (worker,) = [found for found in place.processes() if "minigpt.training" in found.cmdline()]
     worker.suspend()
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):  # it waits for the checkpoint

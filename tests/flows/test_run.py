@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from minigpt import checkpoint, journal
-from minigpt.store import MANIFEST
+from minigpt.checkpoints.format import load_checkpoint, newest_intact, step_of, weights_of, weights_sha256
+from minigpt.io.journal import curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.store import MANIFEST
 
 ROOT = Path(__file__).parents[2]
 KEYS = {
@@ -34,11 +35,11 @@ def test_the_result_holds_what_scripts_rely_on(smoke: dict[str, Any]) -> None:
 
 def test_the_digests_are_those_of_the_files(smoke: dict[str, Any]) -> None:
     folder = Path(smoke["run_dir"])
-    records = journal.read(folder / "journal.jsonl")
-    assert [step for step, _ in journal.curve(records)] == list(range(1, 61))
-    assert journal.curve_sha256(journal.curve(records)) == smoke["curve_sha256"]
-    model, _ = checkpoint.load(folder / "checkpoints" / "last-0000060")
-    assert checkpoint.weights_sha256(checkpoint.weights_of(model)) == smoke["weights_sha256"]
+    records = read_journal(folder / "journal.jsonl")
+    assert [step for step, _ in loss_curve(records)] == list(range(1, 61))
+    assert curve_sha256(loss_curve(records)) == smoke["curve_sha256"]
+    model, _ = load_checkpoint(folder / "checkpoints" / "last-0000060")
+    assert weights_sha256(weights_of(model)) == smoke["weights_sha256"]
 
 
 def test_every_step_of_the_card_is_a_final_task_of_one_flow_run(smoke: dict[str, Any], workplace: Any) -> None:
@@ -206,13 +207,13 @@ def test_bad_input_is_one_sentence_and_exit_2(
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not list(place.home.glob("runs/*"))
     commands = [process.cmdline() for process in place.processes()]
-    assert not [words for words in commands if any(word.endswith(("/minigpt", "minigpt.worker")) for word in words)]
+    assert not [words for words in commands if any(word.endswith(("/minigpt", "minigpt.training")) for word in words)]
 
 
 def test_a_run_that_gets_no_better_stops_early(workplace: Any) -> None:
     settings = ("training.early_stopping_evaluations=1", "training.learning_rate=2", "evaluation.every_steps=5")
     result = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)))
-    evaluations = list(journal.of_kind(journal.read(Path(result["run_dir"]) / "journal.jsonl"), "evaluation"))
+    evaluations = list(of_kind(read_journal(Path(result["run_dir"]) / "journal.jsonl"), "evaluation"))
     assert result["status"] == "stopped_early"
     assert result["steps"] == result["best_step"] + 5 < 60
     assert evaluations[-1]["val_loss"] >= result["best_val_loss"]
@@ -232,7 +233,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_weights(workplace: 
     assert result["status"] == "diverged"
     assert result["steps"] < 200
     assert any("diverged" in sentence for sentence in result["words"])
-    kept = max(map(checkpoint.step_of, (Path(result["run_dir"]) / "checkpoints").iterdir()))
+    kept = max(map(step_of, (Path(result["run_dir"]) / "checkpoints").iterdir()))
     assert any(f"weights of step {kept} were kept" in sentence for sentence in result["words"])
     listed = json.loads(workplace.run("runs", "--json").stdout)
     assert [run["status"] for run in listed if run["run_id"] == result["run_id"]] == ["diverged"]
@@ -241,4 +242,4 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_weights(workplace: 
             "select state_type from flow_run where replace(id, '-', '') = ?", [result["flow_run_id"].replace("-", "")]
         )
     assert state == "FAILED", "who is told of failures by Prefect hears of it"
-    assert checkpoint.newest(Path(result["run_dir"]) / "checkpoints", "best") is not None
+    assert newest_intact(Path(result["run_dir"]) / "checkpoints", "best") is not None

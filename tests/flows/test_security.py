@@ -15,8 +15,9 @@ import pytest
 from safetensors import SafetensorError
 
 from flows import config as configs
-from minigpt import checkpoint, store
+from minigpt.checkpoints.format import WEIGHTS_FILE, load_checkpoint
 from minigpt.errors import InputError
+from minigpt.io.store import MANIFEST, link_or_copy, write_folder
 from tasks import credentials
 from tasks.servers import listening
 
@@ -50,14 +51,14 @@ def test_a_pickle_in_a_checkpoints_place_is_not_unpickled(smoke: dict[str, Any],
 
     def fill(place: Path) -> dict[str, Any]:
         whole = Path(smoke["run_dir"]) / "checkpoints" / "last-0000060"
-        manifest = json.loads((whole / store.MANIFEST).read_bytes())
-        store.link_or_copy(whole / "tokenizer.txt", place / "tokenizer.txt")
-        (place / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Payload(trace)))
+        manifest = json.loads((whole / MANIFEST).read_bytes())
+        link_or_copy(whole / "tokenizer.txt", place / "tokenizer.txt")
+        (place / WEIGHTS_FILE).write_bytes(pickle.dumps(Payload(trace)))
         return {key: manifest[key] for key in ("model", "state")}
 
-    store.write_folder(tmp_path / "last-0000060", fill)
+    write_folder(tmp_path / "last-0000060", fill)
     with pytest.raises(SafetensorError):
-        checkpoint.load(tmp_path / "last-0000060")
+        load_checkpoint(tmp_path / "last-0000060")
     assert not trace.exists()
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from minigpt import checkpoint, journal
-from minigpt.generation import Draw, complete
+from minigpt.checkpoints.format import load_checkpoint
+from minigpt.generation.generate import complete_prompt
+from minigpt.generation.sampling import Sampler
+from minigpt.io.journal import of_kind, read_journal
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_params_tags_and_dataset_are_there(client: MlflowClient, result: dict[st
 
 
 def test_every_point_of_the_journal_is_there_once(client: MlflowClient, result: dict[str, Any]) -> None:
-    records = journal.read(Path(result["run_dir"]) / "journal.jsonl")
+    records = read_journal(Path(result["run_dir"]) / "journal.jsonl")
     for key, kind, field in [
         ("loss/train_step", "step", "loss"),
         ("optimizer/gradient_norm", "step", "gradient_norm"),
@@ -62,7 +64,7 @@ def test_every_point_of_the_journal_is_there_once(client: MlflowClient, result: 
         ("bits_per_byte/val", "evaluation", "val_bits_per_byte"),
     ]:
         history = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(result["run_id"], key)]
-        expected = [(r["step"], r[field], r["time_ms"]) for r in journal.of_kind(records, kind)]
+        expected = [(r["step"], r[field], r["time_ms"]) for r in of_kind(records, kind)]
         assert sorted(history) == expected, key
 
 
@@ -83,8 +85,8 @@ def test_files_are_there_and_the_best_checkpoint_writes(
     assert names >= {"config.yaml", "facts.json", "corpus.txt", "journal.jsonl", "loss.png", "perplexity.png"}
     assert names >= {"report.md", "result.json", "checkpoints"}
     folder = Path(client.download_artifacts(result["run_id"], "checkpoints/best", str(tmp_path)))
-    model, tokenizer = checkpoint.load(folder)
-    [text] = complete(model, tokenizer, "The ", [Draw()], 5)
+    model, tokenizer = load_checkpoint(folder)
+    [text] = complete_prompt(model, tokenizer, "The ", [Sampler()], 5)
     assert text.startswith("The ")
 
 

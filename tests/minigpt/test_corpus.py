@@ -11,22 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt import corpus, text
-from minigpt.corpus import CorpusConfig, is_missing
+from minigpt.data.config import CorpusConfig
+from minigpt.data.sources import PYTHON_TOPICS, check_text, is_missing, oddities, read_source
 from minigpt.errors import InputError
+from minigpt.io import text
+from minigpt.io.text import blocks, characters
 
 
 @pytest.mark.parametrize("data", [b"x", b"a\r\nb", b"a\0b", b"\xef\xbb\xbfa", b"a<|endoftext|>b", "e\u0301".encode()])
 def test_text_is_kept_as_it_is(data: bytes) -> None:
     file = io.BytesIO(data)
-    corpus.check_text(file, "test")
-    assert "".join(text.characters(file, 0, len(data))) == data.decode()
-    assert b"".join(text.blocks(file, 1, len(data))) == data[1:]
+    check_text(file, "test")
+    assert "".join(characters(file, 0, len(data))) == data.decode()
+    assert b"".join(blocks(file, 1, len(data))) == data[1:]
 
 
 def test_a_text_that_became_shorter_is_no_endless_loop() -> None:
     with pytest.raises(EOFError, match="ends at byte 3"):
-        list(text.blocks(io.BytesIO(b"abc"), 0, 4))
+        list(blocks(io.BytesIO(b"abc"), 0, 4))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_a_text_that_became_shorter_is_no_endless_loop() -> None:
 )
 def test_what_is_no_text_is_refused_with_its_place(data: bytes, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        corpus.check_text(io.BytesIO(data), "test")
+        check_text(io.BytesIO(data), "test")
 
 
 # Whole characters of one to four bytes, and beginnings, ends and impossible ones.
@@ -59,16 +61,16 @@ def test_any_bytes_are_text_or_refused_at_the_first_wrong_byte(data: bytes, bloc
             data.decode()
         except UnicodeDecodeError as error:
             with pytest.raises(InputError, match=f"the corpus test is not UTF-8 from byte {error.start} on"):
-                corpus.check_text(io.BytesIO(data), "test")
+                check_text(io.BytesIO(data), "test")
         else:
-            corpus.check_text(io.BytesIO(data), "test")
+            check_text(io.BytesIO(data), "test")
 
 
 def test_pythons_topics_are_a_text(tmp_path: Path) -> None:
-    digest = corpus.read_source(CorpusConfig(source="python-topics"), tmp_path / "text")
+    digest = read_source(CorpusConfig(source="python-topics"), tmp_path / "text")
     assert hashlib.sha256((tmp_path / "text").read_bytes()).hexdigest() == digest
     with (tmp_path / "text").open("rb") as file:
-        corpus.check_text(file, "topics")
+        check_text(file, "topics")
     assert "The Python" in (tmp_path / "text").read_text("utf-8")
 
 
@@ -83,14 +85,14 @@ def test_pythons_topics_are_a_text(tmp_path: Path) -> None:
 )
 def test_a_source_that_is_none_is_refused(source: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
-        corpus.read_source(CorpusConfig(source=source), tmp_path / "text")
+        read_source(CorpusConfig(source=source), tmp_path / "text")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_address_without_its_beginning_is_refused_and_not_repeated(tmp_path: Path) -> None:
     for password in ("hunter2", "hunter2" * 50):
         with pytest.raises(InputError, match=r"no https:// before it") as error:
-            corpus.read_source(CorpusConfig(source=f"me:{password}@host/x.txt"), tmp_path / "text")
+            read_source(CorpusConfig(source=f"me:{password}@host/x.txt"), tmp_path / "text")
         assert "hunter2" not in str(error.value)
 
 
@@ -98,22 +100,20 @@ def test_a_file_of_another_digest_or_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"abc")
     with pytest.raises(InputError, match=r"corpus\.sha256=null"):
-        corpus.read_source(CorpusConfig(source=str(path), sha256="0" * 64), tmp_path / "copy")
+        read_source(CorpusConfig(source=str(path), sha256="0" * 64), tmp_path / "copy")
     with pytest.raises(InputError, match=r"more than corpus\.max_bytes 2"):
-        corpus.read_source(CorpusConfig(source=str(path), max_bytes=2), tmp_path / "copy")
+        read_source(CorpusConfig(source=str(path), max_bytes=2), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
-@pytest.mark.parametrize(
-    ("source", "words"), [("text.txt", "the config pins"), (corpus.PYTHON_TOPICS, "the config pins")]
-)
+@pytest.mark.parametrize(("source", "words"), [("text.txt", "the config pins"), (PYTHON_TOPICS, "the config pins")])
 def test_a_text_that_is_not_the_pinned_one_is_not_kept(
     source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text("another text")
     with pytest.raises(InputError, match=words):
-        corpus.read_source(CorpusConfig(source=source, sha256="0" * 64), tmp_path / "kept")
+        read_source(CorpusConfig(source=source, sha256="0" * 64), tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 
 
@@ -127,7 +127,7 @@ def test_a_text_that_is_not_the_pinned_one_is_not_kept(
     ],
 )
 def test_what_no_model_is_meant_to_learn_is_told(data: bytes, said: list[str]) -> None:
-    assert list(corpus.oddities(io.BytesIO(data))) == said
+    assert list(oddities(io.BytesIO(data))) == said
 
 
 def test_a_folders_texts_follow_each_other_by_name(tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def test_a_folders_texts_follow_each_other_by_name(tmp_path: Path) -> None:
     }
     for name, data in texts.items():
         (tmp_path / name).write_bytes(data)
-    corpus.read_source(CorpusConfig(source=str(tmp_path)), tmp_path / "copy")
+    read_source(CorpusConfig(source=str(tmp_path)), tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"first\nsecond\nlast\n"
     with pytest.raises(InputError, match=r"more than corpus\.max_bytes 15"):
-        corpus.read_source(CorpusConfig(source=str(tmp_path), max_bytes=15), tmp_path / "none")
+        read_source(CorpusConfig(source=str(tmp_path), max_bytes=15), tmp_path / "none")
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(InputError, match=r"a\.txt is no file; give a text file"):
-        corpus.read_source(CorpusConfig(source=str(tmp_path)), tmp_path / "none")
+        read_source(CorpusConfig(source=str(tmp_path)), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -161,7 +161,7 @@ def test_a_text_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, m
 
     monkeypatch.setattr("shutil.copyfileobj", copy_slowly)
     with pytest.raises(InputError, match="was written to while it was read; try again when it is whole"):
-        corpus.read_source(CorpusConfig(source=str(path)), tmp_path / "copy")
+        read_source(CorpusConfig(source=str(path)), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
@@ -173,7 +173,7 @@ def test_a_text_that_was_just_written_may_not_be_whole(
     path.write_bytes(b"a line\n")
     os.utime(path, (time.time() - age_seconds,) * 2)
     digest = hashlib.sha256(b"a line\n").hexdigest() if pinned else None
-    corpus.read_source(CorpusConfig(source=str(path), sha256=digest), tmp_path / "copy")
+    read_source(CorpusConfig(source=str(path), sha256=digest), tmp_path / "copy")
     assert ("this is a part of it" in caplog.text) == told
 
 

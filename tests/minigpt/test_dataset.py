@@ -10,15 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt import dataset, tokenizer
-from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows, epoch_order, epoch_shift
+from minigpt.data.config import SplitConfig
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import train_bpe
+from minigpt.data.tokens import TOKEN_DTYPE, Side, open_tokens
+from minigpt.data.windows import Windows, batch_indices, cut_windows, epoch_order, epoch_shift
 from minigpt.errors import InputError
 
 
 def boundary(text: str, config: SplitConfig) -> int:
     """The boundary in characters."""
     data = text.encode()
-    return len(data[: dataset.boundary(io.BytesIO(data), config)].decode())
+    return len(data[: split_byte(io.BytesIO(data), config)].decode())
 
 
 def by_definition(text: str, fraction: float, kind: str) -> int:
@@ -35,7 +38,7 @@ def test_the_boundary_is_the_same_in_blocks_of_any_size(text: str, fraction: flo
     config = SplitConfig.model_validate({"validation_fraction": fraction, "boundary": kind})
     expected = by_definition(text, fraction, kind)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("minigpt.text.BLOCK_BYTES", block)
+        patch.setattr("minigpt.io.text.BLOCK_BYTES", block)
         if 0 < expected < len(text):
             assert boundary(text, config) == expected
         else:
@@ -57,27 +60,27 @@ def test_the_boundary_leaves_two_sides_or_says_why(text: str, fraction: float, k
 
 @given(st.integers(0, 500), st.integers(1, 50))
 def test_windows_predict_each_token_once(count: int, context_length: int) -> None:
-    windows = Windows(np.arange(count, dtype=dataset.TOKEN_DTYPE), context_length, context_length)
+    windows = Windows(np.arange(count, dtype=TOKEN_DTYPE), context_length, context_length)
     targets = [int(token) for _, y in windows.in_order(3) for token in y.flatten()]
     assert targets == list(range(1, 1 + windows.predicted_tokens))
     assert count - 1 - len(targets) < context_length
 
 
 def test_inputs_and_targets_are_one_apart() -> None:
-    windows = Windows(np.arange(100, dtype=dataset.TOKEN_DTYPE), 8, 4)
+    windows = Windows(np.arange(100, dtype=TOKEN_DTYPE), 8, 4)
     inputs, targets = windows.batch(np.array([0, 3]))
     assert inputs.tolist() == [list(range(8)), list(range(12, 20))]
     assert (targets - inputs).unique().tolist() == [1]
 
 
 def test_a_side_shorter_than_a_window_is_refused() -> None:
-    tokens = np.zeros(181, dataset.TOKEN_DTYPE)
+    tokens = np.zeros(181, TOKEN_DTYPE)
     with pytest.raises(InputError, match="context_length 256 exceeds the 180 validation tokens"):
         cut_windows(tokens, "val", 256, SplitConfig())
 
 
 def test_validation_windows_never_overlap() -> None:
-    tokens = np.zeros(100, dataset.TOKEN_DTYPE)
+    tokens = np.zeros(100, TOKEN_DTYPE)
     config = SplitConfig(stride_tokens=2)
     assert cut_windows(tokens, "val", 10, config).stride_tokens == 10
     assert cut_windows(tokens, "train", 10, config).stride_tokens == 2
@@ -129,7 +132,7 @@ def test_another_validation_text_changes_no_vocabulary_and_no_training_window(tm
     for name, behind in (("a", text[cut:]), ("b", "qz" * (len(text) // 20) + "\n")):
         whole = text[:cut] + behind.ljust(len(text) - cut, "q")[: len(text) - cut]
         assert boundary(whole, SplitConfig()) == cut
-        vocabulary = tokenizer.train([whole[:cut]], 300)
+        vocabulary = train_bpe([whole[:cut]], 300)
         vocabulary.save(tmp_path / name)
         windows = cut_windows(vocabulary.encode(whole[:cut]), "train", 16, SplitConfig())
         val = cut_windows(vocabulary.encode(whole[cut:]), "val", 16, SplitConfig())
@@ -138,7 +141,7 @@ def test_another_validation_text_changes_no_vocabulary_and_no_training_window(tm
     assert found[0][2] != found[1][2]
 
 
-LETTERS = tokenizer.train(["ab ba\n" * 9], 260)
+LETTERS = train_bpe(["ab ba\n" * 9], 260)
 
 
 @given(st.lists(st.text("ab \n", min_size=1, max_size=9), min_size=3, max_size=30))
@@ -150,7 +153,7 @@ def test_no_window_spans_both_sides(lines: list[str]) -> None:
         cut = boundary(text, config)
     except InputError:
         return
-    sides: list[tuple[dataset.Side, str]] = [("train", text[:cut]), ("val", text[cut:])]
+    sides: list[tuple[Side, str]] = [("train", text[:cut]), ("val", text[cut:])]
     for side, part in sides:
         tokens = LETTERS.encode(part)
         if len(tokens) > 4:
@@ -160,7 +163,7 @@ def test_no_window_spans_both_sides(lines: list[str]) -> None:
 
 @given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 60))
 def test_there_are_as_many_windows_as_rows(count: int, context_length: int, stride: int) -> None:
-    windows = Windows(np.arange(count, dtype=dataset.TOKEN_DTYPE), context_length, stride)
+    windows = Windows(np.arange(count, dtype=TOKEN_DTYPE), context_length, stride)
     assert windows.predicted_tokens == len(windows) * context_length
     if len(windows):
         rows = windows.rows()
@@ -173,7 +176,7 @@ def test_there_are_as_many_windows_as_rows(count: int, context_length: int, stri
 
 @given(st.integers(2, 200), st.integers(1, 20), st.integers(1, 9), st.integers(1, 9))
 def test_batches_in_order_stop_where_they_are_told(count: int, context: int, batch_size: int, limit: int) -> None:
-    windows = Windows(np.arange(count, dtype=dataset.TOKEN_DTYPE), context, context)
+    windows = Windows(np.arange(count, dtype=TOKEN_DTYPE), context, context)
     sizes = [len(inputs) for inputs, _ in windows.in_order(batch_size)]
     assert sum(sizes) == len(windows)
     assert all(size == batch_size for size in sizes[:-1])
@@ -182,8 +185,8 @@ def test_batches_in_order_stop_where_they_are_told(count: int, context: int, bat
 
 @pytest.mark.parametrize("digested", [1, 30, 10**6])
 def test_digests_are_those_of_the_arrays(digested: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "DIGESTED_TOKENS", digested)
-    windows = Windows(np.arange(1000, dtype=dataset.TOKEN_DTYPE), 7, 5)
+    monkeypatch.setattr("minigpt.data.windows.DIGEST_BLOCK_TOKENS", digested)
+    windows = Windows(np.arange(1000, dtype=TOKEN_DTYPE), 7, 5)
     inputs, targets = windows.batch(np.arange(len(windows)))
     by_hand = {"inputs": inputs, "targets": targets}
     assert windows.digests() == {
@@ -224,7 +227,7 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(steps: list[int], seed
 def test_shifted_windows_start_later_in_each_epoch_and_stay_on_their_side(
     context: int, stride: int, batch_size: int, seed: int
 ) -> None:
-    tokens = np.arange(context + stride * (batch_size + 3), dtype=dataset.TOKEN_DTYPE)
+    tokens = np.arange(context + stride * (batch_size + 3), dtype=TOKEN_DTYPE)
     windows = cut_windows(tokens, "train", context, SplitConfig(stride_tokens=stride, shift_windows=True))
     per_epoch = len(windows) // batch_size
     for step in range(3 * per_epoch):
@@ -238,7 +241,7 @@ def test_shifted_windows_start_later_in_each_epoch_and_stay_on_their_side(
 
 
 def test_epochs_are_shifted_by_every_number_of_tokens_and_only_where_it_is_asked_for() -> None:
-    tokens = np.arange(100, dtype=dataset.TOKEN_DTYPE)
+    tokens = np.arange(100, dtype=TOKEN_DTYPE)
     assert {epoch_shift(8, 1, epoch) for epoch in range(200)} == set(range(8))
     for side, config in (("train", SplitConfig()), ("val", SplitConfig(shift_windows=True))):
         windows = cut_windows(tokens, side, 8, config)
@@ -247,11 +250,11 @@ def test_epochs_are_shifted_by_every_number_of_tokens_and_only_where_it_is_asked
 
 
 def test_a_token_file_is_opened_as_it_was_written(tmp_path: Path) -> None:
-    tokens = np.arange(65_536, dtype=dataset.TOKEN_DTYPE)
+    tokens = np.arange(65_536, dtype=TOKEN_DTYPE)
     (tmp_path / "tokens").write_bytes(tokens.tobytes())
     (tmp_path / "none").write_bytes(b"")
-    assert np.array_equal(dataset.open_tokens(tmp_path / "tokens"), tokens)
-    assert len(dataset.open_tokens(tmp_path / "none")) == 0
+    assert np.array_equal(open_tokens(tmp_path / "tokens"), tokens)
+    assert len(open_tokens(tmp_path / "none")) == 0
     for count in (0, 1):
         with pytest.raises(InputError, match=f"context_length 4 exceeds the {max(count - 1, 0)} training tokens"):
             cut_windows(tokens[:count], "train", 4, SplitConfig())

@@ -6,17 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt.diagnosis import (
-    COPY_TOKENS,
-    LOSS_GAP,
-    LOSS_TOLERANCE,
-    copy_words,
-    diagnose,
-    is_memory,
-    longest_copy,
-    words,
-)
-from minigpt.journal import Record
+from minigpt.evaluation.diagnosis import LOSS_GAP, LOSS_TOLERANCE, diagnose, diagnosis_sentences
+from minigpt.evaluation.memorization import COPY_TOKENS, copy_words, is_memorized, longest_copy
+from minigpt.io.journal import Record
 
 LOSSES = st.floats(0, 20)
 
@@ -60,7 +52,7 @@ def test_every_curve_has_a_diagnosis_that_fits_it(losses: list[tuple[float, floa
     if found.gap_since_step is not None:
         train_loss, val_loss = losses[found.gap_since_step // 10]
         assert val_loss - train_loss > LOSS_GAP
-    said = " ".join(words(evaluations, "completed", 0))
+    said = " ".join(diagnosis_sentences(evaluations, "completed", 0))
     assert ("Worse since step" in said) == (found.worse_since_step is not None)
     assert ("Over-fitting since step" in said) == (found.overfitting_since_step is not None)
     assert ("nat above" in said) == (found.gap_since_step is not None)
@@ -68,19 +60,19 @@ def test_every_curve_has_a_diagnosis_that_fits_it(losses: list[tuple[float, floa
 
 @pytest.mark.parametrize(("last", "said"), [(3.98, "still falling"), (3.995, "level at the end")])
 def test_a_falling_curve_is_told_from_a_level_one(last: float, said: str) -> None:
-    assert said in " ".join(words(curve((3, 5), (3, 4), (3, last)), "completed", 20))
+    assert said in " ".join(diagnosis_sentences(curve((3, 5), (3, 4), (3, last)), "completed", 20))
 
 
 def test_a_rate_that_is_too_high_is_not_called_over_fitting() -> None:
     curves = curve((5, 5), (3, 4), (4, 4.5))
     assert (diagnose(curves).worse_since_step, diagnose(curves).overfitting_since_step) == (10, None)
-    [sentence] = words(curves, "completed", 20)
+    [sentence] = diagnosis_sentences(curves, "completed", 20)
     assert "rose from 4.000 to 4.500" in sentence
     assert "lower the learning rate" in sentence
 
 
 def test_a_divergence_names_the_weights_that_were_kept_and_no_trend() -> None:
-    [sentence] = words(curve((5, 5), (4, 4.5)), "diverged", 10)
+    [sentence] = diagnosis_sentences(curve((5, 5), (4, 4.5)), "diverged", 10)
     assert "weights of step 10 were kept" in sentence
 
 
@@ -91,7 +83,7 @@ def test_the_reference_curve_over_fits() -> None:
         for step, train, val in ((0, 9.817, 9.924), (50, 2.0, 6.123), (85, 0.569, 6.373))
     ]
     assert diagnose(published).overfitting_since_step == 50
-    assert "rose from 6.123 to 6.373" in " ".join(words(published, "completed", 85))
+    assert "rose from 6.123 to 6.373" in " ".join(diagnosis_sentences(published, "completed", 85))
 
 
 def brute_force(sample: list[int], training: list[int]) -> int:
@@ -119,26 +111,26 @@ def test_a_sample_is_a_copy_of_itself_whatever_its_tokens(tokens: list[int]) -> 
 def test_a_trend_is_not_told_from_two_steps_that_follow_each_other() -> None:
     evaluations = curve((3, 5), (3, 4.1), (3, 4.0))
     evaluations.append({**evaluations[-1], "step": 21, "val_loss": 3.999})
-    assert "still falling" in " ".join(words(evaluations, "completed", 21))
+    assert "still falling" in " ".join(diagnosis_sentences(evaluations, "completed", 21))
 
 
 def test_what_a_gap_means_is_told_in_numbers_while_there_is_one() -> None:
-    [_, said] = words(curve((3, 3.5), (2, 3.5), (1.6, 3.4)), "completed", 20)
+    [_, said] = diagnosis_sentences(curve((3, 3.5), (2, 3.5), (1.6, 3.4)), "completed", 20)
     assert "From step 10 on" in said
     assert "at the end by 1.80" in said
     assert "6.0 times the probability" in said
-    [_, closed] = words(curve((3, 3.5), (2, 3.5), (3, 3.4)), "completed", 20)
+    [_, closed] = diagnosis_sentences(curve((3, 3.5), (2, 3.5), (3, 3.4)), "completed", 20)
     assert closed.startswith("At step 10, though not at every later evaluation")
     assert "times the probability" not in closed
 
 
 def test_a_model_that_never_beats_the_untrained_one_is_nothing_to_ship() -> None:
     evaluations = curve((6, 6), (9, 9.5), (9, 9.6))
-    said = " ".join(words(evaluations, "completed", 20))
+    said = " ".join(diagnosis_sentences(evaluations, "completed", 20))
     assert "nothing to ship" in said
     assert "ship the best" not in said
     assert diagnose(evaluations).in_short == "nothing learnt"
-    assert "nothing to ship" not in " ".join(words(curve((6, 6), (5, 5.9), (9, 9.6)), "completed", 20))
+    assert "nothing to ship" not in " ".join(diagnosis_sentences(curve((6, 6), (5, 5.9), (9, 9.6)), "completed", 20))
     assert not diagnose(curve((6, 6))).learnt_nothing
 
 
@@ -173,7 +165,7 @@ def test_a_rise_within_the_noise_may_be_chance() -> None:
     assert found.overfitting_since_step == 40
     assert found.may_be_chance
     assert found.in_short == "over-fitting since 40 (may be chance)"
-    assert "may be chance" in " ".join(words(curve((3, 5), *level), "completed", 60))
+    assert "may be chance" in " ".join(diagnosis_sentences(curve((3, 5), *level), "completed", 60))
     risen = diagnose(curve((3, 5), *level, (3.0, 4.5)))
     assert not risen.may_be_chance
     steady = curve((3, 5), *((3, 4 + 0.02 * n) for n in range(7)))
@@ -198,11 +190,11 @@ def test_the_bend_of_a_curve_without_noise_is_no_chance(val: tuple[float, ...]) 
 
 
 def test_a_copy_that_unread_text_has_as_well_is_no_memory() -> None:
-    assert is_memory(0.0)
+    assert is_memorized(0.0)
     assert copy_words(31, 0.0).startswith("Memorisation: 31 tokens in a row")
     assert "none have so many" in copy_words(31, 0.0)
-    assert is_memory(0.05)
+    assert is_memorized(0.05)
     assert "5.0% have so many" in copy_words(31, 0.05)
-    assert not is_memory(0.06)
+    assert not is_memorized(0.06)
     assert "Memorisation" not in copy_words(31, 0.06)
     assert "as do so many in 6% of the validation text's passages" in copy_words(31, 0.06)

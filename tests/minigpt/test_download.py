@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from minigpt import corpus
-from minigpt.corpus import CorpusConfig
-from minigpt.download import DownloadError, check_target, download, public_address
+from minigpt.data.config import CorpusConfig
+from minigpt.data.sources import check_text, read_source
 from minigpt.errors import InputError
+from minigpt.io.download import DownloadError, check_target, download, public_address
 from tests.minigpt.misbehaving import DEADLINE_SECONDS, DIGEST, TEXT, TIMEOUT_SECONDS, Misbehaving
 
 
@@ -139,15 +139,15 @@ def test_an_empty_body_is_a_text_of_no_bytes(fetch: Callable[..., str], tmp_path
     """That it is none is said by the corpus."""
     assert fetch("nothing") == hashlib.sha256().hexdigest()
     with pytest.raises(InputError, match="is empty"):
-        corpus.check_text(io.BytesIO((tmp_path / "text").read_bytes()), "test")
+        check_text(io.BytesIO((tmp_path / "text").read_bytes()), "test")
 
 
 @pytest.mark.parametrize(("path", "words"), [("missing", "status 404"), ("good", "is pinned")])
 def test_a_corpus_is_fetched_with_the_same_care(server: str, path: str, words: str, tmp_path: Path) -> None:
     address = f"{server}/{path}"
-    assert corpus.read_source(CorpusConfig(source=f"{server}/good", sha256=DIGEST), tmp_path / "good") == DIGEST
+    assert read_source(CorpusConfig(source=f"{server}/good", sha256=DIGEST), tmp_path / "good") == DIGEST
     with pytest.raises(InputError, match=words) as caught:
-        corpus.read_source(CorpusConfig(source=address, sha256="0" * 64), tmp_path / "bad")
+        read_source(CorpusConfig(source=address, sha256="0" * 64), tmp_path / "bad")
     assert "secret" not in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["good"]
 
@@ -205,7 +205,7 @@ def test_a_redirect_to_no_address_is_an_error_of_the_download(fetch: Callable[..
 @pytest.mark.parametrize("source", ["http://[x", "https://[::1/text", "ftp://[x"])
 def test_an_address_that_is_none_is_refused(source: str, tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        corpus.read_source(CorpusConfig(source=source), tmp_path / "text")
+        read_source(CorpusConfig(source=source), tmp_path / "text")
 
 
 @pytest.mark.parametrize("address", ["http://", "http://user:secret@", "http://127.0.0.1:port/"])

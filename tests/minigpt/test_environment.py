@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from minigpt import environment
-from minigpt.environment import TUNABLES, EnvironmentConfig
-from minigpt.threads import COMMAND_VARIABLES, SPINS
+from minigpt.runtime import machine
+from minigpt.runtime.config import TUNABLES, EnvironmentConfig
+from minigpt.runtime.machine import available_cores
+from minigpt.runtime.startup import COMMAND_VARIABLES, SPINS
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -30,8 +31,9 @@ def test_big_tensors_lie_in_huge_pages() -> None:
     def huge_kilobytes(started: Mapping[str, str]) -> int:
         script = (
             "import torch\n"
-            "from minigpt import environment\n"
-            "environment.apply(environment.EnvironmentConfig())\n"
+            "from minigpt.runtime.config import EnvironmentConfig\n"
+            "from minigpt.runtime.environment import apply_environment\n"
+            "apply_environment(EnvironmentConfig())\n"
             "tensor = torch.ones(32 << 20)\n"
             "lines = open('/proc/self/smaps_rollup').read().splitlines()\n"
             "print(next(line.split()[1] for line in lines if line.startswith('AnonHugePages')))\n"
@@ -54,13 +56,13 @@ def test_a_container_uses_the_cores_that_it_is_granted(
     limit: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(environment, "CGROUPS", tmp_path)
-    monkeypatch.setattr(environment, "OWN_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_CGROUP", tmp_path / "cgroup")
     (tmp_path / "cgroup").write_text("0::/a.slice/b\n")
     if limit is not None:
         (tmp_path / "a.slice" / "b").mkdir(parents=True)
         (tmp_path / "a.slice" / "b" / "cpu.max").write_text(f"{limit}\n")
-    assert environment.available_cores() == cores
+    assert available_cores() == cores
 
 
 def test_the_number_of_threads_is_what_was_asked_for_whatever_the_caller_has_set() -> None:

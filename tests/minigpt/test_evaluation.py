@@ -7,19 +7,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minigpt.dataset import TOKEN_DTYPE, Windows
-from minigpt.diagnosis import diagnose, longest_copy, words
-from minigpt.evaluation import Evaluation, evaluate, perplexity
-from minigpt.initialisation import build
-from minigpt.journal import Record
-from minigpt.model import ModelConfig
+from minigpt.data.tokens import TOKEN_DTYPE
+from minigpt.data.windows import Windows
+from minigpt.evaluation.diagnosis import diagnose, diagnosis_sentences
+from minigpt.evaluation.loss import Evaluation, evaluate, perplexity
+from minigpt.evaluation.memorization import longest_copy
+from minigpt.io.journal import Record
+from minigpt.model.config import ModelConfig
+from minigpt.model.init import build_model
 from minigpt.randomness import stream
 
 
 def test_a_short_last_batch_counts_by_its_tokens() -> None:
     tokens = torch.randint(9, (71,), generator=stream(1, "tokens")).numpy().astype(TOKEN_DTYPE)
     windows = Windows(tokens, 10, 10)
-    model = build(ModelConfig(context_length=10, width=8, heads=1, layers=1, initialisation="pytorch"), 9, seed=1)
+    model = build_model(ModelConfig(context_length=10, width=8, heads=1, layers=1, initialisation="pytorch"), 9, seed=1)
     inputs, targets = windows.batch(np.arange(len(windows)))
     with torch.no_grad():
         losses = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none")
@@ -59,16 +61,16 @@ def test_over_fitting_begins_at_the_lowest_loss_that_the_curve_has_left(val: tup
 def test_the_gap_is_told_from_its_first_step() -> None:
     assert diagnose(curve(5.0, 3.9, 4.1, 4.2)).gap_since_step == 0
     assert diagnose(curve(3.5, 3.9, 4.1, 4.2)).gap_since_step == 20
-    assert "At step 0, though not at every" in " ".join(words(curve(5.0, 3.9, 4.1, 4.2), "completed", 30))
-    assert "From step 20 on" in " ".join(words(curve(3.5, 3.9, 4.1, 4.2), "completed", 30))
+    assert "At step 0, though not at every" in " ".join(diagnosis_sentences(curve(5.0, 3.9, 4.1, 4.2), "completed", 30))
+    assert "From step 20 on" in " ".join(diagnosis_sentences(curve(3.5, 3.9, 4.1, 4.2), "completed", 30))
 
 
 def test_words_name_the_step_and_the_way_out() -> None:
-    said = " ".join(words(curve(5.0, 4.0, 4.5), "completed", 20))
+    said = " ".join(diagnosis_sentences(curve(5.0, 4.0, 4.5), "completed", 20))
     assert "Over-fitting since step 10" in said
     assert "best checkpoint" in said
-    assert "diverged" in " ".join(words(curve(5.0), "diverged", 0))
-    assert "No over-fitting" in " ".join(words(curve(5.0, 4.0), "completed", 10))
+    assert "diverged" in " ".join(diagnosis_sentences(curve(5.0), "diverged", 0))
+    assert "No over-fitting" in " ".join(diagnosis_sentences(curve(5.0, 4.0), "completed", 10))
 
 
 def test_the_longest_copy_is_counted_in_tokens() -> None:

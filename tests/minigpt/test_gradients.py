@@ -3,12 +3,16 @@
 import pytest
 import torch
 
-from minigpt import gradients
-from minigpt.dataset import TOKEN_DTYPE, Windows
-from minigpt.initialisation import build
-from minigpt.model import GPT, ModelConfig
+from minigpt.data.tokens import TOKEN_DTYPE
+from minigpt.data.windows import Windows
+from minigpt.model.config import ModelConfig
+from minigpt.model.gpt import GPT
+from minigpt.model.init import build_model
 from minigpt.randomness import stream
-from minigpt.training import DivergedError, TrainingConfig, train
+from minigpt.training import gradients
+from minigpt.training.config import TrainingConfig
+from minigpt.training.gradients import ROWS_PER_TOKEN
+from minigpt.training.loop import DivergedError, train
 
 VOCABULARY = 500
 MODEL = ModelConfig(context_length=16, width=16, heads=2, layers=2)
@@ -17,7 +21,9 @@ CONFIG = TrainingConfig(batch_size=4, max_steps=6, learning_rate=0.1, schedule="
 
 
 def model_of(architecture: str = "gpt2", tied_head: bool = False) -> GPT:
-    return build(MODEL.model_copy(update={"architecture": architecture, "tied_head": tied_head}), VOCABULARY, seed=3)
+    return build_model(
+        MODEL.model_copy(update={"architecture": architecture, "tied_head": tied_head}), VOCABULARY, seed=3
+    )
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "modern"])
@@ -28,7 +34,7 @@ def test_each_steps_gradient_is_that_of_the_whole_table(
     config = CONFIG.model_copy(update={"gradient_accumulation_steps": passes})
     whole, few = model_of(architecture), model_of(architecture)
     steps = []
-    for model, rows_per_token in ((whole, gradients.ROWS_PER_TOKEN), (few, 0)):
+    for model, rows_per_token in ((whole, ROWS_PER_TOKEN), (few, 0)):
         monkeypatch.setattr(gradients, "ROWS_PER_TOKEN", rows_per_token)
         optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
         running = train(model, [optimizer], WINDOWS, config, seed=3)
@@ -44,7 +50,7 @@ def test_each_steps_gradient_is_that_of_the_whole_table(
 
 
 def test_more_tokens_a_step_are_looked_up_as_ever() -> None:
-    model = build(MODEL, 16 * 4 * gradients.ROWS_PER_TOKEN, seed=3)
+    model = build_model(MODEL, 16 * 4 * ROWS_PER_TOKEN, seed=3)
     sparse = []
     for batch_size in (4, 5, 4):
         config = CONFIG.model_copy(update={"batch_size": batch_size})

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from minigpt import journal
 from minigpt.errors import InputError
-from minigpt.journal import Journal, Reader, read
+from minigpt.io.journal import Journal, JournalReader, curve_sha256, loss_curve, of_kind, read_journal
 
 JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 
@@ -23,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_before_the_first_record_there_is_nothing(path: Path) -> None:
-    reader = Reader(path)
+    reader = JournalReader(path)
     assert reader.new_records() == []
     writer = Journal(path)
     assert reader.new_records() == []
@@ -40,7 +39,7 @@ def test_a_record_has_its_kind_its_time_and_its_fields(path: Path) -> None:
     writer.close()
     assert record["kind"] == "step"
     assert record["time_ms"] > 1_700_000_000_000
-    assert journal.read(path) == [record]
+    assert read_journal(path) == [record]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -53,7 +52,7 @@ def test_any_values_come_back_as_they_were(path: Path, records: list[dict[str, o
     for record in records:
         writer.append("sample", **record)
     writer.close()
-    found = journal.read(path)
+    found = read_journal(path)
     assert [{**record, "kind": "sample"} for record in records] == [
         {name: value for name, value in back.items() if name in record or name == "kind"}
         for back, record in zip(found, records, strict=True)
@@ -62,7 +61,7 @@ def test_any_values_come_back_as_they_were(path: Path, records: list[dict[str, o
 
 def test_a_reader_sees_only_whole_lines_wherever_the_write_stands(path: Path) -> None:
     lines = b"".join(json.dumps({"kind": "step", "step": n, "loss": n / 3}).encode() + b"\n" for n in (1, 2, 3))
-    reader, seen = Reader(path), []
+    reader, seen = JournalReader(path), []
     with path.open("wb", buffering=0) as file:
         for end in range(1, len(lines) + 1):
             file.write(lines[end - 1 : end])
@@ -80,13 +79,13 @@ def test_whatever_a_kill_leaves_of_the_last_line_is_cut(path: Path, left: int) -
     writer.close()
     with path.open("r+b") as file:
         file.truncate(min(whole + left, path.stat().st_size - 1))
-    reader = Reader(path)
+    reader = JournalReader(path)
     assert reader.new_records() == [first]
     again = Journal(path)
     second = again.append("step", step=2, loss=0.2)
     again.close()
     assert reader.new_records() == [second]
-    assert journal.read(path) == [first, second]
+    assert read_journal(path) == [first, second]
 
 
 def test_a_journal_that_is_one_torn_line_starts_again(path: Path) -> None:
@@ -94,31 +93,31 @@ def test_a_journal_that_is_one_torn_line_starts_again(path: Path) -> None:
     writer = Journal(path)
     writer.append("start")
     writer.close()
-    assert [record["kind"] for record in journal.read(path)] == ["start"]
+    assert [record["kind"] for record in read_journal(path)] == ["start"]
 
 
 def test_the_curve_is_the_steps_alone() -> None:
     records = [{"kind": "start"}, {"kind": "step", "step": 1, "loss": 2.0}, {"kind": "evaluation", "step": 1}]
-    assert journal.curve(records) == [(1, 2.0)]
-    assert [record["kind"] for record in journal.of_kind(records, "evaluation")] == ["evaluation"]
+    assert loss_curve(records) == [(1, 2.0)]
+    assert [record["kind"] for record in of_kind(records, "evaluation")] == ["evaluation"]
 
 
 def test_the_curve_digest_is_over_the_exact_bits(path: Path) -> None:
     points = [(1, 10.8), (2, 0.1 + 0.2), (2**40, math.nan)]
     by_hand = b"".join(step.to_bytes(8, "little") + struct.pack("<d", loss) for step, loss in points)
-    assert journal.curve_sha256(points) == hashlib.sha256(by_hand).hexdigest()
-    assert journal.curve_sha256([]) == hashlib.sha256().hexdigest()
+    assert curve_sha256(points) == hashlib.sha256(by_hand).hexdigest()
+    assert curve_sha256([]) == hashlib.sha256().hexdigest()
     writer = Journal(path)
     for step, loss in points[:2]:
         writer.append("step", step=step, loss=loss)
     writer.close()
-    assert journal.curve_sha256(journal.curve(journal.read(path))) == journal.curve_sha256(points[:2])
+    assert curve_sha256(loss_curve(read_journal(path))) == curve_sha256(points[:2])
 
 
 @pytest.mark.parametrize("other", [(1, math.nextafter(0.3, 1)), (2, 0.3), (1, -0.3)])
 def test_another_step_or_bit_is_another_digest(other: tuple[int, float]) -> None:
-    assert journal.curve_sha256([other]) != journal.curve_sha256([(1, 0.3)])
-    assert journal.curve_sha256([(1, 0.0)]) != journal.curve_sha256([(1, -0.0)])
+    assert curve_sha256([other]) != curve_sha256([(1, 0.3)])
+    assert curve_sha256([(1, 0.0)]) != curve_sha256([(1, -0.0)])
 
 
 def test_a_damaged_line_is_told_in_a_sentence(path: Path) -> None:
@@ -127,4 +126,4 @@ def test_a_damaged_line_is_told_in_a_sentence(path: Path) -> None:
     for damaged in (whole.replace(b"{", b"\xff"), whole.replace(b":", b";")):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=f"{path} is damaged"):
-            read(path)
+            read_journal(path)

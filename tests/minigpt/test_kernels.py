@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minigpt import kernels
-from minigpt.kernels import Dropout, causal_attention, linear_cross_entropy, rms_norm, squared_relu
+from minigpt.cpu.kernels import QUERIES, Dropout, causal_attention, linear_cross_entropy, rms_norm, squared_relu
 from minigpt.randomness import stream
 
 LENGTHS = [1, 5, 64, 65, 150]
@@ -37,7 +36,7 @@ def test_attention_is_that_of_the_plain_operators(length: int, rate: float | Non
     attended = causal_attention(*ours, dropout)
     factors = torch.ones(2, 3, length, length)
     for piece, seen in enumerate(dropout.seen if dropout else ()):
-        start = piece * kernels.QUERIES
+        start = piece * QUERIES
         factors[:, :, start : start + seen.shape[2], : seen.shape[3]] = seen
     query, key, value = plain
     future = torch.ones(length, length, dtype=torch.bool).triu_(1)

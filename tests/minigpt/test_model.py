@@ -5,9 +5,10 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from minigpt.initialisation import build, initialise
-from minigpt.kernels import Dropout
-from minigpt.model import GPT, ModelConfig, rotate, rotations
+from minigpt.cpu.kernels import Dropout
+from minigpt.model.config import ModelConfig
+from minigpt.model.gpt import GPT, rotate, rotations
+from minigpt.model.init import build_model, initialize
 from minigpt.randomness import stream
 
 CONFIG = ModelConfig(context_length=16, width=24, heads=3, layers=2)
@@ -16,7 +17,7 @@ VOCABULARY = 50
 
 @pytest.fixture(params=["gpt2", "modern"])
 def model(request: pytest.FixtureRequest) -> GPT:
-    gpt = build(CONFIG.model_copy(update={"architecture": request.param}), VOCABULARY, seed=1)
+    gpt = build_model(CONFIG.model_copy(update={"architecture": request.param}), VOCABULARY, seed=1)
     with torch.no_grad():
         for weight in gpt.parameters():
             weight.add_(torch.randn(weight.shape, generator=stream(1, "noise")) * 0.3)
@@ -54,7 +55,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share(rate: float) -> None:
 def test_the_pytorch_initialisation_is_the_books() -> None:
     """nn.Embedding's and nn.Linear's own defaults, drawn from the global generator in the book's order of modules."""
     config = CONFIG.model_copy(update={"initialisation": "pytorch", "qkv_bias": True})
-    ours = build(config, VOCABULARY, seed=123)
+    ours = build_model(config, VOCABULARY, seed=123)
     torch.manual_seed(123)
     c = config.width
     assert torch.equal(ours.token_embedding.weight, nn.Embedding(VOCABULARY, c).weight)
@@ -77,12 +78,12 @@ def test_the_pytorch_initialisation_is_the_books() -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_initialising_again_gives_the_same_bits(kind: str, tied: bool) -> None:
     config = ModelConfig.model_validate({**CONFIG.model_dump(), "initialisation": kind, "tied_head": tied})
-    model = build(config, VOCABULARY, seed=5)
+    model = build_model(config, VOCABULARY, seed=5)
     before = [weight.clone() for weight in model.parameters()]
     with torch.no_grad():
         for weight in model.parameters():
             weight.zero_()
-    initialise(model, 5)
+    initialize(model, 5)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert (model.head.weight is model.token_embedding.weight) == tied
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from minigpt.muon import Muon, orthogonalised
 from minigpt.randomness import stream
+from minigpt.training.muon import Muon, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (96, 32), (32, 32)])

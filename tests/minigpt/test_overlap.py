@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigpt import overlap, text
-from minigpt.overlap import RUN_BYTES, share_of, share_of_passages
+from minigpt.evaluation import contamination
+from minigpt.evaluation.contamination import SHINGLE_BYTES, contained_fraction, passages_with_copy_fraction
+from minigpt.io import text
 
 
 def share(one: bytes, other: bytes, end: int | None = None) -> float:
-    return share_of(io.BytesIO(one), io.BytesIO(other), len(other) if end is None else end)
+    return contained_fraction(io.BytesIO(one), io.BytesIO(other), len(other) if end is None else end)
 
 
 def words(count: int, seed: int) -> str:
@@ -25,7 +26,7 @@ def brute_force(one: bytes, other: bytes) -> float:
     def letters(data: bytes) -> bytes:
         return bytes(byte for byte in data if byte > 32)
 
-    runs = [letters(one)[start : start + RUN_BYTES] for start in range(len(letters(one)) - RUN_BYTES + 1)]
+    runs = [letters(one)[start : start + SHINGLE_BYTES] for start in range(len(letters(one)) - SHINGLE_BYTES + 1)]
     return sum(run in letters(other) for run in runs) / len(runs) if runs else 0.0
 
 
@@ -65,7 +66,7 @@ def test_blocks_leave_no_run_out(block_bytes: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_of_a_long_text_a_sample_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlap, "SAMPLED_RUNS", 1000)
+    monkeypatch.setattr(contamination, "SAMPLED_SHINGLES", 1000)
     one = words(5000, 1).encode()
     assert share(one, one[: len(one) // 4]) == pytest.approx(0.25, abs=0.02)
     assert share(one, one) == 1.0
@@ -85,6 +86,8 @@ def test_the_passages_with_a_copy_are_those_that_hold_one(
     runs = {copy for copy in runs if len(set(copy)) >= kinds}
     copied = sum(any(tuple(p[n : n + run]) in runs for n in range(len(p) - run + 1)) for p in passages)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overlap, "TOKENS_AT_ONCE", at_once)
-        found = share_of_passages(np.array(text_tokens, np.uint16), np.array(within, np.uint16), passage, run, kinds)
+        patch.setattr(contamination, "DIGESTED_TOKENS", at_once)
+        found = passages_with_copy_fraction(
+            np.array(text_tokens, np.uint16), np.array(within, np.uint16), passage, run, kinds
+        )
     assert found == pytest.approx(copied / len(passages))

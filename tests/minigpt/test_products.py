@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from minigpt import environment, products
-from minigpt.environment import EnvironmentConfig, best_products
-from minigpt.initialisation import build
-from minigpt.model import ModelConfig
+from minigpt.config import MatmulLibrary
+from minigpt.cpu.matmul import linear, times_transposed, use_matmul_library
+from minigpt.model.config import ModelConfig
+from minigpt.model.init import build_model
+from minigpt.runtime import machine
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.runtime.machine import best_matmul_library, best_precision
 from tests.minigpt.conftest import random
 
 pytestmark = pytest.mark.usefixtures("torchs_own_again")
@@ -21,10 +24,10 @@ def test_values_and_gradients_are_those_of_torch(batch: int, length: int, output
     layer = nn.Linear(48, outputs, bias=bias)
     found = {}
     for library in ("torch", "onednn"):
-        products.use(library)  # type: ignore[arg-type]
+        use_matmul_library(library)  # type: ignore[arg-type]
         x = random(batch, length, 48).requires_grad_()
         layer.zero_grad()
-        y = products.linear(layer, x)
+        y = linear(layer, x)
         (y * random(*y.shape, seed=2)).sum().backward()
         found[library] = [y.detach(), x.grad, *(weight.grad.clone() for weight in layer.parameters())]
     for ours, theirs in zip(found["onednn"], found["torch"], strict=True):
@@ -35,25 +38,25 @@ def test_values_and_gradients_are_those_of_torch(batch: int, length: int, output
 @torch.no_grad()
 @pytest.mark.parametrize("library", ["torch", "onednn"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_single_row_is_multiplied_as_one_of_many(library: products.Library, bias: bool) -> None:
+def test_a_single_row_is_multiplied_as_one_of_many(library: MatmulLibrary, bias: bool) -> None:
     layer, rows = nn.Linear(48, 33, bias=bias), random(2, 1, 48)
-    products.use(library)
-    torch.testing.assert_close(products.linear(layer, rows[:1]), layer(rows)[:1], atol=1e-5, rtol=1e-5)
+    use_matmul_library(library)
+    torch.testing.assert_close(linear(layer, rows[:1]), layer(rows)[:1], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
 def test_transposed_views_are_multiplied_as_they_are(turned: tuple[bool, bool]) -> None:
-    products.use("onednn")
+    use_matmul_library("onednn")
     a = random(32, 24).mT if turned[0] else random(24, 32)
     b = random(32, 40).mT if turned[1] else random(40, 32)
-    torch.testing.assert_close(products.times_transposed(a, b), a @ b.mT, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(times_transposed(a, b), a @ b.mT, atol=1e-5, rtol=1e-5)
 
 
 def test_a_models_gradient_is_the_same_to_the_bit_each_time() -> None:
-    products.use("onednn")
+    use_matmul_library("onednn")
     digests = set()
     for _ in range(3):
-        model = build(ModelConfig(context_length=32, width=64, heads=2, layers=2), 300, seed=1)
+        model = build_model(ModelConfig(context_length=32, width=64, heads=2, layers=2), 300, seed=1)
         tokens = torch.randint(300, (4, 33), generator=torch.Generator().manual_seed(1))
         model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
         digests.add(tuple(weight.grad.double().sum().item().hex() for weight in model.parameters()))
@@ -61,7 +64,7 @@ def test_a_models_gradient_is_the_same_to_the_bit_each_time() -> None:
 
 
 def test_the_config_records_which_library_it_was() -> None:
-    assert EnvironmentConfig().resolved().products == best_products()
+    assert EnvironmentConfig().resolved().products == best_matmul_library()
     assert EnvironmentConfig(products="torch").resolved().products == "torch"
 
 
@@ -75,5 +78,5 @@ def test_the_config_records_which_library_it_was() -> None:
     ],
 )
 def test_the_cpu_decides_and_no_timing(cpu: str, library: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "cpu_class", lambda: cpu)
-    assert (best_products(), environment.best_precision()) == (library, precision)
+    monkeypatch.setattr(machine, "cpu_class", lambda: cpu)
+    assert (best_matmul_library(), best_precision()) == (library, precision)

@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from minigpt import corpus, dataset, initialisation, model, tokenizer
-from minigpt.dataset import SplitConfig, cut_windows
-from minigpt.evaluation import evaluate
-from minigpt.generation import Draw
-from minigpt.model import ModelConfig
-from minigpt.tokenizer import Tokenizer
+from minigpt.data.config import GPT2_VOCABULARY_SIZE, SplitConfig
+from minigpt.data.sources import check_text
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import Tokenizer
+from minigpt.data.tokens import Side
+from minigpt.data.windows import Windows, cut_windows
+from minigpt.evaluation.loss import evaluate
+from minigpt.generation.sampling import Sampler
+from minigpt.model.config import ModelConfig
+from minigpt.model.gpt import count_parameters
+from minigpt.model.init import build_model
 
 CORPUS_SHA256 = "b41e41a68f0398a3154ae69e2e4c0e2694e17fe0d66730536837f1b01935b31f"
 TOKENS_SHA256 = "4a851caad4ae111f78954808e5fa54dec820e588b0aa4d847154fcd43bfaabb6"
@@ -39,19 +44,19 @@ MODEL = ModelConfig(context_length=256, width=768, heads=12, layers=12, dropout=
 def text(shared: Path) -> str:
     data = (shared / "corpora" / "the-verdict.txt").read_bytes()
     assert hashlib.sha256(data).hexdigest() == CORPUS_SHA256
-    corpus.check_text(io.BytesIO(data), "The Verdict")
+    check_text(io.BytesIO(data), "The Verdict")
     return data.decode("ascii")  # so that bytes are characters
 
 
 @pytest.fixture(scope="module")
-def windows(text: str, gpt2: Tokenizer) -> dict[str, dataset.Windows]:
-    cut = dataset.boundary(io.BytesIO(text.encode()), SPLIT)
-    sides: dict[dataset.Side, str] = {"train": text[:cut], "val": text[cut:]}
+def windows(text: str, gpt2: Tokenizer) -> dict[str, Windows]:
+    cut = split_byte(io.BytesIO(text.encode()), SPLIT)
+    sides: dict[Side, str] = {"train": text[:cut], "val": text[cut:]}
     return {side: cut_windows(gpt2.encode(part), side, 256, SPLIT) for side, part in sides.items()}
 
 
 def test_the_text_splits_inside_a_word(text: str) -> None:
-    cut = dataset.boundary(io.BytesIO(text.encode()), SPLIT)
+    cut = split_byte(io.BytesIO(text.encode()), SPLIT)
     assert (len(text), cut) == (20_479, 18_431)
     assert text[cut - 8 : cut + 2] == "'techniq" + "ue"
 
@@ -63,18 +68,16 @@ def test_the_whole_text_has_the_published_tokens(text: str, gpt2: Tokenizer) -> 
 
 
 @pytest.mark.parametrize("side", ["train", "val"])
-def test_windows_have_the_reference_digests(windows: dict[str, dataset.Windows], side: str) -> None:
+def test_windows_have_the_reference_digests(windows: dict[str, Windows], side: str) -> None:
     tokens, count, inputs, targets = WINDOWS[side]
     assert len(windows[side].tokens) == tokens
     assert len(windows[side]) == count
     assert windows[side].digests() == {"inputs": inputs, "targets": targets}
 
 
-def test_the_untrained_model_has_the_published_size_and_losses(
-    windows: dict[str, dataset.Windows], gpt2: Tokenizer
-) -> None:
-    gpt = initialisation.build(MODEL, tokenizer.GPT2_VOCABULARY_SIZE, seed=123)
-    assert model.parameter_count(gpt) == 162_419_712
+def test_the_untrained_model_has_the_published_size_and_losses(windows: dict[str, Windows], gpt2: Tokenizer) -> None:
+    gpt = build_model(MODEL, GPT2_VOCABULARY_SIZE, seed=123)
+    assert count_parameters(gpt) == 162_419_712
     token_bytes = torch.from_numpy(gpt2.token_bytes())
     losses = {side: evaluate(gpt, cut.in_order(2), token_bytes).loss for side, cut in windows.items()}
     assert losses["train"] == pytest.approx(10.988, abs=0.05)
@@ -95,11 +98,11 @@ CLOSER, FORWARD, INCHES, TOWARD = 0, 3, 4, 7
 )
 def test_a_thousand_draws_fall_as_in_the_book(temperature: float, counts: dict[int, int]) -> None:
     generator = torch.Generator().manual_seed(123)
-    drawn = Counter(Draw(temperature, generator=generator).choose(LOGITS) for _ in range(1000))
+    drawn = Counter(Sampler(temperature, generator=generator).choose(LOGITS) for _ in range(1000))
     assert drawn == counts
 
 
 def test_top_k_leaves_three_words() -> None:
-    left = Draw(1.0, top_k=3).probabilities(LOGITS)
+    left = Sampler(1.0, top_k=3).probabilities(LOGITS)
     assert left[[CLOSER, FORWARD, TOWARD]].tolist() == pytest.approx([0.0615, 0.5775, 0.3610], abs=5e-5)
     assert left.count_nonzero() == 3

@@ -8,27 +8,39 @@ from typing import Any
 import pytest
 import torch
 
-from minigpt import checkpoint, journal, store, tokenizer
-from minigpt.initialisation import build
-from minigpt.journal import Journal
-from minigpt.model import GPT, ModelConfig
-from minigpt.saving import Saver
-from minigpt.training import TrainingConfig
+from minigpt.checkpoints.format import (
+    WEIGHTS_FILE,
+    begin_checkpoint,
+    checkpoint_folder,
+    load_checkpoint,
+    weights_of,
+    weights_sha256,
+)
+from minigpt.checkpoints.manager import CheckpointManager
+from minigpt.data.tokenizer import train_bpe
+from minigpt.io.journal import Journal, read_journal
+from minigpt.io.store import finish_folder
+from minigpt.model.config import ModelConfig
+from minigpt.model.gpt import GPT
+from minigpt.model.init import build_model
+from minigpt.training.config import TrainingConfig
 
 MODEL = ModelConfig(context_length=8, width=8, heads=2, layers=1)
 
 
 @pytest.fixture
 def model() -> GPT:
-    return build(MODEL, 257, seed=1)
+    return build_model(MODEL, 257, seed=1)
 
 
 @pytest.fixture
-def saver(tmp_path: Path) -> Saver:
-    tokenizer.train(["a b c " * 9], 257).save(tmp_path / "vocabulary")
+def saver(tmp_path: Path) -> CheckpointManager:
+    train_bpe(["a b c " * 9], 257).save(tmp_path / "vocabulary")
     (tmp_path / "checkpoints").mkdir()
     written = Journal(tmp_path / "journal.jsonl")
-    return Saver(tmp_path / "checkpoints", tmp_path / "vocabulary", written, ["best-0000001"], TrainingConfig())
+    return CheckpointManager(
+        tmp_path / "checkpoints", tmp_path / "vocabulary", written, ["best-0000001"], TrainingConfig()
+    )
 
 
 @pytest.fixture
@@ -50,13 +62,13 @@ def names(place: Path) -> list[str]:
 
 
 def recorded(place: Path) -> list[Any]:
-    return [record["name"] for record in journal.read(place / "journal.jsonl")]
+    return [record["name"] for record in read_journal(place / "journal.jsonl")]
 
 
 def test_a_model_that_goes_on_learning_is_saved_as_it_was(
-    saver: Saver, model: GPT, slow_disk: threading.Event, tmp_path: Path
+    saver: CheckpointManager, model: GPT, slow_disk: threading.Event, tmp_path: Path
 ) -> None:
-    digest = checkpoint.weights_sha256(checkpoint.weights_of(model))
+    digest = weights_sha256(weights_of(model))
     saver.save("last", model, {"step": 2})
     with torch.no_grad():
         for weight in model.parameters():
@@ -66,12 +78,12 @@ def test_a_model_that_goes_on_learning_is_saved_as_it_was(
     slow_disk.set()
     saver.finish()
     assert (names(tmp_path), recorded(tmp_path)) == (["last-0000002"], ["last-0000002"])
-    saved, _ = checkpoint.load(tmp_path / "checkpoints" / "last-0000002")
-    assert checkpoint.weights_sha256(checkpoint.weights_of(saved)) == digest
+    saved, _ = load_checkpoint(tmp_path / "checkpoints" / "last-0000002")
+    assert weights_sha256(weights_of(saved)) == digest
 
 
 def test_a_checkpoint_is_whole_before_the_next_is_begun(
-    saver: Saver, model: GPT, slow_disk: threading.Event, tmp_path: Path
+    saver: CheckpointManager, model: GPT, slow_disk: threading.Event, tmp_path: Path
 ) -> None:
     saver.save("best", model, {"step": 2})
     threading.Timer(0.2, slow_disk.set).start()
@@ -82,7 +94,7 @@ def test_a_checkpoint_is_whole_before_the_next_is_begun(
 
 
 def test_what_is_superseded_goes_when_the_next_is_begun_or_all_is_done(
-    saver: Saver, model: GPT, tmp_path: Path
+    saver: CheckpointManager, model: GPT, tmp_path: Path
 ) -> None:
     for step in (1, 2):
         saver.save("best", model, {"step": step})
@@ -95,10 +107,12 @@ def test_what_is_superseded_goes_when_the_next_is_begun_or_all_is_done(
     assert names(tmp_path) == ["best-0000003"]
 
 
-def test_one_that_was_written_and_recorded_before_is_neither_again(saver: Saver, model: GPT, tmp_path: Path) -> None:
+def test_one_that_was_written_and_recorded_before_is_neither_again(
+    saver: CheckpointManager, model: GPT, tmp_path: Path
+) -> None:
     saver.save("best", model, {"step": 1})
     saver.finish()
-    kept = (tmp_path / "checkpoints" / "best-0000001" / checkpoint.WEIGHTS).open("rb")  # so that its number is not free
+    kept = (tmp_path / "checkpoints" / "best-0000001" / WEIGHTS_FILE).open("rb")  # so that its number is not free
     written = (tmp_path / "checkpoints" / "best-0000001").stat().st_ino
     saver.save("best", model, {"step": 1})
     saver.finish()
@@ -109,7 +123,7 @@ def test_one_that_was_written_and_recorded_before_is_neither_again(saver: Saver,
 
 
 def test_what_the_disk_refuses_is_raised_at_the_next_step(
-    saver: Saver, model: GPT, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    saver: CheckpointManager, model: GPT, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def full(descriptor: int) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -128,12 +142,12 @@ def test_what_the_disk_refuses_is_raised_at_the_next_step(
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_what_a_kill_kept_from_going_goes_first(saver: Saver, model: GPT, tmp_path: Path) -> None:
+def test_what_a_kill_kept_from_going_goes_first(saver: CheckpointManager, model: GPT, tmp_path: Path) -> None:
     place, vocabulary = tmp_path / "checkpoints", tmp_path / "vocabulary"
     for prefix, steps in (("last", (3, 6, 9)), ("best", (4, 8))):
         for step in steps:
-            store.finish_folder(
-                checkpoint.begin(checkpoint.named(place, prefix, step), model, vocabulary, {"step": step})
-            )
-    Saver(place, vocabulary, Journal(tmp_path / "journal.jsonl"), [], TrainingConfig(kept_checkpoints=2)).finish()
+            finish_folder(begin_checkpoint(checkpoint_folder(place, prefix, step), model, vocabulary, {"step": step}))
+    CheckpointManager(
+        place, vocabulary, Journal(tmp_path / "journal.jsonl"), [], TrainingConfig(kept_checkpoints=2)
+    ).finish()
     assert names(tmp_path) == ["best-0000008", "last-0000006", "last-0000009"]

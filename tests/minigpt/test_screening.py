@@ -4,12 +4,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from minigpt import decoding, layouts, products, screening
-from minigpt.generation import Draw, generate
-from minigpt.initialisation import build
-from minigpt.model import ModelConfig
+from minigpt.config import MatmulLibrary
+from minigpt.cpu import quantized_head
+from minigpt.cpu import quantized_head as screening
+from minigpt.cpu.matmul import use_matmul_library
+from minigpt.cpu.quantized_head import MAX_WANTED, QuantizedHead, QuantizedWeights, is_worthwhile
+from minigpt.cpu.weight_layouts import BlockedLinear, ColumnMajorLinear
+from minigpt.generation.generate import generate
+from minigpt.generation.prepare import prepare_for_generation
+from minigpt.generation.sampling import Sampler
+from minigpt.model.config import ModelConfig
+from minigpt.model.init import build_model
 from minigpt.randomness import stream
-from minigpt.screening import Screen, ScreenedHead
 from tests.minigpt.conftest import random
 
 TOKENS, WIDTH = 3000, 64
@@ -42,19 +48,19 @@ def spoilt(kind: str) -> Tensor:
 KINDS = ["usual", "far from 0", "outliers", "next to nothing", "every number 0", "every token twice"]
 
 
-def head_of(weight: Tensor, library: products.Library = "onednn") -> ScreenedHead:
-    products.use(library)
+def head_of(weight: Tensor, library: MatmulLibrary = "onednn") -> QuantizedHead:
+    use_matmul_library(library)
     layer = nn.Linear(weight.shape[1], len(weight), bias=False)
     layer.weight.data = weight.clone()
-    screen = Screen(layer.weight.data)
-    return ScreenedHead(layouts.Blocks(layer) if library == "onednn" else layouts.Columns(layer), screen)
+    screen = QuantizedWeights(layer.weight.data)
+    return QuantizedHead(BlockedLinear(layer) if library == "onednn" else ColumnMajorLinear(layer), screen)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("library", ["torch", "onednn"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_greatest_logits_are_among_those_kept_and_as_the_whole_head_has_them(
-    kind: str, library: products.Library
+    kind: str, library: MatmulLibrary
 ) -> None:
     head = head_of(spoilt(kind), library)
     for x in random(20, 1, WIDTH, seed=3):
@@ -75,7 +81,7 @@ def test_the_greatest_logits_are_among_those_kept_and_as_the_whole_head_has_them
 def test_no_logit_errs_by_more_than_it_says(kind: str) -> None:
     """With numbers of x that are all at their worst for the token of each block that was rounded worst."""
     weight = spoilt(kind)
-    screen = Screen(weight)
+    screen = QuantizedWeights(weight)
     unpacked = [torch.ops.quantized.embedding_bag_byte_unpack(block).T for block in screen.packed]
     wrong = torch.cat(unpacked)[:TOKENS] - weight
     for number, block in enumerate(wrong.split(screening.BLOCK_WIDTH)):
@@ -93,7 +99,7 @@ def test_sums_that_round_each_number_the_worst_way_err_by_no_more(inputs: int) -
     weight = torch.full((screening.BLOCK_WIDTH, inputs), 254.0)
     weight[0], weight[1] = 127.0, 382.0
     weight[:, 0], weight[0, 0] = 1.0111, -1.0111
-    screen = Screen(weight)
+    screen = QuantizedWeights(weight)
     greatest = 0.0
     for share in torch.linspace(0.9, 1, 200):
         x = torch.full((inputs,), share.item() / 127)
@@ -107,7 +113,7 @@ def test_sums_that_round_each_number_the_worst_way_err_by_no_more(inputs: int) -
 @torch.no_grad()
 @pytest.mark.parametrize("library", ["torch", "onednn"])
 @pytest.mark.parametrize("kind", ["usual", "far from 0"])
-def test_few_are_read_in_full(kind: str, library: products.Library) -> None:
+def test_few_are_read_in_full(kind: str, library: MatmulLibrary) -> None:
     head = head_of(spoilt(kind), library)
     counts = [head.greatest(x, 1).isfinite().sum() for x in random(20, 1, WIDTH, seed=3)]
     assert sum(counts) < 20 * 10
@@ -121,7 +127,7 @@ def test_a_token_is_the_one_that_the_whole_head_draws(
     kind: str, draw: tuple[float, int | None], top_p: float | None
 ) -> None:
     head, xs = head_of(spoilt(kind)), random(200, 1, WIDTH, seed=3)
-    screened, whole = (Draw(*draw, top_p, generator=stream(7, "draw")) for _ in range(2))
+    screened, whole = (Sampler(*draw, top_p, generator=stream(7, "draw")) for _ in range(2))
     chosen = [screened.choose_by(head, x) for x in xs]
     assert chosen == [whole.choose(head(x)[0]) for x in xs]
     assert len(set(chosen)) > 20  # of "outliers" 31 are likeliest by far
@@ -141,23 +147,23 @@ def test_what_is_added_counts_for_the_least_and_for_the_most() -> None:
 @pytest.mark.parametrize("weight", [torch.zeros(TOKENS, WIDTH), torch.full((TOKENS, WIDTH), torch.nan)])
 def test_where_none_stands_out_the_whole_head_is_read(weight: Tensor) -> None:
     head, x = head_of(weight), random(1, WIDTH)
-    for wanted in (1, 5, screening.MOST_WANTED + 1):
+    for wanted in (1, 5, MAX_WANTED + 1):
         torch.testing.assert_close(head.greatest(x, wanted), head(x)[0], equal_nan=True)
 
 
 @torch.no_grad()
 def test_where_nearly_all_are_wanted_the_whole_head_is_read() -> None:
     usual, small = head_of(spoilt("usual")), head_of(random(50, WIDTH))
-    for head, wanted in ((usual, screening.MOST_WANTED + 1), (usual, TOKENS + 1), (small, 51)):
+    for head, wanted in ((usual, MAX_WANTED + 1), (usual, TOKENS + 1), (small, 51)):
         x = random(1, WIDTH, seed=3)
         assert torch.equal(head.greatest(x, wanted), head(x)[0])
-        drawn = Draw(1.0, wanted, generator=stream(1, "draw")).choose_by(head, x)
-        assert drawn == Draw(1.0, wanted, generator=stream(1, "draw")).choose(head(x)[0])
+        drawn = Sampler(1.0, wanted, generator=stream(1, "draw")).choose_by(head, x)
+        assert drawn == Sampler(1.0, wanted, generator=stream(1, "draw")).choose(head(x)[0])
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("draw", [Draw(1.0), Draw(1.0, 5), Draw(1.0, top_p=0.5)])
-def test_no_text_is_drawn_of_what_is_no_number(draw: Draw) -> None:
+@pytest.mark.parametrize("draw", [Sampler(1.0), Sampler(1.0, 5), Sampler(1.0, top_p=0.5)])
+def test_no_text_is_drawn_of_what_is_no_number(draw: Sampler) -> None:
     head = head_of(spoilt("usual"))
     with pytest.raises(RuntimeError, match="nan"):
         draw.choose_by(head, torch.full((1, WIDTH), torch.nan))
@@ -166,29 +172,29 @@ def test_no_text_is_drawn_of_what_is_no_number(draw: Draw) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("library", ["torch", "onednn"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_a_model_writes_the_same_text(library: products.Library, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    products.use(library)
+def test_a_model_writes_the_same_text(library: MatmulLibrary, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_matmul_library(library)
     config = ModelConfig(context_length=32, width=WIDTH, heads=2, layers=2, tied_head=tied)
-    usual, ready = (build(config, TOKENS, seed=1) for _ in range(2))
-    monkeypatch.setattr(screening, "LEAST_BYTES", 0)
-    decoding.prepare(ready)
-    assert isinstance(ready.head, ScreenedHead)
+    usual, ready = (build_model(config, TOKENS, seed=1) for _ in range(2))
+    monkeypatch.setattr(quantized_head, "MIN_HEAD_BYTES", 0)
+    prepare_for_generation(ready)
+    assert isinstance(ready.head, QuantizedHead)
     for draw in ((0.0, None), (1.0, None), (1.0, 5)):
         texts = [
-            list(generate(model, [[3, 1, 4]], [Draw(*draw, generator=stream(1, "draw"))], 40))
+            list(generate(model, [[3, 1, 4]], [Sampler(*draw, generator=stream(1, "draw"))], 40))
             for model in (usual, ready)
         ]
         assert texts[0] == texts[1]
-    together = list(generate(ready, [[3, 1, 4], [1, 5, 9]], [Draw(), Draw()], 20))
-    assert [new[0] for new in together] == [new for [new] in generate(usual, [[3, 1, 4]], [Draw()], 20)]
+    together = list(generate(ready, [[3, 1, 4], [1, 5, 9]], [Sampler(), Sampler()], 20))
+    assert [new[0] for new in together] == [new for [new] in generate(usual, [[3, 1, 4]], [Sampler()], 20)]
 
 
 @torch.no_grad()
 def test_one_text_never_reads_the_whole_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screening, "LEAST_BYTES", 0)
-    ready = build(ModelConfig(context_length=32, width=WIDTH, heads=2, layers=2), TOKENS, seed=1)
-    decoding.prepare(ready)
-    head: ScreenedHead = ready.__dict__["head"]
+    monkeypatch.setattr(quantized_head, "MIN_HEAD_BYTES", 0)
+    ready = build_model(ModelConfig(context_length=32, width=WIDTH, heads=2, layers=2), TOKENS, seed=1)
+    prepare_for_generation(ready)
+    head: QuantizedHead = ready.__dict__["head"]
 
     class Unread:
         outputs = head.head.outputs
@@ -196,8 +202,8 @@ def test_one_text_never_reads_the_whole_head(monkeypatch: pytest.MonkeyPatch) ->
         def __call__(self, x: Tensor) -> Tensor:
             raise AssertionError
 
-    ready.__dict__["head"] = ScreenedHead(Unread(), head.screen)
-    for draw in (Draw(), Draw(1.0, generator=stream(1, "draw")), Draw(1.0, 5, generator=stream(1, "draw"))):
+    ready.__dict__["head"] = QuantizedHead(Unread(), head.screen)
+    for draw in (Sampler(), Sampler(1.0, generator=stream(1, "draw")), Sampler(1.0, 5, generator=stream(1, "draw"))):
         assert len(list(generate(ready, [[3, 1, 4]], [draw], 20))) == 20
 
 
@@ -215,4 +221,4 @@ def test_only_a_head_that_no_cache_holds_is_read_twice(
     tokens: int, dtype: torch.dtype, cpu: str, worth: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: cpu)
-    assert screening.gains(torch.empty(tokens, 768, dtype=dtype, device="meta")) == worth
+    assert is_worthwhile(torch.empty(tokens, 768, dtype=dtype, device="meta")) == worth

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.source_digest import code_sha256_of
+from minigpt.io.source_digest import code_sha256_of
 from tasks import split, tokenization
 
 MAKER = '''"""Makes a content."""

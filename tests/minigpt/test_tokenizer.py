@@ -10,18 +10,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from minigpt import text as texts
-from minigpt import tokenizer
-from minigpt.dataset import open_tokens
+from minigpt.data import tokenizer
+from minigpt.data.config import GPT2_VOCABULARY_SIZE, TokenizerConfig
+from minigpt.data.tokenizer import (
+    GPT2_FILES,
+    Tokenizer,
+    check_white_space,
+    load_tokenizer,
+    pieces_of,
+    tiktoken_cache_name,
+    train_bpe,
+)
+from minigpt.data.tokens import open_tokens
 from minigpt.errors import InputError
-from minigpt.tokenizer import Tokenizer, TokenizerConfig
+from minigpt.io.text import BLOCK_BYTES
 
 TEXT = "\n".join(f"Line {n} of a text with some words, numbers {n * n} and signs (é, ü, \u0301)." for n in range(300))
 
 
 @pytest.fixture(scope="module")
 def trained() -> Tokenizer:
-    return tokenizer.train([TEXT], 400)
+    return train_bpe([TEXT], 400)
 
 
 def encode_file(vocabulary: Tokenizer, text: str, folder: Path, threads: int = 2) -> list[int]:
@@ -37,7 +46,7 @@ def encode_file(vocabulary: Tokenizer, text: str, folder: Path, threads: int = 2
 def test_a_file_has_the_tokens_of_its_text(trained: Tokenizer, threads: int, tmp_path: Path) -> None:
     """More pieces than are in memory at a time, in the order of the text, for any number of threads."""
     text = f"{TEXT}\r\n漢字 {TEXT}" * 60
-    assert len(text.encode()) > 5 * texts.BLOCK_BYTES
+    assert len(text.encode()) > 5 * BLOCK_BYTES
     assert encode_file(trained, text, tmp_path, threads) == trained.encoding.encode_ordinary(text)
 
 
@@ -48,7 +57,7 @@ def test_a_part_of_a_file_is_encoded_by_itself(trained: Tokenizer, tmp_path: Pat
     assert (tmp_path / "none").read_bytes() == b""
 
 
-SMALL = tokenizer.train(["a b c d e f " * 20], 260)
+SMALL = train_bpe(["a b c d e f " * 20], 260)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -63,7 +72,7 @@ def test_a_special_word_is_text(trained: Tokenizer) -> None:
 
 def test_a_saved_vocabulary_is_the_same(trained: Tokenizer, tmp_path: Path) -> None:
     trained.save(tmp_path / "tokenizer.txt")
-    again = tokenizer.load(tmp_path / "tokenizer.txt")
+    again = load_tokenizer(tmp_path / "tokenizer.txt")
     assert np.array_equal(again.encode(TEXT), trained.encode(TEXT))
     assert np.array_equal(again.token_bytes(), trained.token_bytes())
     assert again.vocabulary_size == trained.vocabulary_size == 400
@@ -71,14 +80,14 @@ def test_a_saved_vocabulary_is_the_same(trained: Tokenizer, tmp_path: Path) -> N
 
 def test_training_a_vocabulary_again_gives_the_same(trained: Tokenizer, tmp_path: Path) -> None:
     trained.save(tmp_path / "first")
-    tokenizer.train([TEXT], 400).save(tmp_path / "second")
+    train_bpe([TEXT], 400).save(tmp_path / "second")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
 def test_endless_white_space_is_refused_with_its_place() -> None:
     with pytest.raises(InputError, match="from byte 10 on"):
-        tokenizer.check_white_space("é." + " " * 10**6 + "x", 7)
-    tokenizer.check_white_space((" " * 99_999 + "x") * 20, 0)
+        check_white_space("é." + " " * 10**6 + "x", 7)
+    check_white_space((" " * 99_999 + "x") * 20, 0)
 
 
 def test_a_long_line_is_text(trained: Tokenizer) -> None:
@@ -113,14 +122,14 @@ TEXTS = st.lists(st.sampled_from(SNIPPETS) | st.characters(exclude_categories=["
 @given(text=TEXTS, size=st.integers(1, 12))
 def test_gpt2_encodes_pieces_as_the_whole(gpt2: Tokenizer, text: str, size: int, tmp_path: Path) -> None:
     blocks = [text[start : start + size] for start in range(0, len(text), size)]
-    pieces = list(tokenizer.pieces_of(blocks, 3))
+    pieces = list(pieces_of(blocks, 3))
     assert "".join(piece for _, piece in pieces) == text
     places = [3 + len("".join(piece for _, piece in pieces[:n]).encode()) for n in range(len(pieces))]
     assert [place for place, _ in pieces] == places
     whole = gpt2.encoding.encode_ordinary(text)
     assert [token for _, piece in pieces for token in gpt2.encode(piece).tolist()] == whole
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts, "BLOCK_BYTES", size)
+        patch.setattr("minigpt.io.text.BLOCK_BYTES", size)
         assert encode_file(gpt2, text, tmp_path) == whole
     assert gpt2.encode(text).tolist() == whole
     assert gpt2.decode(whole) == text
@@ -129,14 +138,14 @@ def test_gpt2_encodes_pieces_as_the_whole(gpt2: Tokenizer, text: str, size: int,
 @given(st.lists(TEXTS, max_size=20))
 def test_a_vocabulary_does_not_depend_on_the_blocks_of_its_text(blocks: list[str]) -> None:
     text = "".join(blocks)
-    assert tokenizer.train(blocks, 280).encode(text).tolist() == tokenizer.train([text], 280).encode(text).tolist()
+    assert train_bpe(blocks, 280).encode(text).tolist() == train_bpe([text], 280).encode(text).tolist()
 
 
 @pytest.mark.parametrize("separator", ["\x1c", "\x1d", "\x1e", "\x1f"])
 def test_pieces_end_at_no_information_separator(separator: str) -> None:
-    trained = tokenizer.train([f"!{separator}! " * 200 + "a b "], 300)
+    trained = train_bpe([f"!{separator}! " * 200 + "a b "], 300)
     text = f"!!{separator}!!"
-    tokens = [token for _, piece in tokenizer.pieces_of(text) for token in trained.encode(piece).tolist()]
+    tokens = [token for _, piece in pieces_of(text) for token in trained.encode(piece).tolist()]
     assert tokens == trained.encoding.encode_ordinary(text)
 
 
@@ -176,7 +185,7 @@ def test_spaces_without_end_are_refused_with_their_place(
     with pytest.raises(InputError, match=f"white space characters in a row from byte {place} on"):
         encode_file(trained, text, tmp_path)
     with pytest.raises(InputError, match=f"white space characters in a row from byte {place} on"):
-        tokenizer.train([text[start : start + 50_000] for start in range(0, len(text), 50_000)], 300)
+        train_bpe([text[start : start + 50_000] for start in range(0, len(text), 50_000)], 300)
     with pytest.raises(InputError, match=f"white space characters in a row from byte {place} on"):
         trained.encode(text)
     assert "panic" not in capfd.readouterr().err
@@ -192,15 +201,15 @@ def test_a_panic_becomes_an_error_with_its_place(trained: Tokenizer, monkeypatch
 @pytest.mark.parametrize("space", [" ", "\n", "\t", "\u3000", "\r\n"])
 def test_any_white_space_is_counted(space: str) -> None:
     run = space * (100_000 // len(space))
-    tokenizer.check_white_space("é" + run[1:] + "x", 0)
+    check_white_space("é" + run[1:] + "x", 0)
     with pytest.raises(InputError, match="from byte 2 on"):
-        tokenizer.check_white_space("é" + run + "x", 0)
+        check_white_space("é" + run + "x", 0)
 
 
 def test_gpt2_saves_and_loads_with_its_special_token(gpt2: Tokenizer, tmp_path: Path) -> None:
     gpt2.save(tmp_path / "tokenizer.txt")
-    again = tokenizer.load(tmp_path / "tokenizer.txt")
-    assert again.vocabulary_size == gpt2.vocabulary_size == tokenizer.GPT2_VOCABULARY_SIZE
+    again = load_tokenizer(tmp_path / "tokenizer.txt")
+    assert again.vocabulary_size == gpt2.vocabulary_size == GPT2_VOCABULARY_SIZE
     assert again.encode(TEXT).tolist() == gpt2.encode(TEXT).tolist()
     assert again.decode([50_256]) == "<|endoftext|>"
     again.save(tmp_path / "again.txt")
@@ -210,17 +219,17 @@ def test_gpt2_saves_and_loads_with_its_special_token(gpt2: Tokenizer, tmp_path: 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS, TEXTS)
 def test_a_trained_vocabulary_saves_and_loads(tmp_path: Path, text: str, other: str) -> None:
-    trained = tokenizer.train([text], 300)
+    trained = train_bpe([text], 300)
     assert 256 <= trained.vocabulary_size <= 300
     trained.save(tmp_path / "tokenizer.txt")
-    again = tokenizer.load(tmp_path / "tokenizer.txt")
+    again = load_tokenizer(tmp_path / "tokenizer.txt")
     assert again.encode(other).tolist() == trained.encode(other).tolist()
     assert again.decode(again.encode(other).tolist()) == other
 
 
 def test_tiktokens_cache_holds_what_is_pinned(shared: Path) -> None:
-    for address, sha256 in tokenizer.GPT2_FILES.items():
-        data = (shared / "tiktoken-cache" / tokenizer.tiktoken_cache_name(address)).read_bytes()
+    for address, sha256 in GPT2_FILES.items():
+        data = (shared / "tiktoken-cache" / tiktoken_cache_name(address)).read_bytes()
         assert hashlib.sha256(data).hexdigest() == sha256
 
 

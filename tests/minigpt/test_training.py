@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from minigpt import checkpoint, gradients, store, tokenizer
-from minigpt.dataset import TOKEN_DTYPE, Windows
+from minigpt.checkpoints.format import begin_checkpoint, load_optimizers, load_weights, weights_of, weights_sha256
+from minigpt.data.tokenizer import train_bpe
+from minigpt.data.tokens import TOKEN_DTYPE
+from minigpt.data.windows import Windows
 from minigpt.errors import InputError
-from minigpt.initialisation import build
-from minigpt.model import GPT, ModelConfig
+from minigpt.io.store import finish_folder
+from minigpt.model.config import ModelConfig
+from minigpt.model.gpt import GPT
+from minigpt.model.init import build_model
 from minigpt.randomness import stream
-from minigpt.training import (
-    DivergedError,
-    TrainingConfig,
-    check_batch_size,
-    learning_rate_at,
-    make_optimizers,
-    train,
-)
+from minigpt.training import gradients
+from minigpt.training.config import TrainingConfig
+from minigpt.training.gradients import ROWS_PER_TOKEN
+from minigpt.training.loop import DivergedError, check_batch_size, train
+from minigpt.training.optimizers import make_optimizers
+from minigpt.training.schedule import learning_rate_at
 
 MODEL = ModelConfig(context_length=16, width=16, heads=2, layers=2, dropout=0.2)
 TOKENS = torch.randint(64, (2000,), generator=stream(1, "tokens")).numpy().astype(TOKEN_DTYPE)
@@ -42,12 +44,12 @@ RECIPES = {
 
 def new(recipe: str) -> tuple[GPT, list[torch.optim.Optimizer]]:
     config, training = RECIPES[recipe]
-    model = build(config, 64, seed=3)
+    model = build_model(config, 64, seed=3)
     return model, make_optimizers(model, training)
 
 
 def digest(model: GPT) -> str:
-    return checkpoint.weights_sha256(checkpoint.weights_of(model))
+    return weights_sha256(weights_of(model))
 
 
 def test_precision_is_that_of_the_products() -> None:
@@ -88,7 +90,7 @@ def test_the_same_run_has_the_same_bits_whatever_else_draws_numbers(recipe: str)
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("stop", [1, 7, 20])
-@pytest.mark.parametrize("rows_per_token", [gradients.ROWS_PER_TOKEN, 0])
+@pytest.mark.parametrize("rows_per_token", [ROWS_PER_TOKEN, 0])
 def test_a_resumed_run_has_the_same_bits(
     recipe: str, stop: int, rows_per_token: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,16 +99,16 @@ def test_a_resumed_run_has_the_same_bits(
     whole, optimizers = new(recipe)
     losses = [metrics.loss for metrics in train(whole, optimizers, SHIFTED, config, seed=3)]
     vocabulary = tmp_path / "vocabulary"
-    tokenizer.train(["a b c " * 9], 257).save(vocabulary)
+    train_bpe(["a b c " * 9], 257).save(vocabulary)
     first, optimizers = new(recipe)
     list(islice(train(first, optimizers, SHIFTED, config, seed=3), stop))
-    store.finish_folder(checkpoint.begin(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizers))
+    finish_folder(begin_checkpoint(tmp_path / "last-1", first, vocabulary, {"step": stop}, optimizers))
     second, optimizers = new(recipe)
     with torch.no_grad():
         for weight in second.parameters():
             weight.zero_()
-    assert checkpoint.load_weights(tmp_path / "last-1", second) == {"step": stop}
-    checkpoint.load_optimizers(tmp_path / "last-1", optimizers)
+    assert load_weights(tmp_path / "last-1", second) == {"step": stop}
+    load_optimizers(tmp_path / "last-1", optimizers)
     rest = [metrics.loss for metrics in train(second, optimizers, SHIFTED, config, seed=3, after_step=stop)]
     assert [loss.hex() for loss in rest] == [loss.hex() for loss in losses[stop:]]
     assert digest(second) == digest(whole)
@@ -114,12 +116,12 @@ def test_a_resumed_run_has_the_same_bits(
 
 def test_a_dropout_that_nobody_decided_is_no_dropout_by_chance() -> None:
     undecided = MODEL.model_copy(update={"dropout": None})
-    model = build(undecided, 64, seed=3)
+    model = build_model(undecided, 64, seed=3)
     with pytest.raises(ValueError, match=r"ModelConfig\.resolved decides it"):
         next(train(model, make_optimizers(model, CONFIG), WINDOWS, CONFIG, seed=3))
     decided = undecided.resolved(CONFIG.epochs(len(WINDOWS)))
     assert decided.dropout == 0.0
-    model = build(decided, 64, seed=3)
+    model = build_model(decided, 64, seed=3)
     next(train(model, make_optimizers(model, CONFIG), WINDOWS, CONFIG, seed=3))
 
 
@@ -128,7 +130,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
     losses = []
     for batch_size, passes in ((8, 1), (2, 4)):
         config = CONFIG.model_copy(update={"batch_size": batch_size, "gradient_accumulation_steps": passes})
-        model = build(no_dropout, 64, seed=3)
+        model = build_model(no_dropout, 64, seed=3)
         windows = Windows(TOKENS[: 16 * 32 + 1], 16, 16)
         losses.append([m.loss for m in train(model, make_optimizers(model, config), windows, config, seed=3)])
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
@@ -175,7 +177,7 @@ def test_more_windows_in_a_batch_than_there_are_is_refused() -> None:
 def test_the_gradient_norm_of_many_weights_is_that_of_float64() -> None:
     """To 12 millionths here; torch's own norm is off by 31."""
     config = CONFIG.model_copy(update={"gradient_clip_norm": None})
-    model = build(MODEL.model_copy(update={"width": 512}), 20_000, seed=3)
+    model = build_model(MODEL.model_copy(update={"width": 512}), 20_000, seed=3)
     [metrics] = islice(train(model, make_optimizers(model, config), WINDOWS, config, seed=3), 1)
     exact = math.sqrt(sum(float(weight.grad.double().square().sum()) for weight in model.parameters()))
     assert metrics.gradient_norm == pytest.approx(exact, rel=5e-5)

@@ -13,10 +13,16 @@ import torch.nn.functional as F
 from llms_from_scratch.ch04 import GPTModel
 from torch import nn
 
-from minigpt import dataset, initialisation, model, tokenizer
-from minigpt.dataset import SplitConfig, Windows, batch_indices, cut_windows
-from minigpt.model import GPT, ModelConfig
-from minigpt.training import TrainingConfig, make_optimizers, train
+from minigpt.data.config import GPT2_VOCABULARY_SIZE, SplitConfig
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import published_gpt2
+from minigpt.data.windows import Windows, batch_indices, cut_windows
+from minigpt.model.config import ModelConfig
+from minigpt.model.gpt import GPT, count_parameters
+from minigpt.model.init import build_model
+from minigpt.training.config import TrainingConfig
+from minigpt.training.loop import train
+from minigpt.training.optimizers import make_optimizers
 
 # Two models of 162M parameters take 20 steps each: two minutes alone, more beside other work.
 pytestmark = pytest.mark.timeout(1200)
@@ -34,7 +40,7 @@ def books_model() -> nn.Module:
     torch.manual_seed(123)
     return GPTModel(
         {
-            "vocab_size": tokenizer.GPT2_VOCABULARY_SIZE,
+            "vocab_size": GPT2_VOCABULARY_SIZE,
             "context_length": MODEL.context_length,
             "emb_dim": MODEL.width,
             "n_heads": MODEL.heads,
@@ -49,19 +55,19 @@ def books_model() -> nn.Module:
 def windows(shared: Path) -> Windows:
     text = (shared / "corpora" / "the-verdict.txt").read_bytes()
     split = SplitConfig(boundary="character")
-    tokens = tokenizer.published_gpt2().encode(text[: dataset.boundary(io.BytesIO(text), split)].decode())
+    tokens = published_gpt2().encode(text[: split_byte(io.BytesIO(text), split)].decode())
     return cut_windows(tokens, "train", MODEL.context_length, split)
 
 
 @pytest.fixture(scope="module")
 def ours() -> GPT:
-    return initialisation.build(MODEL, tokenizer.GPT2_VOCABULARY_SIZE, seed=123)
+    return build_model(MODEL, GPT2_VOCABULARY_SIZE, seed=123)
 
 
 def test_the_seed_gives_both_the_same_weights(ours: GPT) -> None:
     theirs = books_model()
     assert torch.equal(ours.head.weight, theirs.out_head.weight)
-    assert sum(weight.numel() for weight in theirs.parameters()) == model.parameter_count(ours)
+    assert sum(weight.numel() for weight in theirs.parameters()) == count_parameters(ours)
 
 
 def test_logits_and_losses_agree(ours: GPT, windows: Windows) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from minigpt.job import read_job
-from minigpt.store import write_whole
+from minigpt.io.store import write_atomically
+from minigpt.training.job import read_job
 from tasks.held_out import Judgement, judge
 from tasks.runs import RESULT, Run, saved
 from tasks.tracking_settings import Tracking
@@ -53,12 +53,12 @@ def change_judgement(run: Run, **changes: Any) -> None:
     judgement = result.pop("held_out")
     if changes:
         result["held_out"] = {**judgement, **changes}
-    write_whole(path, json.dumps(result).encode())
+    write_atomically(path, json.dumps(result).encode())
 
 
 def change_result(run: Run, **changes: Any) -> None:
     path = run.folder / RESULT
-    write_whole(path, json.dumps({**json.loads(path.read_text()), **changes}).encode())
+    write_atomically(path, json.dumps({**json.loads(path.read_text()), **changes}).encode())
 
 
 def judged(run: Run, source: str | Path = HELD_OUT, status: str = "completed") -> Judgement:

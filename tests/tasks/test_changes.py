@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flows.telling import told_by_schedule
-from minigpt.corpus import Corpus
-from minigpt.store import sha256_of_file, write_whole
+from minigpt.data.sources import Corpus
+from minigpt.io.store import sha256_of_file, write_atomically
 from tasks import failures
 from tasks.changes import since_last_run
 from tasks.comparison import list_runs
@@ -41,9 +41,9 @@ def last(here: Tracking, tmp_path: Path) -> Corpus:
 def trained(here: Tracking, lines: list[str], **tags: str) -> Corpus:
     run = create_run(here.model_copy(update={"offline": True}), "nightly-1", PARAMS, tags)
     corpus = text(run.folder / CORPUS, lines)
-    write_whole(run.folder / FACTS, json.dumps(facts(corpus)).encode())
+    write_atomically(run.folder / FACTS, json.dumps(facts(corpus)).encode())
     ended = dict.fromkeys(("steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), 1)
-    write_whole(run.folder / RESULT, json.dumps({**ended, "status": "completed"}).encode())
+    write_atomically(run.folder / RESULT, json.dumps({**ended, "status": "completed"}).encode())
     time.sleep(0.002)  # each has a start of its own
     return corpus
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.corpus import CorpusConfig
-from minigpt.store import sha256_of_file
+from minigpt.data.config import CorpusConfig
+from minigpt.io.store import sha256_of_file
 from tasks.corpus import download_corpus
 from tests.conftest import Workplace
 

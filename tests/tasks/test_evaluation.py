@@ -9,12 +9,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from minigpt import checkpoint
-from minigpt.checkpoint import step_of
-from minigpt.cost import Quote
-from minigpt.dataset import Windows, cut_windows, open_tokens
-from minigpt.evaluation import evaluate
-from minigpt.job import JOB, TrainingJob
+from minigpt.checkpoints.format import load_checkpoint, step_of, written_checkpoints
+from minigpt.cost.price import Quote
+from minigpt.data.tokens import open_tokens
+from minigpt.data.windows import Windows, cut_windows
+from minigpt.evaluation.loss import evaluate
+from minigpt.training.job import JOB, TrainingJob
 from tasks.evaluation import evaluate_model
 from tasks.training import Trained
 
@@ -31,7 +31,7 @@ def trained(smoke: dict[str, Any]) -> Trained:
         steps=smoke["steps"],
         training_seconds=1.0,
         weights_sha256="",
-        checkpoint=checkpoint.written(Path(smoke["run_dir"]) / "checkpoints", "last")[-1],
+        checkpoint=written_checkpoints(Path(smoke["run_dir"]) / "checkpoints", "last")[-1],
         quote=TypeAdapter(Quote).validate_python(smoke["cost"]["quoted"]),
         curve_sent=True,
     )
@@ -57,7 +57,7 @@ def test_of_a_text_that_was_not_read_to_its_end_what_was_read_is_measured(
     trained = replace(
         trained, checkpoint=next(f for f in trained.checkpoint.parent.iterdir() if step_of(f) == kept_step)
     )
-    windows, (model, tokenizer) = windows_of(job), checkpoint.load(trained.checkpoint)
+    windows, (model, tokenizer) = windows_of(job), load_checkpoint(trained.checkpoint)
     batches = range(accumulation * kept_step)
     read = [windows.training_batch(job.training.batch_size, job.seed, batch) for batch in batches]
     found = evaluate_model.fn(trained, job)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from flows.config import load
-from minigpt.checkpoint import written
+from minigpt.checkpoints.format import written_checkpoints
 from minigpt.errors import InputError
-from minigpt.job import CHECKPOINTS
-from minigpt.passages import PASSAGES, Reading, difference
-from minigpt.store import MANIFEST, write_whole
+from minigpt.evaluation.paired import PASSAGES, TextLoss, paired_difference
+from minigpt.io.store import MANIFEST, write_atomically
+from minigpt.training.job import CHECKPOINTS
 from tasks.held_out import NOT_JUDGED, _decision, _finding, check
 from tasks.home import home
 from tasks.reading import Measured
@@ -101,10 +101,10 @@ def test_what_goes_wrong_at_the_end_does_not_fail_the_run(copies: list[Run], cap
     assert "gone.txt is not there" in gone.sentences[0]
     assert f"`minigpt evaluate {better.run_id[:12]} {first.run_id[:12]} --on gone.txt`" in gone.sentences[0]
     assert gone.sentences[0] in caplog.text
-    [best] = written(better.folder / CHECKPOINTS, "best")
+    [best] = written_checkpoints(better.folder / CHECKPOINTS, "best")
     manifest = json.loads((best / MANIFEST).read_text())
     manifest["model"]["of_another_version"] = 1
-    write_whole(best / MANIFEST, json.dumps(manifest).encode())
+    write_atomically(best / MANIFEST, json.dumps(manifest).encode())
     assert judged(worse).objection == NOT_JUDGED
     next(best.glob("*.safetensors")).unlink()
     [sentence] = judged(worse).sentences
@@ -142,12 +142,12 @@ def test_how_much_of_the_text_was_read_is_told(copies: list[Run], tmp_path: Path
 
 
 def measured(name: str, bits: torch.Tensor, read_share: float | None = 0.0, steps: int = 9) -> Measured:
-    reading = Reading(1.0, tokens=1, text_bytes=100 * PASSAGES, passage_bits=bits)
+    reading = TextLoss(1.0, tokens=1, text_bytes=100 * PASSAGES, passage_bits=bits)
     return Measured(name * 32, name, f"best-{steps}", steps, "0" * 64, reading, read_share)
 
 
 def finding(ours: Measured, theirs: Measured | None) -> tuple[str, str]:
-    beside = (theirs, difference(ours.reading, theirs.reading)) if theirs else None
+    beside = (theirs, paired_difference(ours.reading, theirs.reading)) if theirs else None
     return _finding(ours, beside, "completed")
 
 

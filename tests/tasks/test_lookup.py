@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from minigpt.errors import InputError
-from minigpt.journal import JOURNAL
-from minigpt.store import write_whole
+from minigpt.io.journal import JOURNAL
+from minigpt.io.store import write_atomically
 from tasks import tracked, tracking
 from tasks.comparison import list_runs
 from tasks.leftovers import settle
@@ -57,7 +57,7 @@ def test_a_configs_name_means_its_newest_run_that_has_ended_and_repeats_no_other
         replace(run, params={**run.params, "name": "night"}, tags={RERUN_OF: "0"} if run == again else {}).save()
     assert named("night").name == "night-4"
     for run in (old, new, again):
-        write_whole(run.folder / RESULT, ended(val_loss=2.5))
+        write_atomically(run.folder / RESULT, ended(val_loss=2.5))
     assert named("night").name == "night-2"
     assert named("night-1").run_id == old.run_id
 
@@ -74,9 +74,9 @@ def test_who_was_written_down_by_an_earlier_version_lives_as_well(here: Tracking
 def test_the_latest_run_is_the_newest_that_has_ended_and_repeats_none(here: Tracking, offline: bool) -> None:
     where = here.model_copy(update={"offline": offline})
     finished = made(where, "finished", offline=offline)
-    write_whole(finished.folder / RESULT, ended(val_loss=2.5))
+    write_atomically(finished.folder / RESULT, ended(val_loss=2.5))
     again = tracking.create_run(where, "finished-rerun", {"seed": 1}, {RERUN_OF: finished.run_id})
-    write_whole(again.folder / RESULT, ended(val_loss=2.5))
+    write_atomically(again.folder / RESULT, ended(val_loss=2.5))
     made(where, "trains", offline=offline)
     assert find_run(where, "latest").run_id == finished.run_id
     assert find_run(where, "trains").name == "trains"
@@ -146,7 +146,7 @@ def test_one_damaged_run_keeps_no_other_from_being_listed(
     offline: bool, here: Tracking, caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged, whole = made(here, "damaged", offline=offline), made(here, "whole", offline=offline)
-    write_whole(whole.folder / RESULT, ended(val_loss=2.5)[:-7])
+    write_atomically(whole.folder / RESULT, ended(val_loss=2.5)[:-7])
     assert "whole" in list(runs_table(here)["name"])
     assert f"{whole.folder / RESULT} is damaged" in caplog.text
     (damaged.folder / "tracking.json").write_bytes(b"{}")
@@ -182,7 +182,7 @@ def test_asking_makes_nothing(here: Tracking, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "status"), [("failed", "FAILED"), ("interrupted", "KILLED")])
 def test_how_a_run_ended_offline_is_told_when_it_is_sent(here: Tracking, said: str, status: str) -> None:
     run = made(here, "ended", offline=True)
-    write_whole(run.folder / FACTS, json.dumps({"corpus": {"sha256": "0" * 64}, "tokens": {}}).encode())
+    write_atomically(run.folder / FACTS, json.dumps({"corpus": {"sha256": "0" * 64}, "tokens": {}}).encode())
     tell_status(run, status, said, {"minigpt.error": "why"})
     (run.folder / OWNER).unlink()
     [sentence] = sync("ended")
@@ -216,9 +216,9 @@ def test_offline_a_run_is_what_its_folder_says(here: Tracking) -> None:
     assert list(runs_table(offline)["status"]) == ["dead"]
     tell_status(run, "FAILED", "failed", {})
     assert list(runs_table(offline)["status"]) == ["failed"]
-    write_whole(run.folder / RESULT, ended(val_loss=2.5))
+    write_atomically(run.folder / RESULT, ended(val_loss=2.5))
     assert list(runs_table(offline)["status"]) == ["completed, not synced"]
-    write_whole(run.folder / PUBLISHED, b"")
+    write_atomically(run.folder / PUBLISHED, b"")
     assert list(runs_table(offline)["status"]) == ["completed"]
 
 
@@ -226,7 +226,7 @@ def test_offline_a_run_is_what_its_folder_says(here: Tracking) -> None:
 def test_a_run_that_has_yet_to_be_sent_has_results(here: Tracking, offline: bool) -> None:
     """Be it that MLflow knows nothing of it, or that it missed the end alone."""
     run = made(here, "unsent", offline=offline)
-    write_whole(run.folder / RESULT, ended(val_loss=2.5))
+    write_atomically(run.folder / RESULT, ended(val_loss=2.5))
     [shown] = runs_table(here).to_dict("records")
     assert shown["metrics.final/val_loss"] == 2.5
     assert (shown["metrics.best/step"], shown["metrics.bill/usd"]) == (7, 0.5)
@@ -255,7 +255,7 @@ def test_what_is_missing_of_a_run_is_told_with_the_reason(here: Tracking) -> Non
     assert "still being written" in told()
     (run.folder / OWNER).unlink()
     assert "`minigpt resume" in told()
-    write_whole(run.folder / RESULT, ended(val_loss=2.5))
+    write_atomically(run.folder / RESULT, ended(val_loss=2.5))
     assert told().endswith("put the file back from a copy")
     tell_status(run, "FINISHED", "completed", {tracking.DIAGNOSIS: "over-fitting since 5"})
     shutil.rmtree(run.folder)
@@ -276,5 +276,5 @@ def test_what_is_missing_of_a_run_is_told_with_the_reason(here: Tracking) -> Non
 def test_what_was_found_wrong_with_a_run_is_listed(noted: dict[str, object], said: str, here: Tracking) -> None:
     """Older runs have noted over-fitting alone."""
     run = made(here, "old", offline=True)
-    write_whole(run.folder / RESULT, json.dumps(json.loads(ended(val_loss=2.5)) | noted).encode())
+    write_atomically(run.folder / RESULT, json.dumps(json.loads(ended(val_loss=2.5)) | noted).encode())
     assert list(runs_table(here)["diagnosis"]) == [said]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from minigpt.checkpoint import written
-from minigpt.dataset import boundary
+from minigpt.checkpoints.format import written_checkpoints
+from minigpt.data.split import split_byte
 from minigpt.errors import InputError
-from minigpt.job import JOB, TrainingJob
-from minigpt.overlap import RUN_BYTES
+from minigpt.evaluation.contamination import SHINGLE_BYTES
+from minigpt.training.job import JOB, TrainingJob
 from tasks.measuring import measure_runs
 from tasks.runs import CORPUS, TRACKING
 from tasks.tracking_settings import Tracking
@@ -38,13 +38,13 @@ def sides(smoke: dict[str, Any]) -> tuple[bytes, bytes]:
     folder = Path(smoke["run_dir"])
     corpus = folder / CORPUS
     with corpus.open("rb") as file:
-        cut = boundary(file, TrainingJob.model_validate_json((folder / JOB).read_bytes()).split)
+        cut = split_byte(file, TrainingJob.model_validate_json((folder / JOB).read_bytes()).split)
     return corpus.read_bytes()[:cut], corpus.read_bytes()[cut:]
 
 
 def runs(text: bytes) -> list[bytes]:
     letters = b"".join(text.split())
-    return [letters[start : start + RUN_BYTES] for start in range(len(letters) - RUN_BYTES + 1)]
+    return [letters[start : start + SHINGLE_BYTES] for start in range(len(letters) - SHINGLE_BYTES + 1)]
 
 
 def test_a_run_on_its_own_validation_text_is_what_the_run_says(
@@ -122,7 +122,7 @@ def test_a_run_of_which_mlflow_alone_has_the_checkpoint_is_measured(
     shutil.copytree(smoke["run_dir"], folder, ignore=shutil.ignore_patterns("artifacts"))
     kept = folder / "artifacts" / "checkpoints" / "best"
     kept.parent.mkdir(parents=True)
-    written(folder / "checkpoints", "best")[-1].rename(kept)
+    written_checkpoints(folder / "checkpoints", "best")[-1].rename(kept)
     tracked = json.loads((folder / TRACKING).read_text())
     (folder / TRACKING).write_text(json.dumps(tracked | {"artifact_uri": str(folder / "artifacts")}))
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))

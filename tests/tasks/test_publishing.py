@@ -13,7 +13,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from minigpt.errors import InputError
-from minigpt.store import write_whole
+from minigpt.io.store import write_atomically
 from tasks import tracked, tracking
 from tasks.leftovers import settle
 from tasks.lookup import runs_table
@@ -76,7 +76,7 @@ def test_only_a_run_that_was_opened_waits_to_be_resumed(ended: Run) -> None:
 def test_after_a_divergence_a_checkpoint_has_its_own_losses(ended: Run, tmp_path: Path) -> None:
     """The result's are those of the weights that were kept, which may be older."""
     result = json.loads((ended.folder / RESULT).read_bytes())
-    write_whole(ended.folder / RESULT, json.dumps({**result, "status": "diverged", "val_loss": 99.0}).encode())
+    write_atomically(ended.folder / RESULT, json.dumps({**result, "status": "diverged", "val_loss": 99.0}).encode())
     publish(ended)
     sent = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(named("latest").mlflow_id)
     assert sent.data.metrics["final/val_loss"] == 99.0

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from minigpt import checkpoint
-from minigpt.cost import Quote
-from minigpt.job import JOB, TrainingJob
+from minigpt.checkpoints.format import load_checkpoint, written_checkpoints
+from minigpt.cost.price import Quote
+from minigpt.training.job import JOB, TrainingJob
 from tasks.result import Result, summary_lines
 from tasks.runs import CORPUS
 from tasks.sampling import generate_samples
@@ -20,11 +20,11 @@ from tests.conftest import Workplace
 
 def test_a_prompt_from_the_training_text_is_not_counted_as_a_copy(smoke: dict[str, Any]) -> None:
     folder = Path(smoke["run_dir"])
-    last = checkpoint.written(folder / "checkpoints", "last")[-1]
+    last = written_checkpoints(folder / "checkpoints", "last")[-1]
     prompt = (folder / CORPUS).read_text()[:35]
     job = TrainingJob.model_validate_json((folder / JOB).read_bytes())
     job = job.model_copy(update={"sampling": job.sampling.model_copy(update={"prompt": prompt, "last_new_tokens": 3})})
-    _, tokenizer = checkpoint.load(last)
+    _, tokenizer = load_checkpoint(last)
     assert 3 < len(tokenizer.encode(prompt)) <= job.model.context_length
     trained = Trained(
         status="completed",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from minigpt.checkpoint import written
+from minigpt.checkpoints.format import written_checkpoints
 from minigpt.errors import InputError
-from minigpt.job import CHECKPOINTS
+from minigpt.training.job import CHECKPOINTS
 from tasks.held_out import NOT_JUDGED, note
 from tasks.home import home
 from tasks.runs import RESULT, TRACKING, Run
@@ -65,7 +65,7 @@ def test_a_run_that_was_to_be_shipped_and_is_gone_is_missed(copies: list[Run], l
 def test_a_person_ships_what_the_text_would_not(copies: list[Run]) -> None:
     """Until the text says that a later one is better."""
     first, better, worse, now = copies
-    [best] = written(worse.folder / CHECKPOINTS, "best")
+    [best] = written_checkpoints(worse.folder / CHECKPOINTS, "best")
     assert ship(worse) == f"From now on {best.name} of {worse.run_id[:12]} is what runs of nightly have to beat."
     assert run_to_beat(now) == worse
     judgement = judged(first)

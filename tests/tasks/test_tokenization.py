@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.corpus import CorpusConfig
-from minigpt.dataset import SplitConfig, open_tokens
+from minigpt.data.config import CorpusConfig, SplitConfig, TokenizerConfig
+from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
+from minigpt.data.tokens import open_tokens
 from minigpt.errors import InputError
-from minigpt.tokenizer import TOKENIZER, TokenizerConfig, load
-from minigpt.training import TrainingConfig
+from minigpt.training.config import TrainingConfig
 from tasks.corpus import download_corpus
 from tasks.split import Windows, split_windows, xz_bits_per_byte
 from tasks.tokenization import Tokens, tokenize
@@ -49,7 +49,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_sides_are_the_text_to_the_byte(line: bytes, tmp_path: Path) -> None:
     data = line * 20
     tokens, windows = cut(data, tmp_path)
-    vocabulary = load(tokens.folder / TOKENIZER)
+    vocabulary = load_tokenizer(tokens.folder / TOKENIZER_FILE)
     sides = [open_tokens(tokens.folder / f"{side}.bin").tolist() for side in ("train", "val")]
     assert [vocabulary.encoding.decode_bytes(side) for side in sides] == [line * 18, line * 2]
     assert [len(side) for side in sides] == [tokens.train_tokens, tokens.val_tokens]
@@ -72,7 +72,7 @@ def test_windows_that_leave_much_unmeasured_are_told(tmp_path: Path, caplog: pyt
 def test_one_line_of_ten_megabytes_is_cut_at_a_character(tmp_path: Path) -> None:
     data = b"A word and another one, without an end; " * 260_000
     tokens, _ = cut(data, tmp_path, kind="character")
-    token_bytes = load(tokens.folder / TOKENIZER).token_bytes()
+    token_bytes = load_tokenizer(tokens.folder / TOKENIZER_FILE).token_bytes()
     sizes = [token_bytes[open_tokens(tokens.folder / f"{side}.bin")].sum() for side in ("train", "val")]
     assert sizes == [len(data) * 9 // 10, len(data) // 10]
     with pytest.raises(InputError, match="or boundary: character"):
@@ -106,7 +106,10 @@ def test_what_is_no_text_for_a_run_says_where_and_why(
 MEASURE = """
 import sys
 from pathlib import Path
-from minigpt import dataset, text, tokenizer
+from minigpt.data.config import SplitConfig
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import train_bpe
+from minigpt.io.text import characters, size_bytes
 
 def peak_bytes():
     # Not getrusage's, which a process has from the one that started it.
@@ -115,9 +118,9 @@ def peak_bytes():
 
 before = peak_bytes()
 with open(sys.argv[1], "rb") as file:
-    size = text.size_bytes(file)
-    cut = dataset.boundary(file, dataset.SplitConfig())
-    vocabulary = tokenizer.train(text.characters(file, 0, cut), 300)
+    size = size_bytes(file)
+    cut = split_byte(file, SplitConfig())
+    vocabulary = train_bpe(characters(file, 0, cut), 300)
     vocabulary.encode_file(file, 0, size, Path(sys.argv[1]).with_name("tokens"), 2)
 print(peak_bytes() - before)
 """
@@ -147,7 +150,7 @@ def test_the_vocabulary_and_the_training_tokens_know_nothing_of_the_validation_t
             [*lines[:190], *(end.ljust(len(line), "q") for end, line in zip(ends, lines[190:], strict=True))]
         )
         tokens, _ = cut(text.encode(), tmp_path / name, vocabulary_size=300)
-        found.append({file: (tokens.folder / file).read_bytes() for file in (TOKENIZER, "train.bin", "val.txt")})
+        found.append({file: (tokens.folder / file).read_bytes() for file in (TOKENIZER_FILE, "train.bin", "val.txt")})
     assert found[0]["val.txt"] != found[1]["val.txt"]
-    assert found[0][TOKENIZER] == found[1][TOKENIZER]
+    assert found[0][TOKENIZER_FILE] == found[1][TOKENIZER_FILE]
     assert found[0]["train.bin"] == found[1]["train.bin"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import FailedError, InputError
-from minigpt.journal import Record
+from minigpt.io.journal import Record
 from tasks.runs import Run
 from tasks.tracking_settings import Tracking
 from tasks.training import _last_checkpoint, failure

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from flows import asking
-from minigpt import checkpoint, journal
+from minigpt.checkpoints.format import newest_intact, written_checkpoints
 from minigpt.errors import InputError
-from minigpt.job import CHECKPOINTS, JOB, TrainingJob
-from minigpt.journal import JOURNAL
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.training.job import CHECKPOINTS, JOB, TrainingJob
 from tasks import tracking
 from tasks.curves import Curves
 from tasks.naming import named
@@ -125,7 +125,7 @@ def test_a_journal_that_cannot_be_read_is_found(run: Run) -> None:
 
 @pytest.mark.parametrize("role", ["best", "last"])
 def test_a_checkpoint_that_is_gone_is_found(run: Run, role: str, caplog: pytest.LogCaptureFixture) -> None:
-    *older, newest = checkpoint.written(run.folder / CHECKPOINTS, role)
+    *older, newest = written_checkpoints(run.folder / CHECKPOINTS, role)
     shutil.rmtree(newest)
     assert newest.name in wrong(run)
     if older:
@@ -134,11 +134,11 @@ def test_a_checkpoint_that_is_gone_is_found(run: Run, role: str, caplog: pytest.
 
 
 def test_a_checkpoint_under_another_ones_name_is_found(run: Run) -> None:
-    *_, older, newest = checkpoint.written(run.folder / CHECKPOINTS, "last")
+    *_, older, newest = written_checkpoints(run.folder / CHECKPOINTS, "last")
     shutil.rmtree(newest)
     shutil.copytree(older, newest)
     assert newest.name in wrong(run)
-    assert checkpoint.newest(run.folder / CHECKPOINTS, "last") == older
+    assert newest_intact(run.folder / CHECKPOINTS, "last") == older
 
 
 @pytest.mark.parametrize("what", ["whole", "missing", "twice"])
@@ -147,7 +147,7 @@ def test_what_mlflow_lacks_or_has_twice_is_found(what: str, run: Run, tmp_path: 
     unsent = replace(run, tracking=store, mlflow_id=None, experiment_id="", artifact_uri="")
     unsent.save()
     curves = Curves(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
-    points = [point for record in journal.read(run.folder / JOURNAL) for point in curves.points(record)]
+    points = [point for record in read_journal(run.folder / JOURNAL) for point in curves.points(record)]
     if what == "missing":
         attached = tracking.attach(unsent)
         tracking.send(attached, points[1:])

@@ -1,0 +1,70 @@
+"""Parameters, floating point operations and compute-optimal tokens of a model.
+
+FLOPs per token come in two usual forms. 6N (Kaplan et al. 2020, section 2.1; GPT-3, table D.1) counts each
+parameter's multiplication and addition, once forward and twice backward. PaLM's (Chowdhery et al. 2022, appendix B)
+adds the products of attention, 12 L H Q T.
+"""
+
+from math import log10
+
+PALM_FORMULA = "6 N + 12 L H Q T (PaLM, appendix B; N without embeddings that are only looked up)"
+SIX_N_FORMULA = "6 N (GPT-3, table D.1)"
+
+
+def flops_per_token_6n(parameters: float) -> float:
+    return 6.0 * parameters
+
+
+def flops_per_token_palm(parameters: float, layers: int, heads: int, head_width: int, sequence_length: int) -> float:
+    """`parameters` without embeddings that are only looked up: positions, and tokens where the head has its own."""
+    return 6.0 * parameters + 12.0 * layers * heads * head_width * sequence_length
+
+
+def flops_per_sequence_by_product(vocabulary_size: int, sequence_length: int, width: int, layers: int) -> int:
+    """Every matrix product of a bias-free GPT-2 on one sequence, forward and twice backward; attention not halved."""
+    t, c = sequence_length, width
+    qkv, scores, values, project, mlp = (
+        2 * t * c * 3 * c,
+        2 * t * t * c,
+        2 * t * t * c,
+        2 * t * c * c,
+        2 * t * c * 8 * c,
+    )
+    head = 2 * t * c * vocabulary_size
+    return 3 * (layers * (qkv + scores + values + project + mlp) + head)
+
+
+def model_flops_utilization(
+    tokens_per_second: float, flops_per_token: float, devices: int, peak_flops_per_second: float
+) -> float:
+    """Model FLOPs utilisation: the share of the peak that goes into the model's own arithmetic."""
+    return tokens_per_second * flops_per_token / (devices * peak_flops_per_second)
+
+
+def gpt2_parameter_count(
+    vocabulary_size: int,
+    context_length: int,
+    width: int,
+    layers: int,
+    *,
+    qkv_bias: bool,
+    tied_head: bool,
+    bias: bool = True,
+) -> int:
+    """Parameters of a GPT-2; without `bias` neither layers nor norms have one."""
+    c = width
+    norm = 2 * c if bias else c
+    vectors = c + 4 * c + c if bias else 0  # of the attention's projection and the MLP's two layers
+    block = 12 * c * c + vectors + (3 * c if qkv_bias else 0) + 2 * norm
+    head = 0 if tied_head else vocabulary_size * c
+    return (vocabulary_size + context_length) * c + layers * block + norm + head
+
+
+def modern_parameter_count(vocabulary_size: int, width: int, layers: int) -> int:
+    """Parameters of the modern architecture: two tables, matrices, and how much of the token before is smeared in."""
+    return 2 * vocabulary_size * width + width + 12 * layers * width * width
+
+
+def chinchilla_tokens(parameters: float) -> float:
+    """Tokens that make the best use of a model's size (Hoffmann et al. 2022, approach 2, refitted)."""
+    return float(10 ** (1.04096 * log10(parameters) + 0.93539))

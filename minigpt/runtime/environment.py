@@ -1,0 +1,40 @@
+"""What decides a run's bits besides its config and code: threads, CPU switches, the CPU's class, the allocator."""
+
+import ctypes
+import platform
+from typing import Any
+
+import torch
+
+from minigpt.cpu.matmul import use_matmul_library
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.runtime.machine import available_cores, best_matmul_library, cpu_class
+
+# mallopt's parameters (glibc's malloc.h).
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+
+# Facts of a process that have to be equal for equal bits.
+BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
+
+
+def apply_environment(config: EnvironmentConfig) -> None:
+    """Set in this process what can be set once torch is imported."""
+    torch.set_num_threads(config.threads or available_cores())
+    use_matmul_library(config.products or best_matmul_library())
+    if config.keep_memory and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def process_facts() -> dict[str, Any]:
+    """Facts about this process that change bits; equal facts and equal code give equal bits."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libc": " ".join(platform.libc_ver()),
+        "cpu_class": cpu_class(),
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch_threads": torch.get_num_threads(),
+    }

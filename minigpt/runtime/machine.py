@@ -1,0 +1,53 @@
+"""Facts about this machine: how many cores it grants, its CPU class, and what that CPU does best."""
+
+import math
+import os
+import platform
+from pathlib import Path
+
+from minigpt.config import MatmulLibrary, Precision
+
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+# Instruction sets that choose a kernel, and so the bits.
+CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
+
+
+def available_cores() -> int:
+    """Cores that the process may run on, or so many as it is granted the time of, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, math.ceil(_granted_cores() or cores))
+
+
+def _granted_cores() -> float | None:
+    """What a container's limit leaves of the cores that it sees (cgroup v2); None without a limit."""
+    try:
+        own = OWN_CGROUP.read_text().removeprefix("0::/").strip()
+        quota, period = (CGROUPS / own / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def best_matmul_library() -> MatmulLibrary:
+    """MKL uses AVX-512 on Intel's CPUs alone."""
+    cpu = cpu_class()
+    return "onednn" if "avx512f" in cpu and "GenuineIntel" not in cpu else "torch"
+
+
+def best_precision() -> Precision:
+    """bf16 is multiplied faster than fp32 where the CPU has instructions for it, and imitated elsewhere."""
+    return "bf16" if {"amx_bf16", "avx512_bf16"} & set(cpu_class().split()) else "fp32"
+
+
+def cpu_class() -> str:
+    """Vendor, family, model and the instruction sets that matter, where the system tells them."""
+    try:
+        block = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    pairs = (line.partition(":") for line in block.splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in pairs}
+    flags = set(fields.get("flags", fields.get("Features", "")).split())
+    names = [fields[key] for key in ("vendor_id", "cpu family", "model", "CPU part") if key in fields]
+    return " ".join([*names, *(flag for flag in CPU_FLAGS if flag in flags)])

@@ -1,0 +1,40 @@
+"""How long a step takes on this machine, for the quote: real steps, taken before the first one that counts."""
+
+import time
+from contextlib import suppress
+from itertools import islice
+
+import torch
+
+from minigpt.data.windows import Windows
+from minigpt.model.gpt import GPT
+from minigpt.training.config import TrainingConfig
+from minigpt.training.loop import DivergedError, train
+from minigpt.training.optimizers import make_optimizers
+
+# So many steps, or as many as fit into this time, whichever comes first; the first ones warm up, of two the first.
+STEPS = 60
+SECONDS = 4.0
+WARM_UP_STEPS = 2
+
+
+def probe(model: GPT, windows: Windows, config: TrainingConfig, seed: int) -> list[float]:
+    """Seconds of each step; the model has its gradients, and has learnt nothing."""
+    tokens = config.tokens_per_step(model.config.context_length)
+    seconds: list[float] = []
+    started = time.perf_counter()
+    with suppress(DivergedError):  # the training will come to it and say so
+        for metrics in islice(train(model, _of_no_effect(model, config), windows, config, seed), STEPS):
+            seconds.append(tokens / metrics.tokens_per_second)
+            if sum(seconds) > SECONDS and len(seconds) > 1:
+                break
+    seconds = seconds or [time.perf_counter() - started]
+    return seconds[min(WARM_UP_STEPS, len(seconds) - 1) :]
+
+
+def _of_no_effect(model: GPT, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Optimizers that do all of their work at a learning rate of 0."""
+    optimizers = make_optimizers(model, config)
+    for optimizer in optimizers:
+        optimizer.defaults["lr"] = 0.0
+    return optimizers

@@ -1,0 +1,246 @@
+"""The work of the training process: one run, from its beginning or its last whole checkpoint to its end.
+
+It reads job.json and leaves a journal and checkpoints, nothing else; started again in the same folder it goes on from
+the last whole checkpoint, and proves each step that it does again against the journal.
+"""
+
+import math
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from minigpt.checkpoints.format import (
+    check_disk_space,
+    checkpoint_to_resume,
+    load_optimizers,
+    load_weights,
+    step_of,
+    weights_of,
+    weights_sha256,
+)
+from minigpt.checkpoints.manager import CheckpointManager
+from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
+from minigpt.data.tokens import SIDES
+from minigpt.errors import InputError
+from minigpt.evaluation.loss import evaluate
+from minigpt.generation.generate import complete_prompt
+from minigpt.generation.sampling import Sampler
+from minigpt.io.journal import JOURNAL, Journal, of_kind, read_journal
+from minigpt.io.store import delete_temporaries
+from minigpt.model.gpt import count_multiplied_parameters, count_parameters
+from minigpt.model.init import build_model
+from minigpt.runtime.environment import apply_environment, process_facts
+from minigpt.training.job import CHECKPOINTS, read_job
+from minigpt.training.loop import DivergedError, StepMetrics, train
+from minigpt.training.optimizers import make_optimizers
+from minigpt.training.probe import probe
+
+WRITER_LOCK = ".worker.lock"
+# The worker of a command that was killed saves and ends; two never write one run.
+WRITER_LOCK_SECONDS = 120
+
+# Fields of a record that are measured and not computed.
+MEASURED = ("tokens_per_second", "training_seconds")
+
+
+class ContinuationError(Exception):
+    """A step that was done again came out otherwise than the journal has it."""
+
+
+class Trainer:
+    """One run in one process: what is in memory between two steps."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self.job = job = read_job(run_folder)
+        self.checkpoints = run_folder / CHECKPOINTS
+        self.checkpoints.mkdir(exist_ok=True)
+        self.lock = FileLock(run_folder / WRITER_LOCK)
+        try:
+            self.lock.acquire(timeout=WRITER_LOCK_SECONDS)
+        except Timeout as error:
+            raise InputError(
+                f"run {run_folder.name} is being written by another process; wait until it has ended, or end it"
+            ) from error
+        delete_temporaries(run_folder)
+        delete_temporaries(self.checkpoints)
+        self.journal = Journal(run_folder / JOURNAL)
+        records = read_journal(run_folder / JOURNAL)
+        self.known = {(record["kind"], record.get("step")): record for record in records}
+        self.saved = {record["name"] for record in of_kind(records, "checkpoint")}
+        self.saver = CheckpointManager(
+            self.checkpoints, job.tokens_folder / TOKENIZER_FILE, self.journal, self.saved, job.training
+        )
+        apply_environment(job.environment)
+        self.windows = {side: job.windows(side) for side in SIDES}
+        self.tokenizer = load_tokenizer(job.tokens_folder / TOKENIZER_FILE)
+        self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
+        self.model = build_model(job.model, self.tokenizer.vocabulary_size, job.seed)
+        self.optimizers = make_optimizers(self.model, job.training)
+        self.best_val_loss = math.inf
+        self.evaluations_since_best = 0
+        self.training_seconds = 0.0
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
+        check_disk_space(self.checkpoints, self.model, self.job.training.full_checkpoints)
+        step, status, error = self._continue(), "completed", None
+        try:
+            if step == 0:
+                self._begin()
+            elif self._stops_early():  # it was killed when it had
+                status = "stopped_early"
+            started = time.perf_counter() - self.training_seconds
+            steps = train(self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step)
+            for metrics in steps if status == "completed" else ():
+                step = metrics.step
+                self.training_seconds = time.perf_counter() - started
+                self._after_step(metrics)
+                if self.stop.is_set():
+                    status = "interrupted"
+                    break
+                if self._stops_early():
+                    status = "stopped_early"
+                    break
+            self.training_seconds = time.perf_counter() - started
+        except DivergedError as diverged:
+            status, error = "diverged", str(diverged)
+        except ContinuationError as differs:
+            status, error = "differs", str(differs)
+        if status not in ("diverged", "differs"):
+            self._save_last(step)
+        digest = weights_sha256(weights_of(self.model))  # while the disk takes them
+        self.saver.finish()
+        self.journal.append(
+            "end",
+            status=status,
+            error=error,
+            step=step,
+            training_seconds=self.training_seconds,
+            weights_sha256=digest,
+        )
+        self.journal.sync()
+
+    def _continue(self) -> int:
+        """Go on from the newest whole checkpoint, and say where; 0 where none was written yet."""
+        folder, damaged = checkpoint_to_resume(self.checkpoints, self.saved)
+        last = step_of(folder) if folder else 0
+        resumed = ("start", None) in self.known
+        self.journal.append(
+            "resume" if resumed else "start",
+            **process_facts(),
+            parameters=count_parameters(self.model),
+            multiplied_parameters=count_multiplied_parameters(self.model),
+            **({"after_step": last, "damaged": damaged} if resumed else {}),
+        )
+        if folder:
+            state = load_weights(folder, self.model)
+            load_optimizers(folder, self.optimizers)
+            self.best_val_loss = state["best_val_loss"]
+            self.evaluations_since_best = state["evaluations_since_best"]
+        # What is done again is paid for again, as often as that is.
+        spent = (record.get("training_seconds", 0.0) for record in self.known.values())
+        self.training_seconds = max(spent, default=0.0)
+        return last
+
+    def _begin(self) -> None:
+        """Measure the untrained model, and with it how long everything takes, for the quote."""
+        quoted = ("probe", None) in self.known
+        step_seconds = [] if quoted else self._probe()
+        started = time.perf_counter()
+        self._evaluate(0)
+        evaluated = time.perf_counter()
+        self._sample(0)
+        sampled = time.perf_counter()
+        self._save_best(0)
+        if not quoted:
+            self.journal.append(
+                "probe",
+                step_seconds=step_seconds,
+                evaluation_seconds=evaluated - started,
+                sample_seconds=sampled - evaluated,
+                checkpoint_seconds=time.perf_counter() - sampled,
+            )
+
+    def _record(self, kind: str, step: int, **fields: Any) -> None:
+        """Journal what a step gave; what is there already has to be the same, keeps its first time and costs again."""
+        known = self.known.get((kind, step))
+        if known is None:
+            self.journal.append(kind, step=step, **fields)
+            return
+        for name, value in fields.items():
+            if name not in MEASURED and value != known[name]:
+                raise ContinuationError(
+                    f"step {step} done again gives {name} {value!r}, and the journal has {known[name]!r}"
+                )
+        if kind == "step":
+            self.journal.append("repeated", step=step, training_seconds=fields["training_seconds"])
+
+    def _probe(self) -> list[float]:
+        """Seconds of a few real steps, which leave no trace."""
+        seconds = probe(self.model, self.windows["train"], self.job.training, self.job.seed)
+        self.model.zero_grad(set_to_none=True)
+        return seconds
+
+    def _after_step(self, metrics: StepMetrics) -> None:
+        step, config = metrics.step, self.job
+        self.saver.note()
+        self._record("step", **asdict(metrics), training_seconds=self.training_seconds)
+        measured = config.evaluation.due(step) or step == config.training.max_steps
+        if measured and self._evaluate(step):
+            self._save_best(step)
+        if config.sampling.every_steps and step % config.sampling.every_steps == 0:
+            self._sample(step)
+        every = config.training.checkpoint_every_steps
+        if every and step % every == 0 and step < config.training.max_steps:
+            self._save_last(step)
+
+    def _evaluate(self, step: int) -> bool:
+        """Journal an evaluation; true if it is the best so far."""
+        config = self.job.evaluation
+        read_first = self.windows["train"].read_first(config.batch_size, config.train_batches, self.job.seed)
+        train_side = evaluate(self.model, read_first, self.token_bytes)
+        unread = self.windows["val"].in_order(config.batch_size, config.validation_batches)
+        val_side = evaluate(self.model, unread, self.token_bytes)
+        for name, measured in (("training", train_side), ("validation", val_side)):
+            if not math.isfinite(measured.loss):
+                raise DivergedError(step, f"{name} loss", measured.loss)
+        self._record(
+            "evaluation",
+            step,
+            train_loss=train_side.loss,
+            val_loss=val_side.loss,
+            train_bits_per_byte=train_side.bits_per_byte,
+            val_bits_per_byte=val_side.bits_per_byte,
+        )
+        better = val_side.loss < self.best_val_loss
+        self.best_val_loss = min(val_side.loss, self.best_val_loss)
+        self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
+        return better
+
+    def _stops_early(self) -> bool:
+        patience = self.job.training.early_stopping_evaluations
+        return patience is not None and self.evaluations_since_best >= patience
+
+    def _sample(self, step: int) -> None:
+        config = self.job.sampling
+        [text] = complete_prompt(self.model, self.tokenizer, config.prompt, [Sampler()], config.max_new_tokens)
+        self._record("sample", step, text=text)
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        return {
+            "step": step,
+            "best_val_loss": self.best_val_loss,
+            "evaluations_since_best": self.evaluations_since_best,
+        }
+
+    def _save_best(self, step: int) -> None:
+        self.saver.save("best", self.model, self._facts(step))
+
+    def _save_last(self, step: int) -> None:
+        self.saver.save("last", self.model, self._facts(step), self.optimizers)
