@@ -30,7 +30,7 @@ from bench.measure import OURS, Contender, flat, say, take
 from bench.overhead import ENDLESS, Bare, answer
 from bench.results import Outcome, Row
 from bench.texts import docstrings
-from flows import config
+from flows.config import load_config
 from minigpt.model import gpt
 from minigpt.model import gpt as models
 from minigpt.model.config import REPEATED_DROPOUT
@@ -164,7 +164,7 @@ def step_seconds(choices: Sequence[str], on: tuple[str, str]) -> dict[str, float
 
 
 def ablations(content: bytes, dropout: float, choices: Sequence[str], seeds: Sequence[int]) -> Outcome:
-    preset_steps = config.load("quickstart", []).training.max_steps
+    preset_steps = load_config("quickstart", []).training.max_steps
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text"
         text.write_bytes(content)

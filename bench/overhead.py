@@ -122,14 +122,14 @@ class Bare:
 
 def bare_job(preset: str, overrides: Sequence[str]) -> tuple[Any, Any, Any]:
     """The config of a run as it is recorded, its tokens and its training windows, by the functions of the tasks."""
-    from flows import config as configs
+    from flows.config import load_config
     from minigpt.data.tokens import open_tokens
     from minigpt.data.windows import cut_windows
     from minigpt.runtime.environment import apply_environment
-    from tasks.corpus import download_corpus
-    from tasks.tokenization import tokenize
+    from tasks.steps.corpus import download_corpus
+    from tasks.steps.tokenization import tokenize
 
-    config = configs.load(preset, overrides)
+    config = load_config(preset, overrides)
     corpus = download_corpus.fn(config.corpus)
     tokens = tokenize.fn(corpus, config.split, config.tokenizer)
     windows = cut_windows(open_tokens(tokens.folder / "train.bin"), "train", config.model.context_length, config.split)

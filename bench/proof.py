@@ -40,7 +40,6 @@ def main(folder: str) -> None:
     from minigpt.checkpoints.format import weights_of, weights_sha256
     from minigpt.checkpoints.manager import CheckpointManager
     from minigpt.io.journal import Journal
-    from minigpt.training.config import TrainingConfig
 
     place = Path(folder)
     (place / "vocabulary").write_bytes(b"")
@@ -58,7 +57,7 @@ def main(folder: str) -> None:
         syncing += seconds_of(journal.sync)
     digest = seconds_of(lambda: weights_sha256(weights_of(model)))
 
-    saver = CheckpointManager(place / "checkpoints", place / "vocabulary", journal, [], TrainingConfig())
+    saver = CheckpointManager(place / "checkpoints", place / "vocabulary", journal, [])
     begun, beside = [], []
     for number in range(CHECKPOINTS):
         begun.append(seconds_of(lambda number=number: saver.save("best", model, {"step": number})))

@@ -29,7 +29,7 @@ def ours(text: Path) -> dict[str, Any]:
     from minigpt.data.sources import Corpus
     from minigpt.data.tokenizer import published_gpt2
     from minigpt.io.store import sha256_of_file
-    from tasks.tokenization import tokenize
+    from tasks.steps.tokenization import tokenize
 
     corpus = Corpus(text, sha256_of_file(text), text.stat().st_size, str(text))
     published_gpt2()

@@ -1,27 +1,20 @@
-"""One value that describes a run: the flow's parameter, the YAML preset, the MLflow params and the rerun's input."""
+"""How a config is composed: a preset or a YAML file, with `field=value` overrides on top."""
 
 import difflib
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from minigpt.config import Part
-from minigpt.cost.config import CostConfig
-from minigpt.data.config import CorpusConfig, SplitConfig, TokenizerConfig
 from minigpt.errors import InputError
-from minigpt.evaluation.config import EvaluationConfig, HeldOutConfig
-from minigpt.generation.config import SamplingConfig
-from minigpt.model.config import ModelConfig
-from minigpt.runtime.config import EnvironmentConfig
-from minigpt.training.config import TrainingConfig
-from tasks.credentials import hide, shown, what_is_wrong
+from minigpt.recipe import RunConfig
+from tasks.home.credentials import hide, shown, what_is_wrong
 
 # Fields of a pattern in words.
 PATTERNS = {
@@ -30,94 +23,18 @@ PATTERNS = {
 }
 
 
-class RunConfig(Part):
-    """Everything that decides what a run does."""
-
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
-    """What the run is called in MLflow and Prefect, with the time behind it."""
-    seed: int = Field(123, ge=0, lt=2**32)
-    """Where every stream of randomness begins: initialisation, data order, dropout, sampling."""
-    corpus: CorpusConfig
-    """The text."""
-    split: SplitConfig = SplitConfig()
-    """Which part of the text trains and which measures."""
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    """How text becomes tokens."""
-    model: ModelConfig = ModelConfig()
-    """The network."""
-    training: TrainingConfig = TrainingConfig()
-    """How it learns."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """How it is measured meanwhile."""
-    held_out: HeldOutConfig = HeldOutConfig()
-    """What decides whether it is to be shipped."""
-    sampling: SamplingConfig = SamplingConfig()
-    """What it writes."""
-    environment: EnvironmentConfig = EnvironmentConfig()
-    """How its process is started."""
-    cost: CostConfig = CostConfig()
-    """What an hour of it costs."""
-
-    def resolved(self, corpus_sha256: str, train_windows: int) -> Self:
-        """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
-        corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
-        decided = {
-            "model": self.model.resolved(self.training.epochs(train_windows) * self.overlap),
-            "training": self.training.resolved(),
-            "environment": self.environment.resolved(),
-        }
-        return self.model_copy(update={"corpus": corpus, **decided})
-
-    @property
-    def overlap(self) -> float:
-        """In how many training windows each token lies, 1 where some lie in none."""
-        length = self.model.context_length
-        return length / min(length, self.split.stride_tokens or length)
-
-    def without_secrets(self) -> Self:
-        """The same, with what is secret in the corpus's address left in this process's environment."""
-        return self.model_copy(update={"corpus": self.corpus.model_copy(update={"source": hide(self.corpus.source)})})
-
-    def flat(self) -> dict[str, Any]:
-        """Every field as `section.field`: MLflow's params."""
-        return flattened(self.model_dump(mode="json"))
-
-    def to_yaml(self) -> str:
-        return _as_yaml(self.model_dump(mode="json"))
-
-    def explained(self) -> str:
-        """The same with each field's sentence above it."""
-        return "\n".join(_explained(self)) + "\n"
-
-
-def _as_yaml(values: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def _explained(part: Part, indent: str = "") -> Iterator[str]:
-    values, comment = part.model_dump(mode="json"), f"{indent}# "
-    for name, field in type(part).model_fields.items():
-        sentence = " ".join((field.description or "").split())
-        yield from textwrap.wrap(sentence, 110, initial_indent=comment, subsequent_indent=comment)
-        if isinstance(inner := getattr(part, name), Part):
-            yield f"{indent}{name}:"
-            yield from _explained(inner, f"{indent}  ")
-        else:
-            yield textwrap.indent(_as_yaml({name: values[name]}).rstrip("\n"), indent)
-
-
 def presets() -> list[str]:
     return sorted(
         Path(file.name).stem for file in resources.files("flows.presets").iterdir() if file.name.endswith("yaml")
     )
 
 
-def load(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
     """A preset by name, or the user's YAML file by path, with `field=value` overrides on top."""
-    return validated(read(preset_or_file), overrides, preset_or_file)
+    return validate_config(read_values(preset_or_file), overrides, preset_or_file)
 
 
-def read(preset_or_file: str) -> dict[str, Any]:
+def read_values(preset_or_file: str) -> dict[str, Any]:
     if preset_or_file in presets():
         text = resources.files("flows.presets").joinpath(f"{preset_or_file}.yaml").read_text(encoding="utf-8")
     else:
@@ -136,11 +53,11 @@ def read(preset_or_file: str) -> dict[str, Any]:
 
 def check_given_source(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse another source than the pinned text's: the cache would have that text, and the run say it was this one."""
-    from tasks.corpus import check_given  # which brings Prefect with it
+    from tasks.steps.corpus import check_given_corpus
 
     given = {override.partition("=")[0].strip() for override in overrides}
     if "corpus.source" in given and "corpus.sha256" not in given:
-        check_given(config.corpus)
+        check_given_corpus(config.corpus)
 
 
 class _EachOnce(yaml.SafeLoader):
@@ -164,16 +81,23 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     return values
 
 
-def validated(values: Mapping[str, Any], overrides: Iterable[str], source: str) -> RunConfig:
+def validate_config(values: Mapping[str, Any], overrides: Iterable[str], source: str) -> RunConfig:
     """The config of these values with `field=value` overrides on top; one sentence for all that is wrong."""
     merged = dict(values)
     for override in overrides:
         merged = _with_override(merged, override)
     try:
-        return RunConfig.model_validate(merged)
+        config = RunConfig.model_validate(merged)
     except ValidationError as error:
         problems = "; ".join(_problem(detail) for detail in error.errors())
         raise InputError(f"{source}: {problems}") from error
+    return hide_secrets(config)
+
+
+def hide_secrets(config: RunConfig) -> RunConfig:
+    """The same config, with what is secret in the corpus's address moved to this process's environment."""
+    source = hide(config.corpus.source)
+    return config.model_copy(update={"corpus": config.corpus.model_copy(update={"source": source})})
 
 
 def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
@@ -231,11 +155,3 @@ def _names(part: type[Part], prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, Part):
             yield from _names(field.annotation, f"{prefix}{name}.")
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields as `section.field`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 
 from minigpt.io.journal import loss_curve, read_journal
 from minigpt.runtime.startup import FEW_SPINS, SPINS
-from tasks import empty_databases
+from tasks.servers.databases import copy_empty_database
 
 # As the command line has it; torch, which is imported later, reads it.
 os.environ.setdefault(SPINS, FEW_SPINS)
@@ -147,7 +147,11 @@ class Workplace:
     @contextmanager
     def prefect_server(self) -> Iterator[None]:
         """Keep a server for the commands of this place, which otherwise start and end one each."""
-        code = "from tasks import servers as s; s.prepare()\nwith s.prefect_server() as server: server.wait(); input()"
+        code = (
+            "from tasks.servers.prefect_server import prefect_server, set_up_prefect\n"
+            "set_up_prefect()\n"
+            "with prefect_server() as server: server.wait(); input()"
+        )
         command = [sys.executable, "-c", code]
         with subprocess.Popen(command, cwd=self.folder, env=self.environment(), stdin=subprocess.PIPE) as process:
             yield
@@ -186,7 +190,7 @@ class MlflowServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        empty_databases.copy("mlflow", self.folder / "store.db")
+        copy_empty_database("mlflow", self.folder / "store.db")
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/store.db"]
         command += ["--artifacts-destination", str(self.folder / "files")]

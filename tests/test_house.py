@@ -28,34 +28,111 @@ ALLOWED = {
     "tasks": SYSTEMS | {"torch", "tiktoken", "uvicorn", "starlette"},
     "flows": {"prefect", "tasks", "minigpt", "flows", "typer", "yaml", "pydantic", "filelock", "tzlocal"},
 }
+# Files or folders that alone may import a package.
 ONLY_IN = {
-    "mlflow": {"tasks/tracking.py", "tasks/tracking_store.py"},
-    "pandas": {"tasks/lookup.py", "tasks/comparison.py", "tasks/measuring.py"},
-    "matplotlib": {"tasks/report.py"},
+    "mlflow": {"tasks/tracking"},
+    "pandas": {"tasks/commands"},
+    "matplotlib": {"tasks/reporting/plots.py"},
+    "yaml": {"minigpt/recipe.py"},
 }
+# The rooms of a package from the top down: a room imports from itself and from lower rows, never from its own row.
+ROWS = {
+    "minigpt": [
+        ["recipe"],
+        ["training"],
+        ["generation", "evaluation", "checkpoints"],
+        ["data"],
+        ["model", "runtime", "io", "cost"],
+        ["cpu"],
+        ["config", "errors", "randomness"],
+    ],
+    "tasks": [
+        ["steps", "commands"],
+        ["promotion"],
+        ["tracking", "reporting"],
+        ["runs", "servers"],
+        ["home"],
+    ],
+}
+LARGEST_FOLDER = 12
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
 FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level names of everything that the file imports, anywhere in it."""
+def modules_imported(path: Path) -> set[str]:
+    """Full names of everything that the file imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            names.add(node.module or "")
-    return {name.partition(".")[0] for name in names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def is_in(path: Path, places: set[str]) -> bool:
+    name = path.relative_to(ROOT).as_posix()
+    return any(name == place or name.startswith(f"{place}/") for place in places)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
 def test_imports_keep_to_their_layer(path: Path) -> None:
-    name = str(path.relative_to(ROOT))
-    allowed = ALLOWED[path.relative_to(ROOT).parts[0]] | {module for module, files in ONLY_IN.items() if name in files}
-    assert imported(path) - set(sys.stdlib_module_names) <= allowed
+    imported = {name.partition(".")[0] for name in modules_imported(path)}
+    exceptions = {package for package, places in ONLY_IN.items() if is_in(path, places)}
+    allowed = ALLOWED[path.relative_to(ROOT).parts[0]] | exceptions
+    assert imported - set(sys.stdlib_module_names) <= allowed
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "minigpt").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.relative_to(ROOT).parts[0] in ROWS],
+    ids=relative,
+)
+def test_rooms_import_downwards(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    rows = {room: number for number, row in enumerate(ROWS[package]) for room in row}
+    own = path.relative_to(ROOT).with_suffix("").parts[1]
+    if own == "__init__":
+        return
+    for module in modules_imported(path):
+        if module.startswith(f"{package}.") and (room := room_of(module)) != own:
+            assert rows[room] > rows[own], f"{path.relative_to(ROOT)} imports {module}"
+
+
+def test_no_two_public_names_are_the_same() -> None:
+    """So that a name says which function or class is meant, wherever it is read."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name[0] != "_":
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=relative)
+def test_folders_are_seen_at_a_glance(folder: Path) -> None:
+    files = [path for path in FILES if path.parent == folder and path.name != "__init__.py"]
+    assert len(files) <= LARGEST_FOLDER
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=relative)
+def test_no_file_hides_a_standard_module_from_a_flow(folder: Path) -> None:
+    """Prefect puts the folder of a file entrypoint first on the path."""
+    if folder.relative_to(ROOT).as_posix() in ("flows", "tasks"):
+        assert not {path.stem for path in folder.glob("*.py")} & set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "minigpt").rglob("*.py")), ids=relative)
 def test_the_library_neither_prints_nor_reads_the_environment(path: Path) -> None:
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
@@ -63,7 +140,7 @@ def test_the_library_neither_prints_nor_reads_the_environment(path: Path) -> Non
     assert not {"environ", "getenv"} & attributes
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=relative)
 def test_files_are_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
@@ -77,6 +154,6 @@ def test_the_wheel_holds_every_package() -> None:
 
 def test_listing_and_comparing_runs_import_neither_torch_nor_prefect() -> None:
     """Each takes a second or two to import, and a person waits for it."""
-    code = "import sys, tasks.comparison; print({'torch', 'prefect'} & {*sys.modules})"
+    code = "import sys, tasks.commands.compare; print({'torch', 'prefect'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr

@@ -30,7 +30,6 @@ from minigpt.io.journal import Journal
 from minigpt.io.store import finish_folder
 from minigpt.model.gpt import GPT
 from minigpt.runtime.startup import bounded_start
-from minigpt.training.config import TrainingConfig
 
 # Last in the queue for a core, so that flush and digests of 650 MB cost the steps beside them 0.5 s and not all of it.
 NICENESS = 19
@@ -45,11 +44,21 @@ class CheckpointManager:
     """Writes the checkpoints of one run, and a record of each into its journal."""
 
     def __init__(
-        self, checkpoints: Path, tokenizer: Path, journal: Journal, saved: Collection[str], config: TrainingConfig
+        self,
+        checkpoints: Path,
+        tokenizer: Path,
+        journal: Journal,
+        saved: Collection[str],
+        kept: int = 2,
+        keep_every_steps: int | None = None,
     ) -> None:
-        """`saved` names the checkpoints that the journal has already."""
+        """`saved` names the checkpoints that the journal has already.
+
+        The newest `kept` full checkpoints stay, and those at multiples of keep_every_steps.
+        """
         self._checkpoints, self._tokenizer = checkpoints, tokenizer
-        self._journal, self._saved, self._config = journal, saved, config
+        self._journal, self._saved = journal, saved
+        self._kept, self._keep_every_steps = kept, keep_every_steps
         self._disk = ThreadPoolExecutor(max_workers=1, initializer=_give_way)
         with bounded_start():
             self._disk.submit(int)
@@ -61,7 +70,7 @@ class CheckpointManager:
     def _superseded_by(self, folder: Path) -> list[Path]:
         if folder.name.startswith("best"):
             return superseded_checkpoints(folder, "best", kept=1)
-        return superseded_checkpoints(folder, "last", self._config.kept_checkpoints, self._config.keep_every_steps)
+        return superseded_checkpoints(folder, "last", self._kept, self._keep_every_steps)
 
     def save(
         self,

@@ -73,7 +73,12 @@ class Trainer:
         self.known = {(record["kind"], record.get("step")): record for record in records}
         self.saved = {record["name"] for record in of_kind(records, "checkpoint")}
         self.saver = CheckpointManager(
-            self.checkpoints, job.tokens_folder / TOKENIZER_FILE, self.journal, self.saved, job.training
+            self.checkpoints,
+            job.tokens_folder / TOKENIZER_FILE,
+            self.journal,
+            self.saved,
+            kept=job.training.kept_checkpoints,
+            keep_every_steps=job.training.keep_every_steps,
         )
         apply_environment(job.environment)
         self.windows = {side: job.windows(side) for side in SIDES}

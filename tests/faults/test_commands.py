@@ -166,9 +166,9 @@ def test_together(
 
 @pytest.mark.trials(default=0, whole=10)
 def test_downloads(trial: int, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    """Every fault of a download (tests/minigpt/test_download.py)"""
+    """Every fault of a download (tests/minigpt/io/test_download.py)"""
     report = tmp_path / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "tests/minigpt/test_download.py", f"--junitxml={report}"]
+    command = [sys.executable, "-m", "pytest", "-q", "tests/minigpt/io/test_download.py", f"--junitxml={report}"]
     environment = {name: value for name, value in os.environ.items() if name != "MINIGPT_FAULTS"}
     done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     (suite,) = ElementTree.parse(report).getroot().iter("testsuite")  # noqa: S314

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from flows import config as configs
-from flows.config import RunConfig
+from flows.config import load_config, parse_yaml, read_values, validate_config
 from minigpt.data.config import CorpusConfig, SplitConfig, TokenizerConfig
 from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.data.tokens import SIDES, open_tokens
 from minigpt.data.windows import cut_windows
 from minigpt.errors import InputError
+from minigpt.recipe import RunConfig
 from minigpt.training.loop import check_batch_size
-from tasks.corpus import download_corpus
-from tasks.tokenization import tokenize
+from tasks.steps.corpus import download_corpus
+from tasks.steps.tokenization import tokenize
 
 WHOLE = os.environ.get("MINIGPT_FAULTS") == "whole"
 CONTEXT = 16
@@ -145,7 +145,7 @@ OVERRIDES = st.dictionaries(st.sampled_from(fields()) | UNKNOWN, NASTY, min_size
 @given(overrides=OVERRIDES)
 def check_config(tmp_path: Path, overrides: dict[str, Any]) -> None:
     before = sorted(tmp_path.rglob("*"))
-    values = configs.read("smoke")
+    values = read_values("smoke")
     for field, value in overrides.items():
         *sections, name = field.split(".")
         inner = values
@@ -155,12 +155,12 @@ def check_config(tmp_path: Path, overrides: dict[str, Any]) -> None:
             inner = inner[section]
         inner[name] = value
     try:
-        config = configs.validated(values, (), "test")
+        config = validate_config(values, (), "test")
     except InputError as error:
         assert str(error)
         assert "\n" not in str(error)
     else:
-        assert configs.validated(configs.parse_yaml(config.to_yaml(), "test"), (), "test") == config
+        assert validate_config(parse_yaml(config.to_yaml(), "test"), (), "test") == config
         json.dumps(config.flat(), allow_nan=False)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -192,5 +192,5 @@ def test_yaml(number: int, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(YAML[number])
     with pytest.raises(InputError, match=r"^[^\n]+$"):
-        configs.load(str(path))
+        load_config(str(path))
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]

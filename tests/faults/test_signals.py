@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from minigpt.io.journal import JOURNAL, of_kind, read_journal
-from tasks.training import OUT_OF_MEMORY
+from tasks.steps.training import OUT_OF_MEMORY
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun, wait_until_stopped
 from tests.faults.victim import POINTS, Signal

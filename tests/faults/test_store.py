@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tasks import empty_databases, tracking_store
-from tasks.tracking_settings import Tracking
+from tasks.home.settings import TrackingSettings
+from tasks.servers import databases
+from tasks.tracking.client import client_of, experiment_id_of
 from tests.faults.tiny import FORKS
 
 SECONDS = 3.0
 
 
 def use(place: Path) -> None:
-    empty_databases.FOLDER = place / "none"  # so that MLflow makes its own, step by step
-    there = Tracking(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="Default")
-    tracking_store.experiment_id_of(tracking_store.client_of(there), there)
+    databases.DATABASES_FOLDER = place / "none"  # so that MLflow makes its own, step by step
+    there = TrackingSettings(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="Default")
+    experiment_id_of(client_of(there), there)
 
 
 @pytest.mark.trials(default=2, whole=30)

@@ -26,9 +26,10 @@ from minigpt.model.config import ModelConfig
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.training.config import TrainingConfig
 from minigpt.training.job import JOB, TrainingJob
-from tasks import tracking
-from tasks.runs import FACTS, Run
-from tasks.tracking_settings import Tracking
+from tasks.home.settings import TrackingSettings
+from tasks.runs.files import FACTS_FILE
+from tasks.runs.run import Run
+from tasks.tracking.write import create_run
 from tests.faults import checks, victim
 
 STEPS = 12
@@ -141,7 +142,7 @@ class Template:
 def copy(source: Path, run: Run, home: Path) -> TinyRun:
     here = TinyRun(home, run_at(home, run), [])
     here.folder.mkdir(parents=True)
-    for name in (JOB, FACTS):
+    for name in (JOB, FACTS_FILE):
         shutil.copyfile(source / "runs" / run.run_id / name, here.folder / name)
     shutil.copyfile(source / "mlflow.db", home / "mlflow.db")
     return here
@@ -151,7 +152,7 @@ def run_at(home: Path, run: Run) -> Run:
     """The same run with its folder and its store in another home."""
     return replace(
         run,
-        tracking=Tracking(tracking_uri=f"sqlite:///{home / 'mlflow.db'}", experiment="faults"),
+        tracking=TrackingSettings(tracking_uri=f"sqlite:///{home / 'mlflow.db'}", experiment="faults"),
         artifact_uri=f"file://{home}/runs/{run.run_id}/artifacts",
     )
 
@@ -171,13 +172,13 @@ def prepare(place: Path) -> Run:
     cut = len(TEXT) * 3 // 4
     for side, text in (("train", TEXT[:cut]), ("val", TEXT[cut:])):
         (tokens / f"{side}.bin").write_bytes(vocabulary.encode(text).tobytes())
-    there = Tracking(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="faults")
+    there = TrackingSettings(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="faults")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIGPT_HOME", str(place))
-        run = tracking.create_run(there, "tiny", {"seed": 1}, {"minigpt.status": "running"})
+        run = create_run(there, "tiny", {"seed": 1}, {"minigpt.status": "running"})
         write_atomically(run.folder / JOB, tiny_job(tokens).model_dump_json().encode())
         facts = {"corpus": {"sha256": "0" * 64}, "tokens": {}}
-        write_atomically(run.folder / FACTS, json.dumps(facts).encode())
+        write_atomically(run.folder / FACTS_FILE, json.dumps(facts).encode())
     return run
 
 

@@ -26,9 +26,9 @@ from minigpt.training import probe, trainer
 from minigpt.training.__main__ import train_run_folder
 from minigpt.training.job import read_job
 from minigpt.training.trainer import Trainer
-from tasks import tracking
-from tasks.publishing import MLFLOW_STATUS, Follower, publish
-from tasks.runs import Run
+from tasks.runs.run import Run
+from tasks.tracking import publish
+from tasks.tracking.publish import MLFLOW_STATUS, CurveSender, publish_run
 
 RECORDS_PER_SENDING = 4
 
@@ -47,7 +47,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "proof": (manager, "superseded_checkpoints"),
     "deletion": (shutil, "rmtree"),
     "batch sent": (MlflowClient, "log_batch"),
-    "status": (tracking, "set_status"),
+    "status": (publish, "set_status"),
 }
 
 
@@ -106,7 +106,7 @@ def _watched(call: Callable[..., Any], point: str, at: Signal | None, passings: 
 
 def _run(run: Run) -> None:
     job = read_job(run.folder)
-    follower, reader = Follower(run, job), JournalReader(run.folder / JOURNAL)
+    follower, reader = CurveSender(run, job), JournalReader(run.folder / JOURNAL)
     records = reader.new_records()
     follower.send(records)
     append, written = Journal.append, 0
@@ -123,5 +123,5 @@ def _run(run: Run) -> None:
         train_run_folder(run.folder)
         follower.send(reader.new_records())
     status = read_journal(run.folder / JOURNAL)[-1]["status"]
-    publish(run, curve=not follower.sent_all)
-    tracking.set_status(run, MLFLOW_STATUS.get(status, "KILLED"), status, {})
+    publish_run(run, curve=not follower.sent_all)
+    publish.set_status(run, MLFLOW_STATUS.get(status, "KILLED"), status, {})

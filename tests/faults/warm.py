@@ -7,15 +7,15 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from minigpt.training.trainer import Trainer
-from tasks import tracking
-from tasks.publishing import publish
+from tasks.tracking.publish import publish_run
+from tasks.tracking.write import set_status
 from tests.faults import tiny
 
 with TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
     patch.setenv("MINIGPT_HOME", place)
     run = tiny.prepare(Path(place))
     Trainer(run.folder).run()
-    publish(run)
-    tracking.set_status(run, "FINISHED", "completed", {})
+    publish_run(run)
+    set_status(run, "FINISHED", "completed", {})
 
 assert threading.active_count() == 1, "a fork takes the locks of a thread along, and not the thread"

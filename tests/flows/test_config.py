@@ -7,24 +7,25 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows import config
+from flows.config import check_given_source, load_config, parse_yaml, presets, validate_config
 from minigpt.errors import InputError
 from minigpt.io.store import sha256_of_file
+from minigpt.recipe import RunConfig
 
-SMOKE = config.load("smoke")
+SMOKE = load_config("smoke")
 
 
-@pytest.mark.parametrize("preset", config.presets())
+@pytest.mark.parametrize("preset", presets())
 def test_every_preset_loads_and_survives_its_own_yaml(preset: str) -> None:
-    loaded = config.load(preset)
-    assert config.validated(yaml.safe_load(loaded.to_yaml()), (), preset) == loaded
+    loaded = load_config(preset)
+    assert validate_config(yaml.safe_load(loaded.to_yaml()), (), preset) == loaded
 
 
-@pytest.mark.parametrize("preset", config.presets())
+@pytest.mark.parametrize("preset", presets())
 def test_the_config_that_is_printed_has_a_sentence_above_each_field(preset: str) -> None:
-    loaded = config.load(preset)
+    loaded = load_config(preset)
     printed = loaded.explained()
-    assert config.validated(yaml.safe_load(printed), (), preset) == loaded
+    assert validate_config(yaml.safe_load(printed), (), preset) == loaded
     without = [line for line in printed.splitlines() if not line.lstrip().startswith("#")]
     assert without == loaded.to_yaml().splitlines()
     assert "  # Windows in one forward pass.\n  batch_size: " in printed
@@ -44,7 +45,7 @@ def test_every_field_has_a_description() -> None:
         assert isinstance(properties, dict)
         return [name for name, field in properties.items() if "description" not in field]
 
-    schema = config.RunConfig.model_json_schema()
+    schema = RunConfig.model_json_schema()
     for part in (schema, *schema["$defs"].values()):
         assert not undescribed(part)
 
@@ -64,7 +65,7 @@ def test_every_field_has_a_description() -> None:
     ],
 )
 def test_any_field_can_be_set(override: str, path: tuple[str, ...], value: object) -> None:
-    found: object = config.load("verdict", [override])
+    found: object = load_config("verdict", [override])
     for name in path:
         found = getattr(found, name)
     assert found == value
@@ -76,7 +77,7 @@ def test_any_field_can_be_set(override: str, path: tuple[str, ...], value: objec
 )
 def test_dropout_left_open_follows_how_often_the_text_is_read(windows: int, asked: str, dropout: float) -> None:
     """1,200 steps of 8 windows read 1,600 of them six times."""
-    loaded = config.load("quickstart", [f"model.dropout={asked}"])
+    loaded = load_config("quickstart", [f"model.dropout={asked}"])
     resolved = loaded.resolved("0" * 64, windows)
     assert resolved.model.dropout == dropout
     assert resolved.resolved("0" * 64, 10 * windows) == resolved
@@ -84,7 +85,7 @@ def test_dropout_left_open_follows_how_often_the_text_is_read(windows: int, aske
 
 def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
     asked = ["model.dropout=null", "model.context_length=128", "split.stride_tokens=32"]
-    loaded = config.load("quickstart", asked)
+    loaded = load_config("quickstart", asked)
     assert loaded.resolved("0" * 64, 4 * 1599).model.dropout == 0.1
     assert loaded.resolved("0" * 64, 4 * 1600).model.dropout == 0.0
 
@@ -126,7 +127,7 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
 )
 def test_what_is_wrong_is_told_in_one_sentence(override: str, words: str) -> None:
     with pytest.raises(InputError, match=r"^[^\n]+$") as error:
-        config.load("verdict", [override])
+        load_config("verdict", [override])
     assert words in str(error.value)
 
 
@@ -135,39 +136,39 @@ def test_what_is_wrong_is_told_in_one_sentence(override: str, words: str) -> Non
     [("The ", "The "), (" The", "The"), ("'The '", "The "), ('"yes"', "yes"), ("'So: '", "So: "), ('" a\\n"', " a\n")],
 )
 def test_a_prompt_may_end_with_a_space(given: str, prompt: str) -> None:
-    assert config.load("verdict", [f"sampling.prompt={given}"]).sampling.prompt == prompt
+    assert load_config("verdict", [f"sampling.prompt={given}"]).sampling.prompt == prompt
 
 
 def test_spaces_behind_anything_but_a_prompt_are_none_of_it() -> None:
     spaced = ["training.optimizer=muon ", "name=mine\r", "corpus.source= mine.txt "]
-    loaded = config.load("verdict", spaced)
+    loaded = load_config("verdict", spaced)
     assert (loaded.training.optimizer, loaded.name, loaded.corpus.source) == ("muon", "mine", "mine.txt")
 
 
 @pytest.mark.parametrize("given", ["corpus.source=null", "name=null", "corpus.source=[a.txt, b.txt]"])
 def test_what_quotes_do_not_help_is_not_told_to_be_quoted(given: str) -> None:
     with pytest.raises(InputError, match=r"valid string$"):
-        config.load("verdict", [given])
+        load_config("verdict", [given])
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.dictionaries(st.text(), s)))
 def test_no_value_breaks_the_config(value: object) -> None:
     try:
-        config.validated({"corpus": {"source": "x"}, "training": value}, (), "test")
+        validate_config({"corpus": {"source": "x"}, "training": value}, (), "test")
     except InputError as error:
         assert str(error)
 
 
 def test_a_file_of_ones_own_takes_a_presets_place(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(config.load("verdict").to_yaml())
-    assert config.load(str(tmp_path / "mine.yaml")) == config.load("verdict")
+    (tmp_path / "mine.yaml").write_text(load_config("verdict").to_yaml())
+    assert load_config(str(tmp_path / "mine.yaml")) == load_config("verdict")
 
 
 def test_a_field_that_is_given_twice_is_refused() -> None:
     text = "seed: 1\ntraining:\n  max_steps: 60\n  batch_size: 2\n  max_steps: 80\n"
     with pytest.raises(InputError, match=r"mine.yaml is not plain YAML: max_steps is given twice from line 3 on"):
-        config.parse_yaml(text, "mine.yaml")
-    assert config.parse_yaml(text.replace("80", "60").replace("  max_steps: 60\n", "", 1), "mine.yaml")["seed"] == 1
+        parse_yaml(text, "mine.yaml")
+    assert parse_yaml(text.replace("80", "60").replace("  max_steps: 60\n", "", 1), "mine.yaml")["seed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -183,14 +184,14 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
 )
 def test_what_is_wrong_with_an_address_is_told_without_its_password(override: str, words: str) -> None:
     with pytest.raises(InputError) as error:
-        config.load("verdict", [override])
+        load_config("verdict", [override])
     assert words in str(error.value)
     assert "hunter2" not in str(error.value)
 
 
 def test_an_address_in_a_presets_place_is_told_without_its_password() -> None:
     with pytest.raises(InputError, match=r"^'\(an address\)' is neither a file nor one of the presets"):
-        config.load("https://user:hunter2@host/x")
+        load_config("https://user:hunter2@host/x")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_an_address_in_a_presets_place_is_told_without_its_password() -> None:
 def test_what_is_wrong_with_a_file_is_told_without_its_lines(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(InputError, match=r"mine.yaml is not plain YAML: [^\n]+$") as error:
-        config.load(str(tmp_path / "mine.yaml"))
+        load_config(str(tmp_path / "mine.yaml"))
     assert words in str(error.value)
     assert "hunter2" not in str(error.value)
 
@@ -221,7 +222,7 @@ def test_another_source_than_that_of_the_pinned_text_is_refused(
     copy, other = (f"corpus.source={tmp_path / name}" for name in ("copy.txt", "other.txt"))
 
     def check(*overrides: str) -> None:
-        config.check_given_source(config.validated(pinned, overrides, "test"), overrides)
+        check_given_source(validate_config(pinned, overrides, "test"), overrides)
 
     with pytest.raises(InputError, match=r"other.txt has sha256 .*, and the config pins .* corpus.sha256=null"):
         check(other)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from flows.resuming import recorded_config
+from flows.resume import recorded_config
 from minigpt.errors import InputError
-from tasks import syncing
-from tasks.naming import named
-from tasks.verification import verify
+from tasks.commands.verify import verify_run
+from tasks.runs.names import find_local_run
+from tasks.tracking.sync import sync_runs
 from tests.conftest import Workplace
 
 pytestmark = pytest.mark.slow
@@ -49,15 +49,15 @@ def test_a_run_that_died_at_once_keeps_no_other_from_mlflow(
     saved = json.loads((Path(waiting["run_dir"]) / "tracking.json").read_text())
     (died / "tracking.json").write_text(json.dumps(saved | {"run_id": died.name, "start_time_ms": 2**42}))
     monkeypatch.setenv("MINIGPT_HOME", str(place.home))
-    [sent] = syncing.sync(None)
+    [sent] = sync_runs(None)
     assert waiting["run_id"] in sent
     with pytest.raises(InputError, match="stopped before it was opened"):
-        list(syncing.sync(died.name))
+        list(sync_runs(died.name))
     with pytest.raises(InputError, match="stopped before it was opened"):
-        recorded_config(named(died.name))
+        recorded_config(find_local_run(died.name))
     (died / "journal.jsonl").touch()
     with pytest.raises(InputError, match="stopped before its training began"):
-        list(verify(named(died.name)))
+        list(verify_run(find_local_run(died.name)))
 
 
 def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import typer
 
-from flows import config
-from flows.cli import app
+from flows.cli.main import app
+from flows.config import presets
 from minigpt.training.config import TrainingConfig
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_every_option_that_is_told_is_there() -> None:
 
 
 def test_every_preset_is_told() -> None:
-    assert {preset for preset in config.presets() if f"`{preset}`" in README} == set(config.presets())
+    assert {preset for preset in presets() if f"`{preset}`" in README} == set(presets())
 
 
 def test_fields_that_are_told_are_there() -> None:

@@ -14,12 +14,12 @@ import psutil
 import pytest
 from safetensors import SafetensorError
 
-from flows import config as configs
+from flows.config import load_config
 from minigpt.checkpoints.format import WEIGHTS_FILE, load_checkpoint
 from minigpt.errors import InputError
 from minigpt.io.store import MANIFEST, link_or_copy, write_folder
-from tasks import credentials
-from tasks.servers import listening
+from tasks.home.credentials import QUERY, USER_AND_PASSWORD, hide, reveal
+from tasks.servers.prefect_server import bind_port
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("minigpt", "tasks", "flows") for path in (ROOT / package).rglob("*.py"))
@@ -66,7 +66,7 @@ def test_a_pickle_in_a_checkpoints_place_is_not_unpickled(smoke: dict[str, Any],
 def served(new_workplace: Callable[[], Any]) -> Iterator[tuple[Any, str, str]]:
     """A workplace with both UIs up, and their addresses."""
     place = new_workplace()
-    with listening(0) as free:
+    with bind_port(0) as free:
         port = free.getsockname()[1]
     (place.folder / "mlflow.yaml").write_text(f"ui: {{port: {port}}}\n")
     with place.serving("ui", pattern="Ctrl-C ends both"):
@@ -112,7 +112,7 @@ NAMES = ["../x", "a/b", "", ".hidden", "x" * 99]
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_has_no_such_name(name: str) -> None:
     with pytest.raises(InputError, match="name is"):
-        configs.load("smoke", [f"name='{name}'"])
+        load_config("smoke", [f"name='{name}'"])
 
 
 @pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
@@ -130,34 +130,32 @@ def test_a_name_cannot_leave_its_folder(name: str, workplace: Any) -> None:
 )
 def test_an_address_whose_secrets_cannot_be_told_apart_is_refused(source: str) -> None:
     with pytest.raises(InputError) as caught:
-        configs.load("smoke", [f"corpus.source={source}"]).without_secrets()
+        load_config("smoke", [f"corpus.source={source}"])
     assert "hunter2" not in str(caught.value)
 
 
 def test_an_address_in_capitals_hides_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (credentials.USER_AND_PASSWORD, credentials.QUERY):
+    for name in (USER_AND_PASSWORD, QUERY):
         monkeypatch.setenv(name, "")
-    source = configs.load("smoke", ["corpus.source=HTTPS://u:hunter2@h/x?key=hunter2"]).without_secrets().corpus.source
-    assert source == f"https://${{{credentials.USER_AND_PASSWORD}}}@h/x?${{{credentials.QUERY}}}"
-    assert credentials.reveal(source) == "https://u:hunter2@h/x?key=hunter2"
+    source = load_config("smoke", ["corpus.source=HTTPS://u:hunter2@h/x?key=hunter2"]).corpus.source
+    assert source == f"https://${{{USER_AND_PASSWORD}}}@h/x?${{{QUERY}}}"
+    assert reveal(source) == "https://u:hunter2@h/x?key=hunter2"
 
 
 def test_secrets_that_look_like_variables_are_hidden_and_no_other_variable_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in (credentials.USER_AND_PASSWORD, credentials.QUERY):
+    for name in (USER_AND_PASSWORD, QUERY):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter3")
     address = "https://me:pa${ss}word@h/${AWS_SECRET_ACCESS_KEY}?token=hunter2&v=${V}"
-    hidden = credentials.hide(address)
-    assert hidden == (
-        f"https://${{{credentials.USER_AND_PASSWORD}}}@h/${{AWS_SECRET_ACCESS_KEY}}?${{{credentials.QUERY}}}"
-    )
-    assert credentials.hide(hidden) == hidden
-    assert credentials.reveal(hidden) == address
-    for inside in ("AWS_SECRET_ACCESS_KEY", credentials.QUERY):
+    hidden = hide(address)
+    assert hidden == (f"https://${{{USER_AND_PASSWORD}}}@h/${{AWS_SECRET_ACCESS_KEY}}?${{{QUERY}}}")
+    assert hide(hidden) == hidden
+    assert reveal(hidden) == address
+    for inside in ("AWS_SECRET_ACCESS_KEY", QUERY):
         with pytest.raises(InputError, match=f"{inside}}} inside of its query; put the whole of it into"):
-            credentials.hide(f"https://h/x?page=2&v=${{{inside}}}")
+            hide(f"https://h/x?page=2&v=${{{inside}}}")
 
 
 @pytest.mark.slow
@@ -166,7 +164,7 @@ def test_a_rerun_tells_no_secret_that_it_was_given(smoke: dict[str, Any], workpl
     done = workplace.run("rerun", smoke["run_id"], "--set", source)
     assert "identical" in done.stdout + done.stderr
     files = [path for path in workplace.home.rglob("*") if path.is_file()]
-    assert any(credentials.USER_AND_PASSWORD.encode() in path.read_bytes() for path in files)
+    assert any(USER_AND_PASSWORD.encode() in path.read_bytes() for path in files)
     assert [path for path in files if b"hunter2" in path.read_bytes()] == []
 
 

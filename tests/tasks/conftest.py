@@ -10,20 +10,22 @@ import pytest
 
 from minigpt.io.store import write_atomically
 from minigpt.training.job import read_job
-from tasks.held_out import Judgement, judge
-from tasks.runs import RESULT, Run, saved
-from tasks.tracking_settings import Tracking
-from tasks.training import Trained
+from tasks.home.settings import TrackingSettings
+from tasks.promotion.judgement import Judgement
+from tasks.runs.files import RESULT_FILE
+from tasks.runs.run import Run, load_run
+from tasks.steps.held_out import judge_on_held_out
+from tasks.steps.training import Trained
 from tests.conftest import Workplace
 
 HELD_OUT = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrackingSettings:
     """A home without runs, and its own store."""
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    return Tracking(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
+    return TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +44,13 @@ def copies(nights: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.Mon
     for night in nights:
         folder = Path(night["run_dir"])
         shutil.copytree(folder, tmp_path / "runs" / folder.name, ignore=shutil.ignore_patterns("artifacts"))
-    runs = [saved(tmp_path / "runs" / night["run_id"]) for night in nights]
+    runs = [load_run(tmp_path / "runs" / night["run_id"]) for night in nights]
     return [*runs, replace(runs[0], run_id="0" * 32)]
 
 
 def change_judgement(run: Run, **changes: Any) -> None:
     """Of a run's result; without any, leave it out."""
-    path = run.folder / RESULT
+    path = run.folder / RESULT_FILE
     result = json.loads(path.read_text())
     judgement = result.pop("held_out")
     if changes:
@@ -57,11 +59,11 @@ def change_judgement(run: Run, **changes: Any) -> None:
 
 
 def change_result(run: Run, **changes: Any) -> None:
-    path = run.folder / RESULT
+    path = run.folder / RESULT_FILE
     write_atomically(path, json.dumps({**json.loads(path.read_text()), **changes}).encode())
 
 
 def judged(run: Run, source: str | Path = HELD_OUT, status: str = "completed") -> Judgement:
     job = read_job(run.folder)
     trained = Trained(status, 1, 1.0, "", run.folder, None, True)  # type: ignore[arg-type]
-    return judge.fn(run, job, trained, str(source))
+    return judge_on_held_out.fn(run, job, trained, str(source))

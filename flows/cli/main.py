@@ -1,0 +1,210 @@
+"""The command line. Imports stay inside the commands, so that --help is quick."""
+
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from flows.cli.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
+from flows.cli.queries import queries
+from minigpt.errors import FAILED, INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
+from minigpt.runtime.startup import COMMAND_VARIABLES, STEADY, collecting_rarely
+
+if TYPE_CHECKING:
+    from tasks.reporting.result import Result
+
+RERUN_DIFFERS = 3
+INTERRUPTED = 130  # what Typer makes of Ctrl-C
+# Neither Prefect nor MLflow tells anything to anyone; read, as what is torch's, when they are imported.
+ENVIRONMENT = {**COMMAND_VARIABLES, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+app = typer.Typer(
+    help="Pretrain small GPTs and be able to trust the result.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(STEADY)
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that closes; nohup has it ignored
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        with collecting_rarely():
+            app()
+    except InputError as error:
+        exit_with(str(error), INPUT_IS_WRONG)
+    except FailedError as error:
+        exit_with(str(error), FAILED)
+    except OSError as error:
+        from tasks.home.folders import home
+
+        if (fault := fault_of_the_disk(error, home())) is None:
+            raise
+        exit_with(f"{fault}; mend that; `minigpt resume` continues a run that it stopped", FAILED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            for number in (signal.SIGINT, signal.SIGTERM):  # it ends anyway
+                signal.signal(number, signal.SIG_IGN)
+            from tasks.runs.run import resume_hint
+
+            exit_with(f"stopped, and no process is left running{resume_hint()}", FAILED)
+        raise
+
+
+def exit_with(message: str, code: int) -> NoReturn:
+    typer.echo(f"minigpt: {message}", err=True)
+    sys.exit(code)
+
+
+def set_up_command(*, quiet: bool = False) -> None:
+    """Make the home and show what is said; only once the input is known to be right, before Prefect is imported."""
+    from flows.console import show_log
+    from tasks.servers.prefect_server import set_up_prefect
+
+    set_up_prefect()
+    show_log(quiet)
+
+
+def print_result(result: "Result", as_json: bool) -> NoReturn:
+    """The end of a command that trained."""
+    from tasks.reporting.result import summary_lines
+
+    typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
+    sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)
+
+
+@app.command("run")
+def run_command(
+    preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]", help="A preset, or a YAML file.")] = "quickstart",
+    overrides: Set = [],  # noqa: B006  (typer reads it)
+    as_json: Json = False,
+    uri: Uri = None,
+    experiment: Experiment = None,
+    run_name: RunName = None,
+    offline: Offline = False,
+) -> None:
+    """Pretrain a model: corpus, tokens, windows, training, evaluation, samples, report."""
+    from flows.config import check_given_source, load_config
+
+    config = load_config(preset, overrides)
+    tracking = tracking_of(uri, experiment, run_name, offline)
+    set_up_command(quiet=as_json)
+    from flows.run import run_flow
+
+    check_given_source(config, overrides)
+    result = run_flow(config, tracking)
+    print_result(result, as_json)
+
+
+@app.command("rerun")
+def rerun_command(
+    run: RunArgument,
+    overrides: Set = [],  # noqa: B006
+    as_json: Json = False,
+    uri: Uri = None,
+    experiment: Experiment = None,
+    offline: Offline = False,
+) -> None:
+    """Run a run again from what it recorded, and say whether it is the same to the bit."""
+    tracking = tracking_of(uri, experiment, offline=offline)
+    set_up_command(quiet=as_json)
+    from flows.rerun import recorded_run
+    from flows.run import run_flow
+
+    recorded = recorded_run(tracking, run)
+    where = tracking if overrides else recorded.repeated(tracking)  # with other values it is a run of its own
+    result = run_flow(recorded.config(overrides), where)
+    comparison = recorded.compare(result)
+    if as_json:
+        typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))
+    else:
+        typer.echo(comparison.sentence)
+    sys.exit(0 if comparison.identical else RERUN_DIFFERS)
+
+
+@app.command("resume")
+def resume_command(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Without it, the last run that did not end.")
+    ] = None,
+    as_json: Json = False,
+    offline: Offline = False,
+) -> None:
+    """Go on with a run that was stopped or killed, to the same bits as if it had not been."""
+    set_up_command(quiet=as_json)
+    from flows.resume import recorded_config, unfinished_run
+    from tasks.home.settings import check_reachable
+
+    found = unfinished_run(run).tracked(offline=offline)
+    check_reachable(found.tracking)
+    config = recorded_config(found)
+    from flows.run import run_flow
+
+    result = run_flow(config, found.tracking, resumed=found.run_id)
+    print_result(result, as_json)
+
+
+@app.command("sync")
+def sync_command(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Without it, every run that MLflow does not have whole.")
+    ] = None,
+) -> None:
+    """Send MLflow what it lacks of a run: points of the curve, files, checkpoints, how it ended."""
+    from tasks.tracking.sync import sync_runs
+
+    for sentence in sync_runs(run):
+        typer.echo(sentence)
+
+
+@app.command("ship")
+def ship_command(run: RunArgument) -> None:
+    """Make a run of this home the one that later runs of its name have to beat on their held-out text."""
+    from tasks.promotion.weights import ship_run
+    from tasks.runs.names import find_local_run
+
+    typer.echo(ship_run(find_local_run(run)))
+
+
+@app.command("schedule")
+def schedule_command(
+    preset: Annotated[str, typer.Argument(metavar="PRESET|FILE")],
+    cron: Annotated[str, typer.Option(help="When: five cron fields in local time, such as '0 3 * * *'.")],
+    overrides: Set = [],  # noqa: B006
+    uri: Uri = None,
+    experiment: Experiment = None,
+    offline: Offline = False,
+) -> None:
+    """Run a preset on a schedule, for as long as this command runs."""
+    from flows.config import check_given_source, load_config
+
+    config = load_config(preset, overrides)
+    tracking = named_tracking(uri, experiment, offline=offline)
+    set_up_command()
+    from flows.schedule import serve_schedule
+
+    check_given_source(config, overrides)
+    serve_schedule(config, cron, tracking)
+
+
+@app.command("ui")
+def ui_command() -> None:
+    """Show both UIs, MLflow's and Prefect's, on the loopback interface until Ctrl-C."""
+    set_up_command()
+    from tasks.commands.ui import serve_uis
+
+    serve_uis()
+
+
+app.add_typer(queries)

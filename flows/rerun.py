@@ -1,0 +1,157 @@
+"""Rerun: config, data and seed from what a run recorded, and the proof that the result is the same to the bit."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.config import check_given_source, parse_yaml, validate_config
+from minigpt.errors import InputError
+from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, has_ended, loss_curve, of_kind, read_journal
+from minigpt.recipe import RunConfig
+from tasks.commands.find import find_run
+from tasks.home.settings import TrackingSettings
+from tasks.reporting.result import Result
+from tasks.runs.files import CONFIG_FILE, CORPUS_FILE, FACTS_FILE, RESULT_FILE
+from tasks.runs.names import find_local_run
+from tasks.runs.provenance import fact_differences
+from tasks.runs.run import A_COPY, Run, read_facts, read_result
+from tasks.steps.corpus import restore_corpus
+from tasks.tracking.read import fetch_artifact
+
+# Of the record with which a training process begins, what is not about bits.
+NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters", "after_step", "damaged")
+# Nats per token between one config's last validation losses on two machine classes. Measured on one machine and thread:
+# 1,200 steps of quickstart with AVX2 kernels alone end 0.010 from those with AVX-512, and are at most 0.027 apart on
+# the way; 600 steps of smoke 2e-8. The limit is five times the first.
+RERUN_TOLERANCE = 0.05
+SUFFIX = "-rerun"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether a rerun gave the same bits, where it first did not, and what else was not the same."""
+
+    of_run: str
+    steps: int
+    identical: bool
+    first_differing_step: int | None
+    differing_facts: list[str]
+    another_class: bool
+    """Whether the machine classes differ, so that equal bits are promised by nobody."""
+    val_loss_difference: float
+    """Nats per token between the last weights, on the whole validation text."""
+    curve_sha256: str
+    weights_sha256: str
+
+    @property
+    def sentence(self) -> str:
+        if self.identical:
+            also = f"; although these differ: {'; '.join(self.differing_facts)}" if self.differing_facts else ""
+            return (
+                f"identical to {self.of_run}, {self.steps} steps, sha256 {self.curve_sha256} (curve), "
+                f"{self.weights_sha256} (weights){also}"
+            )
+        where = f"from step {self.first_differing_step}" if self.first_differing_step else "in the weights alone"
+        facts = "; ".join(self.differing_facts) or "none of the recorded facts"
+        if self.another_class:
+            agrees = "agrees with" if self.val_loss_difference <= RERUN_TOLERANCE else "differs from"
+            return (
+                f"another machine class, which need not give the same bits: {agrees} {self.of_run}, "
+                f"{self.val_loss_difference:.2g} nats apart in validation (tolerance {RERUN_TOLERANCE:g}); "
+                f"what differs: {facts}"
+            )
+        return f"different from {self.of_run} {where}; what differs: {facts}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run left for those who want it again."""
+
+    run_id: str
+    name: str
+    config_values: dict[str, Any]
+    corpus: Path | None
+    facts: dict[str, Any]
+    records: list[Record]
+    result: dict[str, Any]
+
+    def config(self, overrides: Sequence[str]) -> RunConfig:
+        """The recorded config with changes; the kept text is put where its digest finds it."""
+        if self.corpus is not None:
+            restore_corpus(self.corpus, self.facts["corpus"]["sha256"])
+        config = validate_config(self.config_values, overrides, f"the config of run {self.run_id}")
+        check_given_source(config, overrides)
+        return config
+
+    def repeated(self, tracking: TrackingSettings) -> TrackingSettings:
+        """Where the rerun is tracked, by a name that tells what it is."""
+        name = f"{self.name.removesuffix(SUFFIX)}{SUFFIX}"
+        return tracking.model_copy(update={"run_name": name, "rerun_of": self.run_id})
+
+    def compare(self, result: Result) -> Comparison:
+        """With a run of this home, whose folder has all that is asked for, whatever became of the tracking store."""
+        again = read_recorded(find_local_run(result.run_id))
+        step = first_difference(loss_curve(self.records), loss_curve(again.records))
+        same = step is None and self.result["weights_sha256"] == result.weights_sha256
+        before, now = self.all_facts(), again.all_facts()
+        return Comparison(
+            of_run=self.run_id,
+            steps=result.steps,
+            identical=same,
+            first_differing_step=step,
+            differing_facts=fact_differences(before, now),
+            another_class=before["process"]["cpu_class"] != now["process"]["cpu_class"],
+            val_loss_difference=abs(self.result["val_loss"] - result.val_loss),
+            curve_sha256=result.curve_sha256,
+            weights_sha256=result.weights_sha256,
+        )
+
+    def all_facts(self) -> dict[str, Any]:
+        """Config, code, data and process as one value; of a run that was resumed elsewhere, all that a fact was."""
+        begun = list(of_kind(self.records, *BEGINNINGS))
+        process = {
+            key: ", then ".join(dict.fromkeys(str(record[key]) for record in begun if key in record))
+            for key in begun[0]
+            if key not in NOT_FACTS
+        }
+        return {"config": self.config_values, "code_and_data": self.facts, "process": process}
+
+
+def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[int, float]]) -> int | None:
+    """The first step at which two curves are not the same to the bit; one that ends early differs where it ends."""
+    for (step, loss), (other_step, other_loss) in zip(before, now, strict=False):
+        if step != other_step or loss.hex() != other_loss.hex():
+            return min(step, other_step)
+    if len(before) == len(now):
+        return None
+    return min(len(before), len(now)) + 1
+
+
+def recorded_run(where: TrackingSettings, text: str) -> RecordedRun:
+    """Read a run from its folder, or from MLflow where the folder is not."""
+    return read_recorded(find_run(where, text))
+
+
+def read_recorded(run: Run) -> RecordedRun:
+    names = (CONFIG_FILE, FACTS_FILE, JOURNAL, RESULT_FILE)
+    config, facts, curve, result = (fetch_artifact(run, name) for name in names)
+    try:
+        corpus = fetch_artifact(run, CORPUS_FILE)
+    except InputError:
+        corpus = None
+    records = read_journal(curve)
+    if not (has_ended(records) and any(of_kind(records, *BEGINNINGS))):
+        raise InputError(f"{curve} is damaged (it has no beginning or no end); {A_COPY}")
+    return RecordedRun(
+        run_id=run.run_id,
+        name=run.name,
+        config_values=parse_yaml(config.read_text(encoding="utf-8"), str(config)),
+        corpus=corpus,
+        facts=read_facts(facts),
+        records=records,
+        result=read_result(result),
+    )

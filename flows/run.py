@@ -1,0 +1,58 @@
+"""Run the flow in this process, with a Prefect server for as long as it takes."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tasks.servers.prefect_server import PrefectServer, prefect_server
+
+if TYPE_CHECKING:  # imported for real while the server starts
+    from minigpt.recipe import RunConfig
+    from tasks.home.settings import TrackingSettings
+    from tasks.reporting.result import Result
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def running_prefect(tracking: "TrackingSettings") -> Iterator[PrefectServer]:
+    """A server that answers, and Prefect told to use it; all that is said has reached it when the block is left."""
+    with prefect_server() as server:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from flows.flush import flush_logs_and_events
+        from tasks.tracking.client import make_local_store
+
+        import_module("flows.pretraining")  # seconds of imports, while the server has its own
+        make_local_store(tracking)
+        server.wait()
+        with temporary_settings(updates={PREFECT_API_URL: server.api_url}):
+            try:
+                yield server
+            finally:
+                flush_logs_and_events()
+
+
+def run_flow(config: "RunConfig", tracking: "TrackingSettings", resumed: str | None = None) -> "Result":
+    """The result of one run; what went wrong in a task is raised here."""
+    # Standard output is the result's alone, whatever a library may say.
+    with redirect_stdout(sys.stderr), running_prefect(tracking) as server:
+        from flows.flush import flush_logs_and_events, wait_for_final_states
+        from flows.pretraining import TASK_RUNS, pretrain
+        from tasks.reporting.result import Result
+
+        log.info("Prefect shows the run at %s", server.url)
+        with server.answering():
+            state = pretrain(config, tracking, resumed, return_state=True)
+        flush_logs_and_events()
+        result = state.result(raise_on_failure=False)  # of a run that diverged as well, which Prefect is told failed
+        if flow_run_id := state.state_details.flow_run_id:
+            tasks = TASK_RUNS + (result.held_out is not None) if isinstance(result, Result) else 0
+            wait_for_final_states(flow_run_id, tasks)
+        if isinstance(result, BaseException):
+            raise result
+        assert isinstance(result, Result)  # noqa: S101  (only a schedule's run gives way to another)
+        return result

@@ -1,0 +1,107 @@
+"""The flow on a schedule."""
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import tzlocal
+from filelock import FileLock, Timeout
+
+from flows.run import running_prefect
+from minigpt.data.sources import PYTHON_TOPICS, is_missing
+from minigpt.errors import InputError
+from minigpt.recipe import RunConfig
+from tasks.home.settings import TrackingSettings, UnreachableError, check_reachable
+from tasks.servers.prefect_server import prefect_folder
+
+log = logging.getLogger(__name__)
+
+CRON_FIELDS = 5
+
+
+def serve_schedule(config: RunConfig, cron: str, tracking: TrackingSettings) -> None:
+    """Serve the flow until Ctrl-C; each run is a process of its own, one at a time. Cron's hours are local ones."""
+    from prefect.schedules import Cron
+    from prefect.server.schemas.schedules import CronSchedule
+    from prefect.types.entrypoint import EntrypointType
+
+    zone = _local_zone()
+    try:
+        times = Cron(cron, timezone=zone)
+        [first] = asyncio.run(CronSchedule(cron=cron, timezone=zone).get_dates(1))
+    except ValueError as error:  # also of a date that never comes
+        raise _no_cron(cron) from error
+    if len(cron.split()) != CRON_FIELDS:  # Prefect takes a sixth for seconds
+        raise _no_cron(cron)
+    # Prefect stops so at a SIGTERM all the same.
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
+    settings = tracking.model_copy(update={"offline_if_unreachable": True})
+    try:
+        check_reachable(settings)
+    except UnreachableError as error:
+        log.warning("%s; runs that find none are offline, and are sent by a later one", error)
+    for field, source in _files(config):
+        if is_missing(source):
+            log.warning("%s: %s is not there; each run fails until it is", field, source)
+    with _alone(config.name), running_prefect(settings) as server:
+        from flows.missed_runs import delete_runs_of_other_configs
+        from flows.pretraining import pretrain
+
+        parameters = {"config": config.model_dump(mode="json"), "tracking": settings.model_dump(mode="json")}
+        delete_runs_of_other_configs(f"{pretrain.name}/{config.name}", parameters)
+        log.warning(
+            "%s runs at %r (%s), next at %s, until Ctrl-C; Prefect shows it at %s/deployments",
+            config.name,
+            cron,
+            zone,
+            f"{first:%Y-%m-%d %H:%M}",
+            server.url,
+        )
+        pretrain.serve(
+            name=config.name,
+            schedule=times,
+            parameters=parameters,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+            print_starting_message=False,
+            # That would delete the runs that are due; the next schedule of the name makes up for one of them.
+            pause_on_shutdown=False,
+            limit=1,
+        )
+
+
+def _files(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """What each run reads anew, which may yet be a word or an address; a pinned text may be in the cache."""
+    if config.corpus.sha256 is None and config.corpus.source != PYTHON_TOPICS:
+        yield "corpus.source", config.corpus.source
+    if config.held_out.source:
+        yield "held_out.source", config.held_out.source
+
+
+def _local_zone() -> str:
+    """Its name, which Prefect asks for."""
+    with suppress(LookupError, ValueError):
+        if name := tzlocal.get_localzone_name():
+            return str(name)
+    raise InputError("the local time zone has no name that is known here; set TZ to one, such as TZ=Europe/Berlin")
+
+
+def _no_cron(cron: str) -> InputError:
+    return InputError(f"--cron {cron!r} is not a cron expression, or of no day; give five fields, such as '0 3 * * *'")
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Refuse a second schedule of a name, which Prefect would put in the first one's place."""
+    lock = FileLock(prefect_folder() / f"schedule-{name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another `minigpt schedule` of this home runs {name!r}; end it, or name this one with --set name=NAME"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

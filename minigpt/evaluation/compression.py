@@ -1,0 +1,13 @@
+"""What a general compressor needs for a text: a bar that a language model has to clear."""
+
+import lzma
+
+
+def xz_bits_per_byte(text: bytes, read: bytes = b"") -> float:
+    """Bits that `xz -9e` needs for each byte of a text, behind another that it has read."""
+
+    def compressed_bytes(data: bytes) -> int:
+        return len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+
+    before = compressed_bytes(read) if read else 0
+    return 8 * (compressed_bytes(read + text) - before) / len(text)

@@ -1,0 +1,70 @@
+"""Measure the models of several runs on one text, which is to be one that none of them has read."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from minigpt.evaluation.paired import PairedDifference, paired_difference
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.runtime.environment import apply_environment
+from tasks.commands.compare import OTHER_TOKENIZERS
+from tasks.commands.find import find_run
+from tasks.home.settings import TrackingSettings
+from tasks.promotion.measure import UNFAIR_SHARE, Measured, copy_of_text, measure_run
+from tasks.promotion.weights import checkpoint_of
+
+
+def evaluate_runs(settings: TrackingSettings, names: list[str], source: Path, role: str, as_json: bool) -> str:
+    """A row a run, best first; then what of the differences may be chance, and who has read the text before."""
+    apply_environment(EnvironmentConfig().resolved())
+    runs = {run.run_id: run for run in (find_run(settings, name) for name in names)}
+    checkpoints = {run_id: checkpoint_of(run, role) for run_id, run in runs.items()}  # or an error before the work
+    with copy_of_text(source) as text:
+        found = [measure_run(run, checkpoints[run_id], text) for run_id, run in runs.items()]
+    found.sort(key=lambda measured: measured.reading.bits_per_byte)
+    best = found[0].reading
+    differences = [paired_difference(best, other.reading, len(found)) for other in found]
+    if as_json:
+        rows = [
+            {**measured.row(), "read_share": measured.read_share, "above_the_best": asdict(more)}
+            for measured, more in zip(found, differences, strict=True)
+        ]
+        return json.dumps(rows)
+    table = pd.DataFrame([measured.row() | {"run_id": measured.run_id[:12]} for measured in found])
+    shown = table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
+    lines = [f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)]
+    if (most := max(measured.read_share or 0 for measured in found)) >= UNFAIR_SHARE:
+        lines.insert(0, f"No fair test: {most:.0%} of this text stands in what a model was trained on; see below.")
+    else:
+        lines += _verdict(found, differences)
+    return "\n".join([*lines, *_reservations(found)])
+
+
+def _words(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
+    best = found[0].run_id[:12]
+    for measured, more in list(zip(found, differences, strict=True))[1:]:
+        yield (
+            f"{best} needs {more.bits_per_byte:.2g} bits per byte less than {measured.run_id[:12]}, which "
+            f"{'may be' if more.may_be_chance else 'is hardly'} chance: the standard error from passage to passage is "
+            f"{more.standard_error:.2g}."
+        )
+
+
+def _verdict(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
+    beaten = [measured.run_id[:12] for measured, more in zip(found, differences, strict=True) if not more.may_be_chance]
+    if beaten:
+        yield f"By this text {found[0].run_id[:12]} is better than {', '.join(beaten)}."
+    elif len(found) > 1:
+        yield "By this text the best is better than no other beyond chance: keep what you have."
+
+
+def _reservations(found: Sequence[Measured]) -> Iterator[str]:
+    for measured in found:
+        if measured.steps == 0:
+            yield f"{measured.checkpoint} of {measured.run_id[:12]} holds untrained weights."
+    if len({measured.tokenizer_sha256 for measured in found}) > 1:
+        yield OTHER_TOKENIZERS
+    yield from (measured.about_reading for measured in found)

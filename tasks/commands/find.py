@@ -1,0 +1,209 @@
+"""Which run a person means, and how all of them stand: what MLflow says, corrected by the folders of this home."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from minigpt.errors import InputError
+from minigpt.io.journal import JOURNAL, loss_curve, read_journal
+from tasks.home.folders import runs_folder
+from tasks.home.settings import TrackingSettings, public_uri
+from tasks.runs.files import TRACKING_FILE
+from tasks.runs.lease import is_alive, is_owned
+from tasks.runs.names import find_local_run, match_run
+from tasks.runs.run import Run, held_out_metrics, load_run, runs_here
+from tasks.tracking.client import local_path
+from tasks.tracking.read import TrackedRun, tracked_runs
+from tasks.tracking.write import DECISION_TAG, DIAGNOSIS_TAG, OWNER_TAG, STATUS_TAG
+
+log = logging.getLogger(__name__)
+
+# Tags of facts that are no package's version.
+FACT_TAGS = {
+    "corpus_bytes": "minigpt.corpus_bytes",
+    "code_sha256": "minigpt.code_sha256",
+    "git_commit": "mlflow.source.git.commit",
+    "git_dirty": "minigpt.git_dirty",
+    "cpu_class": "minigpt.cpu_class",
+}
+
+
+def find_run(tracking: TrackingSettings, text: str) -> Run:
+    """The run of the experiment that is meant, or of this home if MLflow has yet to get it."""
+    if tracking.offline:
+        return find_local_run(text).tracked(offline=True)
+    waiting = _waiting()
+    known = _known([run for run in waiting if _is_of(run, tracking)], tracking)
+    if (run := match_run(text, known) or match_run(text, waiting)) is not None:
+        return _run(run, tracking) if isinstance(run, TrackedRun) else run
+    raise InputError(
+        f"there is no run with the id or name {text!r} in the experiment {tracking.experiment!r} at "
+        f"{public_uri(tracking.tracking_uri or '')}; `minigpt runs` lists them"
+    )
+
+
+def _waiting() -> list[Run]:
+    """The runs of this home that MLflow has yet to get, newest first."""
+    return [run for run in runs_here() if run.mlflow_id is None]
+
+
+def _known(waiting: Iterable[Run], tracking: TrackingSettings) -> list[Run | TrackedRun]:
+    """These and MLflow's, newest first; one that is on its way there is MLflow's. Offline, all of this home."""
+    if tracking.offline:
+        return list(runs_here())
+    known: dict[str, Run | TrackedRun] = {run.run_id: run for run in waiting}
+    known |= {run.run_id: run for run in tracked_runs(tracking)}
+    return sorted(known.values(), key=lambda run: run.start_time_ms, reverse=True)
+
+
+def _is_of(run: Run, tracking: TrackingSettings) -> bool:
+    """Whether the run goes to that experiment once it is sent."""
+    return (run.tracking.tracking_uri, run.tracking.experiment) == (tracking.tracking_uri, tracking.experiment)
+
+
+def _run(tracked: TrackedRun, tracking: TrackingSettings) -> Run:
+    """The run as this home knows it, or as MLflow alone does."""
+    if (runs_folder() / tracked.run_id / TRACKING_FILE).exists():
+        return replace(load_run(runs_folder() / tracked.run_id), tracking=tracking)
+    return Run(
+        run_id=tracked.run_id,
+        name=tracked.name,
+        tracking=tracking,
+        start_time_ms=tracked.start_time_ms,
+        params=tracked.params,
+        tags=tracked.tags,
+        mlflow_id=tracked.mlflow_id,
+        experiment_id=tracked.experiment_id,
+        artifact_uri=tracked.artifact_uri,
+    )
+
+
+def runs_table(tracking: TrackingSettings, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
+    """A row a run, newest first (params.*, facts.*, metrics.*), also of runs that MLflow has yet to get."""
+    wanted = [run for run in _known(_waiting(), tracking) if run_ids is None or run.run_id in run_ids]
+    table = pd.DataFrame([_tracked_row(run) if isinstance(run, TrackedRun) else _row_here(run) for run in wanted])
+    return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
+
+
+def _started(run: Run | TrackedRun) -> pd.Timestamp:
+    here = datetime.fromtimestamp(run.start_time_ms / 1000).astimezone().tzinfo
+    return pd.Timestamp(run.start_time_ms, unit="ms", tz="UTC").round("s").tz_convert(here)
+
+
+def _tracked_row(run: TrackedRun) -> dict[str, Any]:
+    here = _run_here(run)
+    result = _result(here) if here else None
+    told = {"decision": run.tags.get(DECISION_TAG), "diagnosis": run.tags.get(DIAGNOSIS_TAG)}
+    verdicts = _verdicts(result) | {name: words for name, words in told.items() if words}
+    row = _row(run, _status(run, here, result), verdicts) | _metrics(_results(result) | run.metrics)
+    return row | {"steps": _steps(here, result) if here else None}
+
+
+def _status(run: TrackedRun, here: Run | None, result: Mapping[str, Any] | None) -> str:
+    """What the run says of itself; where it says that it is running, its folder or its process know better."""
+    status = run.tags.get(STATUS_TAG, run.mlflow_status)
+    if here is None:
+        if status == "running":
+            return status if is_alive(json.loads(run.tags.get(OWNER_TAG, "{}"))) else "dead"
+        return f"{status}, folder gone" if _is_gone(run) else status
+    if status == "running":
+        return _status_here(here, result)
+    sent = here.is_published() or is_owned(here.folder) or result is None
+    return status if sent else f"{status}, not synced"
+
+
+def _is_gone(run: TrackedRun) -> bool:
+    """Whether the folder that its files were in is no longer on this machine."""
+    place = local_path(run.artifact_uri)
+    with suppress(PermissionError):  # of someone else's home
+        return place is not None and not place.parent.exists()
+    return False
+
+
+def _run_here(run: TrackedRun) -> Run | None:
+    """The run in this home, if it lies here and can be read."""
+    with suppress(InputError):
+        return load_run(runs_folder() / run.run_id)
+    return None
+
+
+def _result(run: Run) -> dict[str, Any] | None:
+    """What the run came to, if it has ended and that can be read."""
+    try:
+        return run.result()
+    except InputError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _status_here(run: Run, result: Mapping[str, Any] | None) -> str:
+    if is_owned(run.folder):
+        return "running"
+    if result is None:
+        noted = run.tags.get(STATUS_TAG, "running")
+        return "dead" if noted == "running" else noted
+    return str(result["status"]) if run.is_published() else f"{result['status']}, not synced"
+
+
+def _row_here(run: Run) -> dict[str, Any]:
+    result = _result(run)
+    row = _row(run, _status_here(run, result), _verdicts(result)) | _metrics(_results(result))
+    return row | {"steps": _steps(run, result)}
+
+
+def _verdicts(result: Mapping[str, Any] | None) -> dict[str, str]:
+    """Whether to ship the run, as far as a held-out text says it, and what speaks against it."""
+    if result is None:
+        return {"decision": "", "diagnosis": ""}
+    since = result.get("overfitting_since_step")  # of older runs, which say no more
+    diagnosis = result.get("diagnosis", "" if since is None else f"over-fitting since {since}")
+    return {"decision": (result.get("held_out") or {}).get("decision", ""), "diagnosis": diagnosis}
+
+
+def _metrics(values: Mapping[str, float]) -> dict[str, float]:
+    return {f"metrics.{key}": value for key, value in values.items()}
+
+
+def _row(run: Run | TrackedRun, status: str, verdicts: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "status": status,
+        **verdicts,
+        "started": _started(run),
+        **{f"params.{key}": value for key, value in run.params.items()},
+        **{f"facts.{key}": value for key, value in _facts(run.tags).items()},
+    }
+
+
+def _facts(tags: Mapping[str, str]) -> dict[str, str]:
+    """What the run was made with besides its hyperparameters."""
+    packages: dict[str, str] = json.loads(tags.get("minigpt.packages", "{}"))
+    return packages | {name: tags[tag] for name, tag in FACT_TAGS.items() if tag in tags}
+
+
+def _steps(run: Run, result: Mapping[str, Any] | None) -> int | None:
+    """How many it has taken, also before its end; None if its journal is damaged."""
+    if result is not None:
+        return int(result["steps"])
+    with suppress(InputError):
+        return len(loss_curve(read_journal(run.folder / JOURNAL)))
+    return None
+
+
+def _results(result: Mapping[str, Any] | None) -> dict[str, float]:
+    """By MLflow's names; nothing before the run has ended."""
+    if result is None:
+        return {}
+    final = ("epochs", "train_loss", "val_loss", "perplexity", "bits_per_byte")
+    best = ("val_loss", "bits_per_byte", "step")
+    told = {f"final/{key}": result[key] for key in final if key in result}  # older runs have not all of them
+    told |= {f"best/{key}": result[f"best_{key}"] for key in best if f"best_{key}" in result}
+    told |= {f"bill/{key}": result["cost"]["actual"][key] for key in ("seconds", "usd")}
+    return told | held_out_metrics(result)

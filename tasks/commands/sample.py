@@ -1,0 +1,41 @@
+"""Let the model of a tracked run write."""
+
+from collections.abc import Iterator
+
+from minigpt.checkpoints.format import load_checkpoint
+from minigpt.generation.generate import stream_texts
+from minigpt.generation.prepare import prepare_for_generation
+from minigpt.generation.sampling import Sampler
+from minigpt.randomness import stream
+from minigpt.runtime.config import EnvironmentConfig
+from minigpt.runtime.environment import apply_environment
+from tasks.commands.find import find_run
+from tasks.home.settings import TrackingSettings
+from tasks.promotion.weights import checkpoint_of
+
+
+def sample_texts(
+    settings: TrackingSettings,
+    run: str,
+    role: str,
+    prompt: str,
+    samples: int,
+    *,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    max_new_tokens: int,
+    stop: str | None,
+    seed: int,
+) -> Iterator[list[str]]:
+    """The prompt, then what the model adds, piece by piece, as many texts at once as there are samples."""
+    apply_environment(EnvironmentConfig().resolved())
+    model, tokenizer = load_checkpoint(checkpoint_of(find_run(settings, run), role))
+    if samples == 1:
+        prepare_for_generation(model)
+    draws = [Sampler(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]
+    pieces = stream_texts(model, tokenizer, prompt, draws, max_new_tokens, stop)
+    first = next(pieces)  # a prompt that cannot be is refused before anything is shown
+    yield [prompt] * samples
+    yield first
+    yield from pieces

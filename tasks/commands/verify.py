@@ -1,0 +1,161 @@
+"""Is a run what it says: are its files whole, does its curve belong to its weights, has MLflow the same points."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minigpt.checkpoints.format import (
+    is_intact,
+    load_checkpoint,
+    newest_intact,
+    newest_journalled,
+    step_of,
+    weights_of,
+    weights_sha256,
+    written_checkpoints,
+)
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import Tokenizer
+from minigpt.data.windows import Windows, cut_windows
+from minigpt.errors import InputError
+from minigpt.evaluation.loss import evaluate
+from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.store import sha256_of_file
+from minigpt.io.text import blocks, size_bytes
+from minigpt.runtime.environment import BITS, apply_environment, process_facts
+from minigpt.training.job import CHECKPOINTS, TrainingJob, read_job
+from tasks.home.settings import public_uri
+from tasks.runs.files import CORPUS_FILE
+from tasks.runs.lease import is_owned
+from tasks.runs.run import Run
+from tasks.tracking.client import StoreError, is_made
+from tasks.tracking.metrics import MetricPoints
+from tasks.tracking.read import stored_points
+
+# Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
+EVALUATION_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; a sentence about what was found."""
+
+    name: str
+    holds: bool
+    found: str
+
+
+def verify_run(run: Run) -> Iterator[Check]:
+    """Look at everything; the run must lie in this home and have ended, or been stopped."""
+    if not (run.folder / JOURNAL).exists():
+        raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it where it was made")
+    if is_owned(run.folder):
+        raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
+    try:
+        records = read_journal(run.folder / JOURNAL)
+    except InputError as error:
+        yield Check("journal", False, str(error))
+        return
+    if not any(of_kind(records, "start")):
+        raise InputError(f"run {run.run_id} was stopped before its training began, so there is nothing to verify")
+    yield _corpus(run)
+    yield _journal(run, records)
+    yield from _checkpoints(run, records)
+    yield from _weights(run, records)
+    yield _mlflow(run, records)
+
+
+def _corpus(run: Run) -> Check:
+    sha256, kept = run.facts()["corpus"]["sha256"], run.folder / CORPUS_FILE
+    if not kept.exists():
+        return Check("corpus", True, f"not kept with the run; it has sha256 {sha256[:16]}")
+    holds = sha256_of_file(kept) == sha256
+    return Check("corpus", holds, f"sha256 {sha256[:16]}" if holds else f"no longer the text with sha256 {sha256[:16]}")
+
+
+def _journal(run: Run, records: Sequence[Record]) -> Check:
+    curve = loss_curve(records)
+    if [step for step, _ in curve] != list(range(1, len(curve) + 1)):
+        return Check("journal", False, "its steps are not 1, 2, 3, ..., each once")
+    sha256, result = curve_sha256(curve), run.result()
+    if result is not None and sha256 != result["curve_sha256"]:
+        return Check("journal", False, f"its curve has sha256 {sha256[:16]}, the result {result['curve_sha256'][:16]}")
+    return Check("journal", True, f"{len(curve):,} steps, curve sha256 {sha256[:16]}")
+
+
+def _checkpoints(run: Run, records: Sequence[Record]) -> Iterator[Check]:
+    roles = ("best", "last")
+    names = {path.name for role in roles for path in written_checkpoints(run.folder / CHECKPOINTS, role)}
+    if not names:
+        yield Check("checkpoints", False, "there is none")
+    newest = {name for role in roles if (name := newest_journalled(records, role))}
+    for name in sorted(names | newest):
+        whole = is_intact(run.folder / CHECKPOINTS / name)
+        found = "every file has its digest" if whole else "a file is missing or was changed"
+        yield Check(name, whole, found if name in names else "it is gone")
+
+
+def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
+    """The weights against the digest that the training ended with, and against the losses that it measured."""
+    job = read_job(run.folder)
+    apply_environment(job.environment)
+    begun, facts = list(of_kind(records, *BEGINNINGS)), process_facts()
+    same_class = all(record[key] == facts[key] for record in begun for key in BITS)
+    measured = {record["step"]: record for record in of_kind(records, "evaluation")}
+    ended = {record["step"]: record["weights_sha256"] for record in of_kind(records, "end")}
+    for role in ("best", "last"):
+        folder = newest_intact(run.folder / CHECKPOINTS, role)
+        if folder is None:
+            continue
+        model, tokenizer = load_checkpoint(folder)
+        step = step_of(folder)
+        if role == "last" and step in ended:
+            sha256 = weights_sha256(weights_of(model))
+            yield Check("weights", sha256 == ended[step], f"of step {step}, sha256 {sha256[:16]}")
+        if step in measured and (run.folder / CORPUS_FILE).exists():
+            windows = _validation_windows(run.folder / CORPUS_FILE, tokenizer, job)
+            batches = windows.in_order(job.evaluation.batch_size, job.evaluation.validation_batches)
+            loss = evaluate(model, batches, torch.from_numpy(tokenizer.token_bytes())).loss
+            yield _loss(f"{role} loss", step, loss, measured[step]["val_loss"], same_class)
+
+
+def _validation_windows(text_file: Path, tokenizer: Tokenizer, job: TrainingJob) -> Windows:
+    """Cut anew from the kept text and the checkpoint's own vocabulary."""
+    with text_file.open("rb") as text:
+        side = b"".join(blocks(text, split_byte(text, job.split), size_bytes(text)))
+    tokens = tokenizer.encode(side.decode())
+    return cut_windows(tokens, "val", job.model.context_length, job.split)
+
+
+def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Check:
+    if same_class:
+        return Check(name, now == then, f"validation at step {step} gives {now!r}, the curve has {then!r}")
+    holds = math.isclose(now, then, rel_tol=0.0, abs_tol=EVALUATION_TOLERANCE)
+    what = f"validation at step {step} gives {now!r}, the curve has {then!r}; another machine class or instruction set"
+    return Check(name, holds, f"{what}, compared within {EVALUATION_TOLERANCE:g}")
+
+
+def _mlflow(run: Run, records: Sequence[Record]) -> Check:
+    """Every point of the journal that MLflow should have, once, with its time, and no other."""
+    if not run.is_asked_of_mlflow:
+        not_there_yet = f"not there yet; `minigpt sync {run.run_id[:12]}` sends it"
+        return Check("MLflow", True, "not asked" if run.tracking.offline or run.mlflow_id else not_there_yet)
+    if not is_made(run.tracking):
+        return Check("MLflow", False, f"the store {public_uri(run.tracking.tracking_uri or '')} is gone; put it back")
+    curves = MetricPoints(read_job(run.folder))
+    wanted = Counter(point for record in records for point in curves.points(record))
+    try:
+        stored = Counter(stored_points(run, sorted({point.key for point in wanted})))
+    except StoreError as error:
+        return Check("MLflow", False, str(error))
+    missing, extra = (wanted - stored).total(), (stored - wanted).total()
+    if missing or extra:
+        way_out = f"; `minigpt sync {run.run_id[:12]}` sends what is missing" if missing else ""
+        if run.result() is None:
+            way_out += f"; it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
+        return Check("MLflow", False, f"{missing} points missing, {extra} too many{way_out}")
+    return Check("MLflow", True, f"{wanted.total():,} points, each as the journal has it")

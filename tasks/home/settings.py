@@ -1,0 +1,163 @@
+"""Where runs are tracked: flag, then MLFLOW_* of the environment, then mlflow.yaml, then built-in defaults."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import httpx
+import yaml
+from pydantic import Field
+
+from minigpt.config import Part
+from minigpt.errors import InputError
+from tasks.home.credentials import what_is_wrong
+from tasks.home.folders import home
+
+SETTINGS_FILE = "mlflow.yaml"
+LOCAL_SCHEMES = ("sqlite", "file")
+
+# Variables that the user did not set, and the address that each was taken from.
+_taken_from: dict[str, str] = {}
+
+
+class ServerSettings(Part):
+    mlflow_tracking_uri: str | None = None
+
+
+class NameSettings(Part):
+    name: str | None = None
+
+
+class TrackingNames(Part):
+    experiment: NameSettings = NameSettings(name="minigpt")
+    run: NameSettings = NameSettings()
+
+
+class UiSettings(Part):
+    host: str = "127.0.0.1"
+    port: int = Field(5000, ge=1, le=65_535)
+
+
+class TrackingFile(Part):
+    """mlflow.yaml; keys as in kedro-mlflow."""
+
+    server: ServerSettings = ServerSettings()
+    tracking: TrackingNames = TrackingNames()
+    ui: UiSettings = UiSettings()
+
+
+class TrackingSettings(Part):
+    """Where one run is tracked; null means: as the environment, mlflow.yaml or the defaults say."""
+
+    tracking_uri: str | None = None
+    """MLflow's store: sqlite:///PATH or a tracking server's address."""
+    experiment: str | None = None
+    """Name of the MLflow experiment."""
+    run_name: str | None = None
+    """Name of the MLflow run."""
+    rerun_of: str | None = None
+    """The run that this one repeats."""
+    offline: bool = False
+    """Write the run's folder alone; `minigpt sync` gives it to MLflow later."""
+    offline_if_unreachable: bool = False
+    """Do so where MLflow does not answer at the start, instead of refusing to start."""
+
+    def resolved(self) -> "TrackingSettings":
+        """Every field but the run's name filled in."""
+        file = read_settings_file()
+        environment = os.environ.get
+        uri = self.tracking_uri or environment("MLFLOW_TRACKING_URI") or file.server.mlflow_tracking_uri
+        experiment = self.experiment or environment("MLFLOW_EXPERIMENT_NAME") or file.tracking.experiment.name
+        return self.model_copy(
+            update={
+                "tracking_uri": _absolute(_without_password(uri or f"sqlite:///{home() / 'mlflow.db'}")),
+                "experiment": experiment or "minigpt",
+                "run_name": self.run_name or environment("MLFLOW_RUN_NAME") or file.tracking.run.name,
+            }
+        )
+
+    @property
+    def is_local(self) -> bool:
+        return (self.tracking_uri or "").split(":")[0] in LOCAL_SCHEMES
+
+
+def read_settings_file() -> TrackingFile:
+    path = Path(SETTINGS_FILE)
+    if not path.exists():
+        return TrackingFile()
+    try:
+        return TrackingFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(
+            f"{path.resolve()} is not a valid mlflow.yaml: {what_is_wrong(error)}; compare it with minigpt's own"
+        ) from error
+
+
+def _absolute(uri: str) -> str:
+    """The same address with a relative sqlite path taken from the working directory, where mlflow.yaml lies."""
+    prefix = "sqlite:///"
+    path = uri.removeprefix(prefix)
+    return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and path != ":memory:" else uri
+
+
+def _without_password(uri: str) -> str:
+    """The address alone; user and password go where MLflow's own client looks for them."""
+    shown, parts = public_uri(uri), urlsplit(uri)
+    for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
+        if value and name not in os.environ:
+            os.environ[name] = unquote(value)
+            _taken_from[name] = shown
+    return shown
+
+
+def recall_password(uri: str) -> None:
+    """For a run whose address was written down without it: from where the address is named in full, if it is.
+
+    One that belongs to another address is forgotten, so that no server is told another's.
+    """
+    for name in [name for name, address in _taken_from.items() if address != uri]:
+        del _taken_from[name]
+        os.environ.pop(name, None)
+    for named in (os.environ.get("MLFLOW_TRACKING_URI"), read_settings_file().server.mlflow_tracking_uri):
+        if named and public_uri(named) == uri:
+            _without_password(named)
+
+
+def _user_and_password() -> tuple[str, str] | None:
+    """Those that MLflow's own client sends."""
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+    return (user, password) if user and password else None
+
+
+def public_uri(uri: str) -> str:
+    """An address without user and password."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InputError("the tracking address cannot be read; give sqlite:///PATH or http(s)://HOST") from error
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
+
+
+class UnreachableError(InputError):
+    """A tracking server that does not answer now, and may later."""
+
+
+def check_reachable(tracking: TrackingSettings) -> None:
+    """Refuse a tracking server that does not answer, or an address at which none can be, before anything is written."""
+    uri = tracking.tracking_uri or ""
+    if tracking.offline:
+        return
+    scheme = uri.split(":")[0]
+    if scheme in ("http", "https"):
+        try:
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=10, auth=_user_and_password()).raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UnreachableError(
+                f"no MLflow server answers at {public_uri(uri)} ({type(error).__name__}); start it, give another "
+                "address with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"
+            ) from error
+    elif scheme != "sqlite":
+        raise InputError(
+            f"the tracking address {public_uri(uri)!r} is neither sqlite:///PATH nor http(s)://HOST; "
+            "give one with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
+        )

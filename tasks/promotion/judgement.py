@@ -1,0 +1,114 @@
+"""The decision about a run: its best weights and the champion's, on a held-out text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from minigpt.evaluation.paired import PairedDifference, paired_difference
+from minigpt.io.journal import now_ms
+from minigpt.io.store import sha256_of_file
+from tasks.promotion.champion import way_out_without
+from tasks.promotion.measure import UNFAIR_SHARE, Measured, copy_of_text, measure_run
+from tasks.promotion.weights import intact_best
+from tasks.runs.run import Run
+
+# Who has read so much more of the text than the one to beat may be better by memory alone.
+UNFAIR_LEAD = 0.05
+# Less of the text than this in a training text is not worth a word.
+TOLD_SHARE = 0.01
+
+NOT_JUDGED = "not judged"
+UNFAIR = "no fair test"
+GIVE_ANOTHER = f"; {UNFAIR}: give a text that no run has read"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the held-out text says of a run; without a measurement if there is none."""
+
+    time_ms: int
+    sentences: tuple[str, ...]
+    objection: str
+    """Why the run is not to be shipped, in a few words; empty if nothing speaks against it."""
+    decision: Literal["ship", "keep", "undecided"]
+    """Ship it, keep what there is, or neither: where there was none to beat, no fair test or no measurement."""
+    source: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+    checkpoint: str | None = None
+    bits_per_byte: float | None = None
+    read_share: float | None = None
+    """How much of the text stands in the run's training text."""
+    to_beat: str | None = None
+    """The other run, if there is one."""
+    saved: PairedDifference | None = None
+    """What this run's weights need less than the other's."""
+
+
+def judge_run(run: Run, other: Run | None, status: str, source: str) -> Judgement:
+    with copy_of_text(Path(source)) as text:
+        sha256 = sha256_of_file(text)
+        ours = _measured(run, text)
+        theirs = _measured(other, text, way_out_without(other)) if other else None
+    beside = (theirs, paired_difference(ours.reading, theirs.reading)) if theirs else None
+    finding, objection = _finding(ours, beside, status)
+    need, size_bytes = ours.reading.bits_per_byte, ours.reading.text_bytes
+    first = f"On the held-out text {source} ({size_bytes:,} bytes) {ours.checkpoint} needs {need:.3f} bits per byte"
+    return Judgement(
+        time_ms=now_ms(),
+        sentences=(f"{first}{finding}.", *_who_has_read(ours, theirs)),
+        objection=objection,
+        decision=_decision(objection, beside is not None),
+        source=source,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        checkpoint=ours.checkpoint,
+        bits_per_byte=need,
+        read_share=ours.read_share,
+        to_beat=theirs.run_id if theirs else None,
+        saved=beside[1] if beside else None,
+    )
+
+
+def _measured(run: Run, text: Path, other_way_out: str = "") -> Measured:
+    """MLflow is not asked for what is not here: a run ends without it as well."""
+    return measure_run(run.tracked(offline=True), intact_best(run, other_way_out), text)
+
+
+def _finding(ours: Measured, beside: tuple[Measured, PairedDifference] | None, status: str) -> tuple[str, str]:
+    """The end of a sentence, and the objection."""
+    if status == "diverged":
+        return ", but the training diverged: see to that first", "diverged"
+    if ours.steps == 0:
+        return ", untrained: there is nothing to ship", "nothing learnt"
+    read = ours.read_share or 0.0
+    if beside is None:
+        nothing_to_beat = "; there is no earlier run of this name here that it had to beat"
+        return (GIVE_ANOTHER, UNFAIR) if read >= UNFAIR_SHARE else (nothing_to_beat, "")
+    theirs, saved = beside
+    read_there = theirs.read_share or 0.0
+    if max(read, read_there) >= UNFAIR_SHARE or read - read_there >= UNFAIR_LEAD:
+        return GIVE_ANOTHER, UNFAIR
+    other, better = theirs.run_id[:12], saved.bits_per_byte > 0
+    if saved.bits_per_byte == 0:
+        return f", just as many as {theirs.checkpoint} of {other}: keep {other}", f"no better than {other}"
+    apart = f", {abs(saved.bits_per_byte):.2g} {'less' if better else 'more'} than {theirs.checkpoint} of {other}"
+    error = f" (standard error {saved.standard_error:.2g})"
+    if saved.may_be_chance:
+        return f"{apart}, which may be chance{error}: keep {other}", f"no better than {other}"
+    if better:
+        return f"{apart}, which is hardly chance{error}: ship it", ""
+    return f"{apart}, which is hardly chance{error}: keep {other}", f"worse than {other}"
+
+
+def _decision(objection: str, compared: bool) -> Literal["ship", "keep", "undecided"]:
+    if objection == UNFAIR or not compared:
+        return "undecided"
+    return "keep" if objection else "ship"
+
+
+def _who_has_read(*models: Measured | None) -> Iterator[str]:
+    for measured in models:
+        if measured and (measured.read_share is None or measured.read_share >= TOLD_SHARE):
+            yield measured.about_reading

@@ -1,0 +1,132 @@
+"""One run's model on a text of its own, as `minigpt evaluate` and the step `held-out text` measure it."""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from minigpt.checkpoints.format import load_checkpoint, trained_steps
+from minigpt.data.config import CorpusConfig, SplitConfig
+from minigpt.data.sources import check_text, oddities, read_source
+from minigpt.data.split import split_byte
+from minigpt.data.tokenizer import TOKENIZER_FILE
+from minigpt.data.tokens import open_tokens
+from minigpt.errors import InputError
+from minigpt.evaluation.contamination import SHINGLE_BYTES, contained_fraction
+from minigpt.evaluation.paired import MIN_TEXT_BYTES, TextLoss, measure_passages
+from minigpt.io.store import find_entry, sha256_of_file
+from minigpt.runtime.machine import available_cores
+from tasks.home.folders import arriving, cache_folder
+from tasks.runs.files import CORPUS_FILE
+from tasks.runs.run import Run
+from tasks.tracking.read import fetch_artifact
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 10**12
+# A model that has read so much of the text is not measured by it.
+UNFAIR_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run's model on the text."""
+
+    run_id: str
+    name: str
+    checkpoint: str
+    steps: int
+    tokenizer_sha256: str
+    reading: TextLoss
+    read_share: float | None
+    """How much of the text stands in the run's training text; None if that is not here."""
+
+    def row(self) -> dict[str, str | float]:
+        told = {"run_id": self.run_id, "name": self.name, "checkpoint": self.checkpoint}
+        return told | {name: getattr(self.reading, name) for name in ("loss", "perplexity", "bits_per_byte")}
+
+    @property
+    def about_reading(self) -> str:
+        """How much of the text it may know by heart."""
+        who = self.run_id[:12]
+        if self.read_share is None:
+            return f"The text that {who} was trained on is not here: it may have read this one."
+        share = f"{self.read_share:.1%}" if self.read_share >= 0.001 else "Less than 0.1%"
+        begins = f"{share} of this text stands" if self.read_share else "Nothing of this text was found"
+        return (
+            f"{begins} in the training text of {who}, in runs of {SHINGLE_BYTES} bytes and white space aside"
+            f"{': there it shows its memory' if self.read_share else ''}."
+        )
+
+
+@contextmanager
+def copy_of_text(source: Path) -> Iterator[Path]:
+    """The text, whole and checked, for as long as it is read; InputError if it is not one to measure models on."""
+    with arriving() as folder:
+        text = folder / "text"
+        read_source(CorpusConfig(source=_path(source), max_bytes=MAX_BYTES), text)
+        _check_length(text, source)
+        yield text
+
+
+def _path(source: Path) -> str:
+    """Absolute, so that no file is taken for one of the corpora that have a name, and ~USER left to who reads it."""
+    return str(source if str(source).startswith("~") else source.absolute())
+
+
+def _check_length(text: Path, source: Path) -> None:
+    with text.open("rb") as file:
+        check_text(file, str(source))
+        for oddity in oddities(file):
+            log.warning("the text %s %s, which costs a model that has not learnt it", source, oddity)
+    if (size_bytes := text.stat().st_size) < MIN_TEXT_BYTES:
+        raise InputError(
+            f"the text {source} has {size_bytes} bytes, fewer than the {MIN_TEXT_BYTES:,} on which a difference can be "
+            "told from chance; give a longer one"
+        )
+
+
+def measure_run(run: Run, folder: Path, text: Path) -> Measured:
+    model, tokenizer = load_checkpoint(folder)
+    tokens_file, size_bytes = text.with_name("tokens"), text.stat().st_size
+    with text.open("rb") as file:
+        count = tokenizer.encode_file(file, 0, size_bytes, tokens_file, available_cores())
+        log.info("run %s: %s on %s tokens", run.run_id[:12], folder.name, f"{count:,}")
+        token_bytes = torch.from_numpy(tokenizer.token_bytes())
+        reading = measure_passages(model, open_tokens(tokens_file), token_bytes, size_bytes)
+        read_share = _read_share(run, file)
+    if not math.isfinite(reading.perplexity):
+        raise InputError(
+            f"run {run.run_id} at {folder.name} has a loss of {reading.loss} on this text: these weights have "
+            "diverged; measure another checkpoint or leave the run out"
+        )
+    digest = sha256_of_file(folder / TOKENIZER_FILE)
+    steps = trained_steps(folder)
+    return Measured(run.run_id, run.name, folder.name, steps, digest, reading, read_share)
+
+
+def _read_share(run: Run, text: BinaryIO) -> float | None:
+    if (corpus := _corpus(run)) is None:
+        return None
+    split = SplitConfig.model_validate(
+        {name: run.params[f"split.{name}"] for name in ("validation_fraction", "boundary")}, strict=False
+    )
+    with corpus.open("rb") as file:
+        return contained_fraction(text, file, split_byte(file, split))
+
+
+def _corpus(run: Run) -> Path | None:
+    """The text that the run was made with: of this home's cache, else what the run kept."""
+    sha256 = run.params.get("corpus.sha256", "")
+    if entry := find_entry(cache_folder(), "corpus", {"corpus": sha256}):
+        return entry.folder / CORPUS_FILE
+    try:
+        kept = fetch_artifact(run, CORPUS_FILE)
+    except InputError:
+        return None
+    return kept if sha256_of_file(kept) == sha256 else None

@@ -1,0 +1,27 @@
+"""Pictures of a run's curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from minigpt.evaluation.loss import perplexity
+from minigpt.io.journal import Record
+from tasks.reporting.result import Result
+
+
+def plot_curve(evaluations: Sequence[Record], what: str, unit: str, result: Result, path: Path) -> None:
+    """Train and validation curve over the steps, the best evaluation marked."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    steps = [record["step"] for record in evaluations]
+    value = perplexity if what == "perplexity" else float
+    for side, name in (("train", "training text"), ("val", "validation text")):
+        axes.plot(steps, [value(record[f"{side}_loss"]) for record in evaluations], marker=".", label=name)
+    best = value(result.best_val_loss)
+    axes.axvline(result.best_step, color="grey", linestyle=":", label=f"best: {best:.4g} at step {result.best_step}")
+    if what == "perplexity":
+        axes.set_yscale("log")
+    axes.set(xlabel="step", ylabel=f"{what} ({unit})", title=f"{what} of {Path(result.run_dir).name[:12]}")
+    axes.legend()
+    figure.savefig(path, dpi=120, metadata={"Software": ""})

@@ -1,0 +1,85 @@
+"""What a person who watches is told of a training."""
+
+import logging
+from collections.abc import Iterable
+
+from minigpt.cost.price import Quote, make_bill
+from minigpt.evaluation.loss import perplexity
+from minigpt.io.journal import Record
+from minigpt.runtime.environment import BITS
+from minigpt.training.job import TrainingJob
+from minigpt.training.quote import quote_for
+from tasks.reporting.units import format_duration, format_usd
+from tasks.runs.provenance import fact_differences
+
+log = logging.getLogger(__name__)
+
+
+class ProgressLog:
+    """Tells a person what the journal says: the quote, each evaluation, each sample, the time left."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self._job = job
+        self._start: Record = {}
+        self._training_seconds = 0.0
+        self._tokens_per_second = 0.0
+        self.quote: Quote | None = None
+
+    def tell(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if record["kind"] == "start":
+                self._start = record
+                log.info("training %s parameters in a process of its own", f"{record['parameters']:,}")
+            elif record["kind"] == "resume":
+                _tell_resume(record, self._start)
+            elif record["kind"] == "probe":
+                self._tell_quote(record)
+            elif record["kind"] == "step":
+                self._training_seconds = record["training_seconds"]
+                self._tokens_per_second = record["tokens_per_second"]
+            elif record["kind"] == "evaluation":
+                self._tell_evaluation(record)
+            elif record["kind"] == "sample":
+                log.info("step %d writes: %r", record["step"], record["text"])
+
+    def _tell_quote(self, probe: Record) -> None:
+        self.quote = quote = quote_for(self._job, self._start, probe)
+        log.info(
+            "quote: %s (%s to %s), %s, %.4f kWh, %.4f kg CO2 at %s",
+            format_duration(quote.seconds),
+            format_duration(quote.seconds_low),
+            format_duration(quote.seconds_high),
+            format_usd(quote.bill.usd),
+            quote.bill.kwh,
+            quote.bill.co2_kg,
+            f"${quote.bill.usd_per_hour:g} an hour and {quote.bill.watts:g} W",
+        )
+
+    def _tell_evaluation(self, record: Record) -> None:
+        step, last = record["step"], self._job.training.max_steps
+        told = (
+            f"step {step:{len(str(last))}} of {last}: train {record['train_loss']:.3f}, val {record['val_loss']:.3f}, "
+            f"perplexity {perplexity(record['val_loss']):.4g}, {record['val_bits_per_byte']:.3f} bits/byte"
+        )
+        if step == 0:  # the quote says how long it will take
+            log.info("%s", told)
+            return
+        log.info(
+            "%s, %.0f tokens/s, %s left, %s",
+            told,
+            self._tokens_per_second,
+            format_duration(self._training_seconds * (last / step - 1)),
+            format_usd(make_bill(self._training_seconds, self._job.cost).usd),
+        )
+
+
+def _tell_resume(record: Record, start: Record) -> None:
+    log.info("continuing after step %d", record["after_step"])
+    before, now = ({key: process[key] for key in BITS} for process in (start, record))
+    if changed := fact_differences(before, now):
+        log.warning(
+            "this machine is not the one that began the run, so that other bits are to be expected from here on: %s",
+            "; ".join(changed),
+        )
+    if record["damaged"]:
+        log.warning("damaged or missing checkpoints, not used: %s", ", ".join(record["damaged"]))

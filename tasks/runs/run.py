@@ -1,0 +1,208 @@
+"""A run's folder: the truth about it, whether or not a tracking store can be reached."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import InputError, on_one_line
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.io.store import write_atomically
+from tasks.home.folders import runs_folder
+from tasks.home.settings import TrackingSettings, recall_password
+from tasks.runs.files import FACTS_FILE, PUBLISHED_FILE, RESULT_FILE, TRACKING_FILE
+from tasks.runs.lease import is_owned
+
+log = logging.getLogger(__name__)
+# The tag of a rerun: the run that it was to repeat.
+RERUN_OF_TAG = "minigpt.rerun_of"
+# The tag that tells what is new since the last run of the config's name.
+CHANGE_TAG = "minigpt.change"
+# What helps a file that is damaged.
+A_COPY = "put it back from a copy; a tracking server may have one among the run's artifacts"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its folder here, and where MLflow keeps it, or will once it is reached."""
+
+    run_id: str
+    name: str
+    tracking: TrackingSettings
+    start_time_ms: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    mlflow_id: str | None = None
+    """MLflow's id, which is run_id but for a run that was started offline; None before MLflow knows the run."""
+    experiment_id: str = ""
+    artifact_uri: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return runs_folder() / self.run_id
+
+    @property
+    def is_asked_of_mlflow(self) -> bool:
+        """Whether MLflow knows the run and this process may ask it."""
+        return not self.tracking.offline and self.mlflow_id is not None
+
+    def save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = asdict(self) | {"tracking": self.tracking.model_dump()}
+        write_atomically(self.folder / TRACKING_FILE, json.dumps(values, indent=1).encode())
+
+    def tracked(self, *, offline: bool) -> "Run":
+        """The same, for a process that asks MLflow or does not."""
+        if not offline and not self.tracking.is_local:
+            recall_password(self.tracking.tracking_uri or "")
+        return replace(self, tracking=self.tracking.model_copy(update={"offline": offline}))
+
+    def result(self) -> dict[str, Any] | None:
+        """What the run came to; None while it has not ended."""
+        try:
+            return read_result(
+                self.folder / RESULT_FILE, f"delete it, and `minigpt resume {self.run_id[:12]}` writes it anew"
+            )
+        except FileNotFoundError:
+            return None
+
+    def readable_result(self) -> dict[str, Any] | None:
+        """The same, and None as well if it is damaged."""
+        with suppress(InputError):
+            return self.result()
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What it was made with."""
+        try:
+            return read_facts(self.folder / FACTS_FILE)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.folder / FACTS_FILE} is not there; {A_COPY}") from error
+
+    @property
+    def has_result(self) -> bool:
+        """Whether one is written, though it may be damaged."""
+        return (self.folder / RESULT_FILE).exists()
+
+    @property
+    def has_ended(self) -> bool:
+        return self.readable_result() is not None
+
+    @property
+    def is_rerun(self) -> bool:
+        return RERUN_OF_TAG in self.tags
+
+    def last_ms(self) -> int:
+        """When it last did something that its journal tells, if that can be read."""
+        with suppress(InputError):
+            if records := read_journal(self.folder / JOURNAL):
+                return int(records[-1]["time_ms"])
+        return self.start_time_ms
+
+    def is_opened(self) -> bool:
+        """Whether its folder has all that the training starts from."""
+        return (self.folder / FACTS_FILE).exists()
+
+    def is_published(self) -> bool:
+        return (self.folder / PUBLISHED_FILE).exists()
+
+
+def as_params(values: Mapping[str, Any]) -> dict[str, str]:
+    """Hyperparameters as MLflow keeps them."""
+    return {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in values.items()}
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    return _read_json(path, ("corpus", "tokens"), A_COPY)
+
+
+def read_result(path: Path, way_out: str = A_COPY) -> dict[str, Any]:
+    return _read_json(path, ("status", "steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), way_out)
+
+
+def held_out_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured on a held-out text, if anything was."""
+    held_out = result.get("held_out") or {}
+    measured = held_out.get("bits_per_byte")
+    return {} if measured is None else {"held_out/bits_per_byte": measured}
+
+
+def _read_json(path: Path, needed: Sequence[str], way_out: str) -> dict[str, Any]:
+    """A file that a run wrote; InputError if it is damaged."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        if missing := [name for name in needed if name not in values]:
+            raise ValueError(f"it has no {missing[0]}")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); {way_out}") from error
+    return values
+
+
+def load_run(folder: Path) -> Run:
+    """The run of a folder; InputError if the file that says where it is tracked cannot be read."""
+    try:
+        values = json.loads((folder / TRACKING_FILE).read_bytes())
+        return Run(**values | {"tracking": TrackingSettings.model_validate(values["tracking"])})
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} holds no run") from error
+    except (ValueError, TypeError, KeyError) as error:
+        reason = on_one_line(error)
+        raise InputError(
+            f"{folder / TRACKING_FILE} is damaged ({reason}); put it back from a copy, or delete it"
+        ) from error
+
+
+def runs_here() -> list[Run]:
+    """Every run of this home that can be read, newest first."""
+    found = []
+    for path in runs_folder().glob(f"*/{TRACKING_FILE}"):
+        try:
+            found.append(load_run(path.parent))
+        except InputError as error:
+            _tell_once(str(error))
+    return sorted(found, key=lambda run: run.start_time_ms, reverse=True)
+
+
+@cache
+def _tell_once(sentence: str) -> None:
+    """Runs are looked through more than once in a command."""
+    log.warning("%s", sentence)
+
+
+def ended_alike(params: Mapping[str, str]) -> Iterator[Run]:
+    """Runs of this home of the same name and source that have ended and repeat no other, newest first."""
+    same = {name: params[name] for name in ("name", "corpus.source")}
+    return (run for run in runs_here() if same.items() <= run.params.items() and not run.is_rerun and run.has_ended)
+
+
+def left_behind() -> Iterator[Run]:
+    """Runs that no process writes and of which MLflow does not know the end, newest first."""
+    return (run for run in runs_here() if not run.is_published() and not is_owned(run.folder))
+
+
+def unfinished() -> Iterator[Run]:
+    """Runs that no process writes, that were opened and that did not end, newest first."""
+    return (run for run in left_behind() if run.is_opened() and not run.has_result)
+
+
+def resume_hint() -> str:
+    """The run that `minigpt resume` takes by itself, for the end of a sentence."""
+    with suppress(OSError, InputError):
+        if run := next(unfinished(), None):
+            return f"; `minigpt resume` goes on with run {run.run_id[:12]} of {run.params.get('name')}"
+    return ""
+
+
+def way_out(run: Run) -> str:
+    """For someone who lacks a file of the run."""
+    if not (run.folder / TRACKING_FILE).exists():
+        return f"it is of another home, or its folder is gone from {runs_folder()}; put it back from a copy"
+    if is_owned(run.folder):
+        return "it is still being written: wait for its end"
+    if run.result() is None:
+        return f"it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
+    return "put the file back from a copy"

@@ -1,0 +1,233 @@
+"""The Prefect server that a run talks to, started when none is there and ended when nobody needs it any more.
+
+Everyone who uses the server holds a shared lock; the server ends itself once it can have that lock for itself, so a
+killed user leaves nothing behind. Prefect itself is imported nowhere here: its settings have to be in place first.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from filelock import FileLock
+
+from minigpt.errors import FailedError, InputError
+from minigpt.io.store import write_atomically
+from tasks.home.folders import home, make_folder
+from tasks.home.process import birth_of, same_process
+from tasks.servers.databases import copy_empty_database
+
+HOST = "127.0.0.1"
+LOOPBACK = (HOST, "localhost")
+PREFECT_PORT = 4200
+SERVER_START_SECONDS = 120
+SERVER_STOP_SECONDS = 15
+
+# Nothing is told to anyone, results are never pickled, library records reach the server, pages of others do not, and
+# the server, whose cores are the training's, looks for what is late, paused, cancelled or lost once a minute.
+PREFECT_DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "minigpt,tasks,flows",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT60S",
+}
+
+
+def prefect_folder() -> Path:
+    """Prefect's home."""
+    return home() / "prefect"
+
+
+def set_up_prefect() -> None:
+    """Put Prefect's settings and home in place; it reads them once, when it is imported."""
+    make_folder(prefect_folder())
+    for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(prefect_folder())}.items():
+        os.environ.setdefault(name, value)
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    if "*" not in direct:  # a proxy cannot reach what listens here
+        hosts = ",".join(dict.fromkeys([*filter(None, direct.split(",")), *LOOPBACK]))
+        os.environ |= {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A Prefect server that answers, or will."""
+
+    url: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def api_url(self) -> str:
+        return f"{self.url}/api"
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Say in one sentence that it is gone, if it is."""
+        try:
+            yield
+        except httpx.HTTPError as error:
+            raise FailedError(
+                f"Prefect at {self.url} stopped answering ({type(error).__name__}); `minigpt runs` tells how the run "
+                "stands, and `minigpt resume` goes on with one that did not end"
+            ) from error
+
+    def wait(self) -> None:
+        """Return when the server answers."""
+        deadline = time.monotonic() + SERVER_START_SECONDS
+        while not is_answering(self.api_url):
+            if self.process is not None and self.process.poll() is not None:
+                raise FailedError(f"the Prefect server ended at once; {prefect_folder() / 'server.log'} says why")
+            if time.monotonic() > deadline:
+                raise FailedError(
+                    f"no Prefect server after {SERVER_START_SECONDS} s; {prefect_folder() / 'server.log'} says why"
+                )
+            time.sleep(0.1)
+
+
+def is_answering(api_url: str) -> bool:
+    try:
+        return httpx.get(f"{api_url}/health", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
+def prefect_server() -> Iterator[PrefectServer]:
+    """A server for as long as the block runs: the user's (PREFECT_API_URL), the one of this home, or a new one."""
+    if theirs := os.environ.get("PREFECT_API_URL"):
+        if not is_answering(theirs):
+            raise InputError(
+                f"no Prefect server answers at {theirs} (PREFECT_API_URL); start it, or unset the variable"
+            )
+        os.environ.setdefault("PREFECT_UI_URL", theirs.removesuffix("/api"))
+        yield PrefectServer(theirs.removesuffix("/api"))
+        return
+    with (prefect_folder() / "users.lock").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        server = _running_or_new()
+        os.environ["PREFECT_UI_URL"] = server.url
+        try:
+            yield server
+        finally:
+            _leave(users)
+
+
+def _running_or_new() -> PrefectServer:
+    """The server of this home; a new one is written down before anyone else looks."""
+    with FileLock(prefect_folder() / "start.lock"):
+        known = _known()
+        if known and _reachable(known):
+            return PrefectServer(known["url"])
+        if (
+            os.environ.get("PREFECT_HOME") == str(prefect_folder())
+            and "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ
+        ):
+            copy_empty_database("prefect", prefect_folder() / "prefect.db")
+        with bind_port(PREFECT_PORT) as place, (prefect_folder() / "server.log").open("ab") as output:
+            url = f"http://{HOST}:{place.getsockname()[1]}"
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tasks.servers.prefect_process",
+                    str(place.fileno()),
+                    str(prefect_folder() / "users.lock"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[place.fileno()],
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    "PREFECT_API_URL": f"{url}/api",
+                    "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+                    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+                },
+            )
+        known = {"url": url, "pid": process.pid, "born": birth_of(process.pid)}
+        write_atomically(prefect_folder() / "server.json", json.dumps(known).encode())
+        return PrefectServer(url, process)
+
+
+def _known() -> dict[str, Any] | None:
+    """What the last one who started a server wrote down."""
+    try:
+        known: dict[str, Any] = json.loads((prefect_folder() / "server.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return known
+
+
+def _reachable(known: dict[str, Any]) -> bool:
+    """Whether the server answers, given the time that one that is just starting needs, and as long as it lives."""
+    deadline = time.monotonic() + SERVER_START_SECONDS
+    while same_process(known["pid"], known["born"]) and time.monotonic() < deadline:
+        if is_answering(f"{known['url']}/api"):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _leave(users: Any) -> None:
+    """Give up the server; the last one ends it and waits until it is gone."""
+    with FileLock(prefect_folder() / "start.lock"):
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        known = _known()
+        if known and (process := same_process(known["pid"], known["born"])):
+            process.terminate()
+            try:
+                process.wait(SERVER_STOP_SECONDS)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(SERVER_STOP_SECONDS)
+        (prefect_folder() / "server.json").unlink(missing_ok=True)
+
+
+def bind_port(wanted: int) -> socket.socket:
+    """A socket at the wanted port, or at any free one if it is taken; from now on it is nobody else's.
+
+    A server takes seconds until it listens by itself, in which one of another home would choose the same port.
+    """
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((HOST, wanted))
+        place.listen()
+    except OSError:
+        place.close()
+        place = socket.create_server((HOST, 0))
+    return place
+
+
+def port_problem(host: str, port: int) -> str | None:
+    """What keeps a server from listening there, said of the port."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+    return None

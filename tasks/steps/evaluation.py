@@ -1,0 +1,68 @@
+"""The step `evaluation`: measure the last weights, on every validation window and on what they have read."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from minigpt.checkpoints.format import load_checkpoint, step_of
+from minigpt.data.tokens import SIDES
+from minigpt.data.windows import Batches
+from minigpt.evaluation.loss import Evaluation, evaluate
+from minigpt.runtime.environment import apply_environment
+from minigpt.training.job import TrainingJob
+from tasks.reporting.units import format_duration
+from tasks.steps.training import Trained
+
+log = logging.getLogger(__name__)
+
+# Who waits longer than this for a text to be measured is told how long it will take, as often.
+PROGRESS_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The last weights on the windows of each side."""
+
+    train: Evaluation
+    val: Evaluation
+    epochs: float
+    """How often the training has read its windows."""
+
+
+@task(name="evaluation", cache_policy=NO_CACHE)
+def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
+    """Token-weighted loss, perplexity and bits per byte, in evaluation mode."""
+    apply_environment(job.environment)
+    model, tokenizer = load_checkpoint(trained.checkpoint)
+    token_bytes = torch.from_numpy(tokenizer.token_bytes())
+    train_windows, val_windows = map(job.windows, SIDES)
+    batches = max(1, step_of(trained.checkpoint)) * job.training.gradient_accumulation_steps
+    read, tokens = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
+    train = evaluate(model, _telling("training", read, tokens), token_bytes)
+    every = val_windows.in_order(job.evaluation.batch_size)
+    val = evaluate(model, _telling("validation", every, val_windows.predicted_tokens), token_bytes)
+    log.info(
+        "last weights: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte",
+        train.loss,
+        val.loss,
+        val.perplexity,
+        val.bits_per_byte,
+    )
+    return Evaluated(train, val, job.training.epochs(len(train_windows), trained.steps))
+
+
+def _telling(text: str, batches: Batches, tokens: int) -> Batches:
+    """The same batches, of so many tokens in all, with a word now and then about the time left."""
+    started = told = time.monotonic()
+    measured = 0
+    for inputs, targets in batches:
+        yield inputs, targets
+        measured += targets.numel()
+        now = time.monotonic()
+        if now > told + PROGRESS_SECONDS:
+            told, left = now, (now - started) * (tokens / measured - 1)
+            log.info("measured %.0f%% of the %s text, %s left", 100 * measured / tokens, text, format_duration(left))

@@ -1,0 +1,160 @@
+"""The step `report`: pictures, words, files and the result, in the run's folder, in MLflow and in Prefect."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import httpx
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from minigpt.checkpoints.format import step_of
+from minigpt.data.sources import Corpus
+from minigpt.evaluation.contamination import SHINGLE_BYTES
+from minigpt.evaluation.diagnosis import diagnose, diagnosis_sentences
+from minigpt.evaluation.loss import perplexity
+from minigpt.evaluation.memorization import copy_words, is_memorized
+from minigpt.io.journal import JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.store import write_atomically
+from minigpt.training.job import TrainingJob
+from minigpt.training.quote import bill_values
+from tasks.promotion.judgement import Judgement
+from tasks.reporting.plots import plot_curve
+from tasks.reporting.result import Result, markdown
+from tasks.runs.files import REPORT_FILE, RESULT_FILE
+from tasks.runs.lease import release_lease
+from tasks.runs.run import CHANGE_TAG, Run
+from tasks.steps.evaluation import Evaluated
+from tasks.steps.held_out import remember_champion
+from tasks.steps.sampling import Samples
+from tasks.steps.split import SplitWindows
+from tasks.steps.tokenization import Tokens
+from tasks.steps.training import Trained
+from tasks.tracking.publish import publish_if_possible
+
+log = logging.getLogger(__name__)
+
+# Less of the validation text than this in the training text is not worth a sentence.
+TOLD_COPIED_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class StepResults:
+    """What the steps before this one gave."""
+
+    corpus: Corpus
+    tokens: Tokens
+    windows: SplitWindows
+    trained: Trained
+    evaluated: Evaluated
+    samples: Samples
+    judgement: Judgement | None
+    """Without a held-out text there is none."""
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def write_report(run: Run, job: TrainingJob, work: StepResults, flow_run_id: str | None) -> Result:
+    """Say what happened, in numbers, pictures and words, and close the run."""
+    records = read_journal(run.folder / JOURNAL)
+    evaluations = list(of_kind(records, "evaluation"))
+    result = _result(run, job, work, flow_run_id, records)
+    write_atomically(run.folder / REPORT_FILE, markdown(result).encode())
+    plot_curve(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
+    plot_curve(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
+    # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
+    write_atomically(run.folder / RESULT_FILE, result.model_dump_json(indent=1).encode())
+    if work.judgement:
+        remember_champion(run, work.judgement)
+    publish_if_possible(run, curve=not work.trained.curve_sent)
+    release_lease(run.folder)
+    if flow_run_id:
+        _show_in_prefect(result)
+    return result
+
+
+def _show_in_prefect(result: Result) -> None:
+    about = f"MLflow run {result.run_id}"
+    try:
+        create_markdown_artifact(markdown(result), key=f"report-{result.run_id}", description=about)
+    except httpx.HTTPError as error:
+        log.warning("Prefect did not take the report (%s); it is in %s", error, result.run_dir)
+
+
+def _result(
+    run: Run, job: TrainingJob, work: StepResults, flow_run_id: str | None, records: Sequence[Record]
+) -> Result:
+    trained, evaluated, samples, windows = work.trained, work.evaluated, work.samples, work.windows
+    evaluations = list(of_kind(records, "evaluation"))
+    found = diagnose(evaluations)
+    steps = list(of_kind(records, "step"))
+    in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))
+    words = diagnosis_sentences(evaluations, trained.status, step_of(trained.checkpoint))
+    words += _words_beside_the_curve(run, work.tokens, samples)
+    if in_training < windows.val_windows and len(evaluations) > 1:
+        words.append(
+            f"The validation losses told in these words are of the first {in_training:,} of {windows.val_windows:,} "
+            "windows, as they were measured in training."
+        )
+    remembers = samples.passages_with_such_a_copy is not None and is_memorized(samples.passages_with_such_a_copy)
+    if work.judgement:
+        words[:0] = work.judgement.sentences
+    kept_from_shipping = [
+        found.in_short,
+        "memorisation" if remembers else "",
+        work.judgement.objection if work.judgement else "",
+    ]
+    return Result(
+        run_id=run.run_id,
+        flow_run_id=flow_run_id,
+        status=trained.status,
+        steps=trained.steps,
+        epochs=evaluated.epochs,
+        training_seconds=trained.training_seconds,
+        tokens_per_second=(steps[-1]["tokens_seen"] if steps else 0) / max(trained.training_seconds, 1e-9),
+        train_loss=evaluated.train.loss,
+        val_loss=evaluated.val.loss,
+        perplexity=perplexity(evaluated.val.loss),
+        bits_per_byte=evaluated.val.bits_per_byte,
+        xz_bits_per_byte=windows.xz_bits_per_byte,
+        xz_after_training_bits_per_byte=windows.xz_after_training_bits_per_byte,
+        best_step=found.best_step,
+        best_val_loss=found.best_val_loss,
+        best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
+        val_windows=windows.val_windows,
+        val_windows_measured_in_training=in_training,
+        held_out=asdict(work.judgement) if work.judgement else None,
+        val_copied_share=work.tokens.val_copied_share,
+        overfitting_since_step=found.overfitting_since_step,
+        diagnosis=", ".join(filter(None, dict.fromkeys(kept_from_shipping))),
+        parameters=next(of_kind(records, "start"))["parameters"],
+        corpus_sha256=work.corpus.sha256,
+        weights_sha256=trained.weights_sha256,
+        curve_sha256=curve_sha256(loss_curve(records)),
+        cost={
+            "quoted": asdict(trained.quote),
+            "actual": bill_values(trained.quote, trained.training_seconds, job.cost),
+        },
+        samples={
+            "in_training": [{k: r[k] for k in ("step", "text")} for r in of_kind(records, "sample")],
+            "greedy": samples.greedy,
+            "longest_copied_tokens": samples.longest_copied_tokens,
+            "passages_with_such_a_copy": samples.passages_with_such_a_copy,
+            "table": samples.table,
+        },
+        words=words,
+        run_dir=str(run.folder),
+    )
+
+
+def _words_beside_the_curve(run: Run, tokens: Tokens, samples: Samples) -> Iterator[str]:
+    """About copies in what was written and in what was measured, and about what is new."""
+    if samples.longest_copied_tokens is not None and samples.passages_with_such_a_copy is not None:
+        yield copy_words(samples.longest_copied_tokens, samples.passages_with_such_a_copy)
+    if tokens.val_copied_share and tokens.val_copied_share >= TOLD_COPIED_SHARE:
+        yield (
+            f"{tokens.val_copied_share:.1%} of the validation text stands in the training text, in runs of "
+            f"{SHINGLE_BYTES} bytes and white space aside: there its loss may be low by memory, and higher on new text."
+        )
+    if CHANGE_TAG in run.tags:
+        yield run.tags[CHANGE_TAG]

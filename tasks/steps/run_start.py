@@ -1,0 +1,165 @@
+"""The step `run opening`: a run in MLflow and a folder for it, with all that a rerun needs."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import psutil
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from minigpt.data.sources import Corpus
+from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
+from minigpt.errors import InputError
+from minigpt.generation.generate import encode_prompt
+from minigpt.io.store import link_or_copy, write_atomically
+from minigpt.runtime.machine import cpu_class
+from minigpt.training.job import TrainingJob
+from tasks.home.folders import runs_folder
+from tasks.home.settings import TrackingSettings, UnreachableError, check_reachable, public_uri
+from tasks.runs.changes import since_last_run
+from tasks.runs.files import CONFIG_FILE, CORPUS_FILE, DIFF_FILE, FACTS_FILE, PUBLISHED_FILE
+from tasks.runs.lease import take_lease
+from tasks.runs.provenance import MAIN_PACKAGES, code_diff, code_facts, fact_differences
+from tasks.runs.run import CHANGE_TAG, RERUN_OF_TAG, Run, as_params, load_run
+from tasks.steps.split import SplitWindows
+from tasks.steps.tokenization import Tokens
+from tasks.tracking.client import StoreError
+from tasks.tracking.publish import closing_run, publish_opening, report_status
+from tasks.tracking.recovery import settle_dead_runs
+from tasks.tracking.write import ERROR_TAG, STATUS_TAG, attach_to_mlflow, create_run
+
+log = logging.getLogger(__name__)
+
+# A longer corpus is not kept with the run; its address and digest are.
+KEPT_CORPUS_MAX_BYTES = 50_000_000
+
+
+class RunSettings(Protocol):
+    """What this step has to know of a whole configuration."""
+
+    @property
+    def name(self) -> str: ...
+
+    def flat(self) -> dict[str, Any]: ...
+    def to_yaml(self) -> str: ...
+
+
+@task(name="run opening", cache_policy=NO_CACHE)
+def start_run(
+    config: RunSettings,
+    job: TrainingJob,
+    settings: TrackingSettings,
+    corpus: Corpus,
+    tokens: Tokens,
+    windows: SplitWindows,
+    flow_run_id: str | None,
+    resumed: str | None,
+) -> Run:
+    """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
+    encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), job.sampling.prompt, job.model.context_length)
+    settings = _reachable(settings.resolved())
+    settle_dead_runs(settings, resumed)
+    facts = code_facts() | {
+        "corpus": {"sha256": corpus.sha256, "size_bytes": corpus.size_bytes, "source": corpus.source},
+        "tokens": {"train": tokens.train_tokens, "validation": tokens.val_tokens},
+        "tokenizer_sha256": tokens.tokenizer_sha256,
+        "windows": windows.digests,
+    }
+    if resumed is not None:
+        return _open_again(settings, resumed, facts, flow_run_id)
+    name = settings.run_name or f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    tags = {
+        STATUS_TAG: "running",
+        "minigpt.code_sha256": facts["code_sha256"],
+        "mlflow.source.name": "minigpt",
+        "mlflow.source.git.commit": str(facts["git_commit"]),
+        "minigpt.git_dirty": str(facts["git_dirty"]),
+        "minigpt.packages": json.dumps({package: facts["packages"][package] for package in MAIN_PACKAGES}),
+        "minigpt.corpus_sha256": corpus.sha256,
+        "minigpt.corpus_bytes": str(corpus.size_bytes),
+        "minigpt.cpu_class": cpu_class(),
+        "mlflow.user": psutil.Process().username(),
+        **_prefect_tags(flow_run_id),
+    }
+    if settings.rerun_of is not None:
+        tags[RERUN_OF_TAG] = settings.rerun_of
+    elif change := since_last_run(as_params(config.flat()), facts, corpus):
+        log.warning("%s", change)
+        tags[CHANGE_TAG] = change
+    run = _known_to_mlflow(lambda: create_run(settings, name, config.flat(), tags))
+    with closing_run(run):
+        write_atomically(run.folder / CONFIG_FILE, config.to_yaml().encode())
+        if corpus.size_bytes <= KEPT_CORPUS_MAX_BYTES:
+            link_or_copy(corpus.path, run.folder / CORPUS_FILE)
+        else:
+            log.warning(
+                "the corpus has %s bytes, more than the %s that a run keeps; a rerun needs its source again (%s)",
+                f"{corpus.size_bytes:,}",
+                f"{KEPT_CORPUS_MAX_BYTES:,}",
+                corpus.sha256,
+            )
+        if diff := code_diff():
+            write_atomically(run.folder / DIFF_FILE, diff)
+        write_atomically(run.folder / FACTS_FILE, json.dumps(facts, indent=1).encode())
+        _publish(run)
+    log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, public_uri(settings.tracking_uri or ""))
+    return run
+
+
+def _reachable(settings: TrackingSettings) -> TrackingSettings:
+    """The same, or offline where that is allowed and the store does not answer."""
+    if settings.offline or not settings.offline_if_unreachable:
+        return settings
+    try:
+        check_reachable(settings)
+    except UnreachableError as error:
+        log.warning("%s; this run goes on offline", error)
+        return settings.model_copy(update={"offline": True})
+    return settings
+
+
+def _known_to_mlflow(make: Callable[[], Run]) -> Run:
+    """The run that MLflow was asked to make."""
+    try:
+        return make()
+    except StoreError as error:
+        raise InputError(f"{error}; see that it works, or go without it with --offline") from error
+
+
+def _publish(run: Run) -> None:
+    if run.tracking.offline:
+        return
+    try:
+        publish_opening(run)
+    except StoreError as error:
+        log.warning("%s; the run goes on, and what is missing is sent when it ends", error)
+
+
+def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
+    return {
+        "prefect.flow_run_id": str(flow_run_id),
+        "prefect.flow_run_url": f"{os.environ.get('PREFECT_UI_URL', '')}/runs/flow-run/{flow_run_id}",
+    }
+
+
+def _open_again(settings: TrackingSettings, run_id: str, facts: dict[str, Any], flow_run_id: str | None) -> Run:
+    """The run for this process, with a word on each recorded fact that is no longer the same."""
+    run = load_run(runs_folder() / run_id)
+    take_lease(run.folder)
+    (run.folder / PUBLISHED_FILE).unlink(missing_ok=True)  # of a run whose result was deleted, to be made anew
+    for difference in fact_differences(run.facts(), facts):
+        log.warning("resuming run %s with a difference: %s", run.run_id, difference)
+    tags = _prefect_tags(flow_run_id)
+    noted = {key: value for key, value in run.tags.items() if key != ERROR_TAG}  # of how it ended offline
+    run = replace(run, tracking=settings, tags={**noted, STATUS_TAG: "running", **tags})
+    run.save()
+    if not settings.offline:
+        run = _known_to_mlflow(lambda: attach_to_mlflow(run))
+    report_status(run, "RUNNING", "running", {"minigpt.resumed": "true", **tags})
+    log.info("run %s (%s) goes on in %s", run.name, run.run_id, run.folder)
+    return run

@@ -1,0 +1,105 @@
+"""The step `train/val split`: cut each side's tokens into windows and digest them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from minigpt.data.config import SplitConfig
+from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
+from minigpt.data.tokens import SIDES, open_tokens
+from minigpt.data.windows import cut_windows
+from minigpt.evaluation.compression import xz_bits_per_byte
+from minigpt.io.source_digest import code_sha256_of
+from minigpt.io.store import get_or_make
+from minigpt.training.config import TrainingConfig
+from minigpt.training.loop import check_batch_size
+from tasks.home.folders import cache_folder
+from tasks.steps.tokenization import Tokens
+
+log = logging.getLogger(__name__)
+
+# xz reads about 2 MB a second at its strongest; a longer validation text is not worth the wait.
+XZ_MAX_BYTES = 16_000_000
+# The training text is compressed twice for it, and a token stands for some four bytes.
+XZ_MAX_TOKENS_READ = 1_000_000
+# Where whole windows leave more than the rest of the validation text unmeasured, that is told.
+MEASURED_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class SplitWindows:
+    """How many windows each side has, and the digests of their inputs and targets."""
+
+    train_windows: int
+    val_windows: int
+    digests: dict[str, dict[str, str]]
+    xz_bits_per_byte: float | None
+    xz_after_training_bits_per_byte: float | None
+
+
+@task(name="train/val split", cache_policy=NO_CACHE)
+def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig, context_length: int) -> SplitWindows:
+    """Cut the windows that training and validation read; nothing spans the two sides."""
+    made_from = {
+        "tokens": tokens.digest,
+        "context_length": context_length,
+        "stride_tokens": config.stride_tokens,
+        "code": code_sha256_of(_cut_sides),
+    }
+
+    def fill(_: Path) -> dict[str, Any]:
+        return _cut_sides(tokens, config, context_length)
+
+    entry = get_or_make(cache_folder(), "windows", made_from, fill)
+    counts = entry.facts["counts"]
+    check_batch_size(training.batch_size, counts["train"])
+    log.info(
+        "windows %s: %s to train on, %s to validate, each of %d tokens, %s",
+        entry.digest[:12],
+        f"{counts['train']:,}",
+        f"{counts['val']:,}",
+        context_length,
+        "reused from the cache" if entry.reused else "new in the cache",
+    )
+    measured = counts["val"] * context_length
+    if measured < MEASURED_SHARE * (tokens.val_tokens - 1):
+        log.warning(
+            "of the validation text's %s tokens %s fill whole windows and are measured; a longer text or a shorter "
+            "model.context_length leaves out less",
+            f"{tokens.val_tokens:,}",
+            f"{measured:,}",
+        )
+    return SplitWindows(counts["train"], counts["val"], entry.facts["digests"], *entry.facts["xz"])
+
+
+def _cut_sides(tokens: Tokens, config: SplitConfig, context_length: int) -> dict[str, Any]:
+    """Counts and digests of each side's windows, and what xz needs for the validation text."""
+    windows = {
+        side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, context_length, config) for side in SIDES
+    }
+    return {
+        "counts": {side: len(cut) for side, cut in windows.items()},
+        "digests": {side: cut.digests() for side, cut in windows.items()},
+        "xz": _xz(tokens),
+    }
+
+
+def _xz(tokens: Tokens) -> tuple[float | None, float | None]:
+    """What `xz -9e` makes of the validation text, alone and once it has read the training text, where that is quick."""
+    path = tokens.folder / "val.txt"
+    if not 0 < path.stat().st_size <= XZ_MAX_BYTES:
+        return None, None
+    text = path.read_bytes()
+    alone = xz_bits_per_byte(text)
+    if tokens.train_tokens > XZ_MAX_TOKENS_READ:
+        return alone, None
+    read = (
+        load_tokenizer(tokens.folder / TOKENIZER_FILE)
+        .decode(open_tokens(tokens.folder / "train.bin").tolist())
+        .encode()
+    )
+    return alone, xz_bits_per_byte(text, read)

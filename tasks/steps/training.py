@@ -1,0 +1,219 @@
+"""The step `training`: start the training process, follow its journal, and send what it says to MLflow."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from minigpt.checkpoints.format import step_of
+from minigpt.cost.price import Quote
+from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
+from minigpt.io.journal import JOURNAL, JournalReader, Record, has_ended, of_kind
+from minigpt.io.store import write_atomically
+from minigpt.training.job import CHECKPOINTS, JOB, TrainingJob
+from tasks.reporting.progress import ProgressLog
+from tasks.runs.files import CONFIG_FILE
+from tasks.runs.run import Run
+from tasks.tracking.publish import CurveSender
+
+log = logging.getLogger(__name__)
+
+JOURNAL_POLL_SECONDS = 0.3
+# Small batches would take a core from the training more often: one of 25 points costs as much as one of 200.
+SENDING_SECONDS = 5.0
+# A checkpoint of a large model takes a while; after an error of ours the process is killed when this is over.
+TRAINING_STOP_SECONDS = 120
+TRAINING_LOG = "training.log"
+
+# What Python, torch, C++, Rust, the linker and OpenMP say when the system gives a process no more memory.
+OUT_OF_MEMORY = re.compile(
+    r"MemoryError|not enough memory|[Cc]annot allocate|can't allocate|bad_alloc|out of memory|"
+    r"memory allocation of \d+ bytes failed|failed to map segment|Thread creation failed"
+)
+
+
+class TrainingFailedError(FailedError):
+    """The training process ended without saying how: a fault of ours or of the machine."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How the training ended; everything else stands in the journal."""
+
+    status: str
+    steps: int
+    training_seconds: float
+    weights_sha256: str
+    checkpoint: Path
+    """Of the last weights, or of the last good ones if the training diverged; it was whole when the training ended."""
+    quote: Quote
+    curve_sent: bool
+    """Whether MLflow has every point of the curve."""
+
+
+@task(name="training", cache_policy=NO_CACHE)
+def run_training(run: Run, job: TrainingJob) -> Trained:
+    """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
+    write_atomically(run.folder / JOB, job.model_dump_json(indent=1).encode())
+    follower, narrator, reader = CurveSender(run, job), ProgressLog(job), JournalReader(run.folder / JOURNAL)
+    records = reader.new_records()  # of a run that is resumed; sending a point again changes nothing
+    follower.send(records)
+    narrator.tell(record for record in records if record["kind"] in ("start", "probe"))
+    if not has_ended(records):
+        with stop_signals() as stop, training_process(run.folder, job) as process:
+            waiting: list[Record] = []
+            next_sending = 0.0
+            for new in follow(process, reader, stop):
+                narrator.tell(new)
+                records += new
+                waiting += new
+                if time.monotonic() >= next_sending:
+                    follower.send(waiting)
+                    waiting, next_sending = [], time.monotonic() + SENDING_SECONDS
+            follower.send(waiting)
+        if process.returncode != 0 or not records or records[-1]["kind"] != "end":
+            raise failure(run.run_id, process.returncode, (run.folder / TRAINING_LOG).read_text(errors="replace"))
+    end = records[-1]
+    if end["status"] == "interrupted":
+        raise KeyboardInterrupt
+    if end["status"] == "differs" or narrator.quote is None:
+        raise TrainingFailedError(
+            f"run {run.run_id} cannot be continued: {end['error'] or 'it has no quote'}; resume it on the machine and "
+            f"with the packages that began it, or start a new run: `minigpt run {run.folder / CONFIG_FILE}`"
+        )
+    return Trained(
+        status=end["status"],
+        steps=end["step"],
+        training_seconds=end["training_seconds"],
+        weights_sha256=end["weights_sha256"],
+        checkpoint=_last_checkpoint(run, records, end["status"]),
+        quote=narrator.quote,
+        curve_sent=follower.sent_all,
+    )
+
+
+def failure(run_id: str, exit_code: int, said: str) -> FailedError | InputError:
+    """Why a training process ended without an end, by its exit code (negative for a signal) and what it said."""
+    lines = said.strip().splitlines() or ["nothing"]
+    resume = f"`minigpt resume {run_id[:12]}` goes on from its last checkpoint"
+    if exit_code == INPUT_IS_WRONG:
+        return InputError(lines[-1])
+    if refusal := next((line.strip() for line in lines if OUT_OF_MEMORY.search(line)), None):
+        return TrainingFailedError(
+            f"the training process got no more memory from the system ({refusal}); once some is free, {resume}; "
+            "a new run with a smaller training.batch_size or evaluation.batch_size needs less"
+        )
+    if exit_code == -signal.SIGKILL:
+        return TrainingFailedError(
+            f"the training process was killed (SIGKILL), by someone or by a system that had no memory left; {resume}"
+        )
+    return TrainingFailedError(
+        f"the training process ended with exit code {exit_code}; {resume}; it said:\n" + "\n".join(lines[-12:])
+    )
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, instead of breaking into what this process does.
+
+    A second one breaks in after all, but not of the terminal, of which both the shell and the system may tell.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only that one may change what signals do
+        yield stop
+        return
+
+    def note(number: int, _frame: Any) -> None:
+        if stop.is_set():
+            if number == signal.SIGHUP:
+                return
+            raise KeyboardInterrupt
+        log.warning("stopping after this step, with a checkpoint; a second time stops at once")
+        stop.set()
+
+    closed = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup has it ignored
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, *closed)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Popen[bytes]]:
+    """The training process with the environment that the job records; it saves and ends when this block is left.
+
+    An interruption that is raised into the block kills it.
+    """
+    with (folder / TRAINING_LOG).open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "minigpt.training", str(folder)],
+            env={**os.environ, **job.environment.variables(os.environ)},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    except KeyboardInterrupt:  # said a second time
+        process.kill()
+        raise
+    finally:
+        _close_input(process)
+        try:
+            process.wait(TRAINING_STOP_SECONDS)
+        except subprocess.TimeoutExpired:  # the error that it is left by is the one to tell
+            process.kill()
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    """Tell the process to save and end."""
+    if process.stdin:
+        process.stdin.close()
+
+
+def follow(process: subprocess.Popen[bytes], reader: JournalReader, stop: threading.Event) -> Iterator[list[Record]]:
+    """The journal's new records, time and again, until the process has ended and all are read."""
+    while True:
+        ended = process.poll() is not None
+        if stop.is_set():
+            _close_input(process)
+        if records := reader.new_records():
+            yield records
+        elif ended:
+            return
+        else:
+            stop.wait(JOURNAL_POLL_SECONDS) if not stop.is_set() else time.sleep(JOURNAL_POLL_SECONDS)
+
+
+def _last_checkpoint(run: Run, records: Sequence[Record], status: str) -> Path:
+    """The one of the last step; of a run that diverged the newest whose loss is known to be a number.
+
+    Whoever loads it finds out if it is whole.
+    """
+    written: list[Path] = [run.folder / CHECKPOINTS / record["name"] for record in of_kind(records, "checkpoint")]
+    if not written:
+        raise TrainingFailedError(f"no whole checkpoint was written to {run.folder / CHECKPOINTS}")
+    if status == "diverged":  # a step's loss is that of the weights before it
+        measured = {record["step"] for record in of_kind(records, "evaluation")}
+        measured |= {record["step"] - 1 for record in of_kind(records, "step")}
+        return max((folder for folder in written if step_of(folder) in measured and folder.exists()), key=step_of)
+    full = [folder for folder in written if folder.name.startswith("last-")]
+    return max(full or written, key=step_of)

@@ -1,0 +1,98 @@
+"""What MLflow shows of a journal: a pure function of the records, so that sending them again sends the same points."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from minigpt.evaluation.loss import perplexity
+from minigpt.io.journal import Record
+from minigpt.training.job import TrainingJob
+from minigpt.training.quote import quote_for
+from tasks.runs.run import held_out_metrics
+from tasks.tracking.write import Point
+
+# More points make MLflow's pages slow.
+CURVE_POINTS = 2000
+
+# MLflow's metric for each field of a record. One section of its pages for each prefix.
+STEP_METRICS = {
+    "loss/train_step": "loss",
+    "optimizer/learning_rate": "learning_rate",
+    "optimizer/gradient_norm": "gradient_norm",
+    "throughput/tokens_seen": "tokens_seen",
+    "throughput/tokens_per_second": "tokens_per_second",
+}
+EVALUATION_METRICS = {
+    "loss/train": "train_loss",
+    "loss/val": "val_loss",
+    "bits_per_byte/train": "train_bits_per_byte",
+    "bits_per_byte/val": "val_bits_per_byte",
+}
+FINAL_FIELDS = (
+    "epochs",
+    "train_loss",
+    "val_loss",
+    "perplexity",
+    "bits_per_byte",
+    "xz_bits_per_byte",
+    "xz_after_training_bits_per_byte",
+)
+BILL_FIELDS = ("seconds", "usd", "kwh", "co2_kg", "quote_error_fraction")
+
+
+def keeps_step(step: int, max_steps: int) -> bool:
+    """Whether MLflow gets this step's points."""
+    stride = -(-max_steps // CURVE_POINTS)
+    return step % stride == 0 or step in (1, max_steps)
+
+
+class MetricPoints:
+    """Turns records, given in the journal's order, into points."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self._job = job
+        self._start: Record = {}
+        self._best_val_loss = float("inf")
+
+    def points(self, record: Record) -> Iterator[Point]:
+        values: dict[str, float] = {}
+        if record["kind"] == "start":
+            self._start = record
+        elif record["kind"] == "probe":
+            values = self._quote(record)
+        elif record["kind"] == "step" and keeps_step(record["step"], self._job.training.max_steps):
+            values = {key: record[field] for key, field in STEP_METRICS.items()}
+        elif record["kind"] == "evaluation":
+            values = self._evaluation(record)
+        return (Point(key, value, record["time_ms"], record.get("step", 0)) for key, value in values.items())
+
+    def _quote(self, record: Record) -> dict[str, float]:
+        quote = quote_for(self._job, self._start, record)
+        return {
+            "quote/seconds": quote.seconds,
+            "quote/seconds_low": quote.seconds_low,
+            "quote/seconds_high": quote.seconds_high,
+            "quote/flops": quote.total_flops,
+            "quote/usd": quote.bill.usd,
+            "quote/kwh": quote.bill.kwh,
+            "quote/co2_kg": quote.bill.co2_kg,
+        }
+
+    def _evaluation(self, record: Record) -> dict[str, float]:
+        values = {key: record[field] for key, field in EVALUATION_METRICS.items()}
+        values |= {f"perplexity/{side}": perplexity(record[f"{side}_loss"]) for side in ("train", "val")}
+        if record["val_loss"] < self._best_val_loss:
+            self._best_val_loss = record["val_loss"]
+            values |= {
+                "best/val_loss": record["val_loss"],
+                "best/perplexity": perplexity(record["val_loss"]),
+                "best/bits_per_byte": record["val_bits_per_byte"],
+                "best/step": record["step"],
+            }
+        return values
+
+
+def final_points(result: Mapping[str, Any], time_ms: int) -> list[Point]:
+    """The last weights' numbers and the bill, of a result as `--json` prints it."""
+    values = {f"final/{key}": result[key] for key in FINAL_FIELDS if result.get(key) is not None}
+    values |= {f"bill/{key}": result["cost"]["actual"][key] for key in BILL_FIELDS} | held_out_metrics(result)
+    return [Point(key, value, time_ms, result["steps"]) for key, value in values.items()]

@@ -1,0 +1,64 @@
+"""What earlier processes left behind in this home: runs that died, and runs whose end MLflow has yet to hear of."""
+
+import contextlib
+import logging
+from uuid import UUID
+
+from filelock import Timeout
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from minigpt.errors import InputError
+from tasks.home.settings import TrackingSettings
+from tasks.runs.lease import LEASE_FILE, no_owner, release_lease
+from tasks.runs.run import Run, left_behind
+from tasks.tracking.client import StoreError
+from tasks.tracking.publish import publish_run, report_status
+from tasks.tracking.write import ERROR_TAG
+
+log = logging.getLogger(__name__)
+
+
+def settle_dead_runs(settings: TrackingSettings, resumed: str | None) -> None:
+    """Send what can be sent now, and say in MLflow and Prefect of each run whose process is gone that it is dead."""
+    if settings.offline:
+        return
+    ours = (left for left in left_behind() if left.tracking.tracking_uri == settings.tracking_uri)
+    for run in (left.tracked(offline=False) for left in ours):
+        if run.has_result:
+            _send(run)
+        else:
+            with no_owner(run.folder) as free:
+                if free and (run.folder / LEASE_FILE).exists():
+                    _bury(run, told=run.run_id == resumed)
+
+
+def _send(run: Run) -> None:
+    try:
+        publish_run(run, timeout_seconds=0)
+    except Timeout:
+        log.info("run %s is being sent by another process", run.run_id[:12])
+    except (StoreError, InputError) as error:
+        log.warning("run %s still waits for MLflow: %s", run.run_id[:12], error)
+    else:
+        log.warning("run %s is now complete in MLflow", run.run_id[:12])
+
+
+def _bury(run: Run, told: bool) -> None:
+    """Once for each death: who owns the run next writes a new owner."""
+    if not told:
+        log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.run_id[:12])
+        told = report_status(run, "KILLED", "interrupted", {ERROR_TAG: "its process died"}, run.last_ms())
+    flow_run_id = run.tags.get("prefect.flow_run_id", "None")
+    if flow_run_id != "None":
+        _crash(UUID(flow_run_id))
+    if told:
+        release_lease(run.folder)
+
+
+def _crash(flow_run_id: UUID) -> None:
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):  # of another Prefect
+        state = client.read_flow_run(flow_run_id).state
+        if state is None or not state.is_final():
+            client.set_flow_run_state(flow_run_id, Crashed(message="its process died"), force=True)
