@@ -25,7 +25,7 @@ def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
     monkeypatch.setattr(provenance, "CODE", tmp_path / "minigpt")
     assert code_diff() is None
     assert code_facts()["git_dirty"] is False
-    edited = tmp_path / "flows" / "cli.py"
+    edited = tmp_path / "flows" / "cli" / "main.py"
     edited.write_text(edited.read_text() + "\n\n# edited, and a blank line behind it\n\n")
     new = tmp_path / "minigpt" / "new.py"
     new.write_text("WIDTH = 64\n")
