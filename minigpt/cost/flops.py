@@ -8,7 +8,6 @@ adds the products of attention, 12 L H Q T.
 from math import log10
 
 PALM_FORMULA = "6 N + 12 L H Q T (PaLM, appendix B; N without embeddings that are only looked up)"
-SIX_N_FORMULA = "6 N (GPT-3, table D.1)"
 
 
 def flops_per_token_6n(parameters: float) -> float:
@@ -18,20 +17,6 @@ def flops_per_token_6n(parameters: float) -> float:
 def flops_per_token_palm(parameters: float, layers: int, heads: int, head_width: int, sequence_length: int) -> float:
     """`parameters` without embeddings that are only looked up: positions, and tokens where the head has its own."""
     return 6.0 * parameters + 12.0 * layers * heads * head_width * sequence_length
-
-
-def flops_per_sequence_by_product(vocabulary_size: int, sequence_length: int, width: int, layers: int) -> int:
-    """Every matrix product of a bias-free GPT-2 on one sequence, forward and twice backward; attention not halved."""
-    t, c = sequence_length, width
-    qkv, scores, values, project, mlp = (
-        2 * t * c * 3 * c,
-        2 * t * t * c,
-        2 * t * t * c,
-        2 * t * c * c,
-        2 * t * c * 8 * c,
-    )
-    head = 2 * t * c * vocabulary_size
-    return 3 * (layers * (qkv + scores + values + project + mlp) + head)
 
 
 def model_flops_utilization(
