@@ -1,15 +1,21 @@
 """Before the process ends: every log line and every task run of its flow runs in Prefect's database."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
 SETTLE_SECONDS = 30
 POLL_SECONDS = 0.1
+
+# How many tasks each flow run of this process called.
+_task_runs: dict[UUID, int] = {}
 
 
 def flush_logs_and_events() -> None:
@@ -18,8 +24,21 @@ def flush_logs_and_events() -> None:
         worker.drain_all(timeout=SETTLE_SECONDS)
 
 
-def wait_for_final_states(flow_run_id: UUID, task_runs: int) -> None:
-    """Return once the server has stored at least `task_runs` of the flow run's tasks, all in a final state.
+@contextmanager
+def counted_task_runs() -> Iterator[None]:
+    """Within a flow run: count the tasks that the block calls, for `wait_for_final_states`."""
+    try:
+        yield
+    finally:
+        context = FlowRunContext.get()
+        if context is not None and context.flow_run is not None:
+            # Prefect numbers the calls of each task from 0.
+            calls = context.task_run_dynamic_keys.values()
+            _task_runs[context.flow_run.id] = sum(int(last) + 1 for last in calls)
+
+
+def wait_for_final_states(flow_run_id: UUID) -> None:
+    """Return once the server has stored every task run of a flow run of this process, all in a final state.
 
     The client reports states as events, and the server stores them some time later; a server that ends before that
     loses them.
@@ -28,6 +47,8 @@ def wait_for_final_states(flow_run_id: UUID, task_runs: int) -> None:
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
             stored = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
-            if len(stored) >= task_runs and all(run.state and run.state.is_final() for run in stored):
+            if len(stored) >= _task_runs.get(flow_run_id, 0) and all(
+                run.state and run.state.is_final() for run in stored
+            ):
                 return
             time.sleep(POLL_SECONDS)

@@ -9,6 +9,7 @@ from prefect.states import Cancelled, Failed
 
 from flows.config import hide_secrets
 from flows.console import scheduled_run_log
+from flows.flush import counted_task_runs
 from flows.missed_runs import newer_due_run
 from minigpt.recipe import RunConfig
 from minigpt.training.job import TrainingJob
@@ -27,9 +28,6 @@ from tasks.tracking.publish import closing_run
 
 log = logging.getLogger(__name__)
 
-# How many tasks a whole flow run has, one more with a held-out text.
-TASK_RUNS = 8
-
 
 @flow(name="pretrain", flow_run_name="{config.name}", validate_parameters=True)
 def pretrain(
@@ -38,7 +36,7 @@ def pretrain(
     """Pretrain a GPT on a text and track it in MLflow; or go on with the run `resumed`, which has this config."""
     if newer := newer_due_run():
         return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
-    with scheduled_run_log(config.name):
+    with scheduled_run_log(config.name), counted_task_runs():
         config = hide_secrets(config)  # Prefect's form may have been given some
         result = _pretrain(config, tracking or TrackingSettings(), resumed)
         if deployment.id is not None:

@@ -41,7 +41,7 @@ def run_flow(config: "RunConfig", tracking: "TrackingSettings", resumed: str | N
     # Standard output is the result's alone, whatever a library may say.
     with redirect_stdout(sys.stderr), running_prefect(tracking) as server:
         from flows.flush import flush_logs_and_events, wait_for_final_states
-        from flows.pretraining import TASK_RUNS, pretrain
+        from flows.pretraining import pretrain
         from tasks.reporting.result import Result
 
         log.info("Prefect shows the run at %s", server.url)
@@ -50,8 +50,7 @@ def run_flow(config: "RunConfig", tracking: "TrackingSettings", resumed: str | N
         flush_logs_and_events()
         result = state.result(raise_on_failure=False)  # of a run that diverged as well, which Prefect is told failed
         if flow_run_id := state.state_details.flow_run_id:
-            tasks = TASK_RUNS + (result.held_out is not None) if isinstance(result, Result) else 0
-            wait_for_final_states(flow_run_id, tasks)
+            wait_for_final_states(flow_run_id)
         if isinstance(result, BaseException):
             raise result
         assert isinstance(result, Result)  # noqa: S101  (only a schedule's run gives way to another)
