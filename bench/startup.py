@@ -112,15 +112,15 @@ def bare(home: Path) -> None:
     last = newest_intact(folder / CHECKPOINTS, "last")
     assert last is not None
     model, tokenizer = load_checkpoint(last)
-    job, token_bytes = worker.job, torch.from_numpy(tokenizer.token_bytes())
-    train_windows, val_windows = map(job.windows, SIDES)
-    batches = job.training.max_steps * job.training.gradient_accumulation_steps
-    read, _ = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
+    config, token_bytes = worker.config, torch.from_numpy(tokenizer.token_bytes())
+    train_windows, val_windows = (worker.windows[side] for side in SIDES)
+    batches = config.training.max_steps * config.training.gradient_accumulation_steps
+    read, _ = train_windows.read(batches, config.training.batch_size, config.seed, config.evaluation.batch_size)
     evaluate(model, read, token_bytes)
-    evaluate(model, val_windows.in_order(job.evaluation.batch_size), token_bytes)
-    wanted = job.sampling
+    evaluate(model, val_windows.in_order(config.evaluation.batch_size), token_bytes)
+    wanted = config.sampling
     complete_prompt(model, tokenizer, wanted.prompt, [Sampler()], wanted.last_new_tokens)
-    complete_prompt(model, tokenizer, wanted.prompt, table_samplers(wanted, job.seed), wanted.max_new_tokens)
+    complete_prompt(model, tokenizer, wanted.prompt, table_samplers(wanted, config.seed), wanted.max_new_tokens)
 
 
 def main(name: str, home: str) -> None:

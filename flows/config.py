@@ -1,7 +1,6 @@
 """How a config is composed: a preset or a YAML file, with `field=value` overrides on top."""
 
 import difflib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from importlib import resources
@@ -13,14 +12,9 @@ from pydantic import ValidationError
 
 from minigpt.config import Part
 from minigpt.errors import InputError
+from minigpt.io.yaml_text import parse_yaml
 from minigpt.recipe import RunConfig
-from tasks.home.credentials import hide, shown, what_is_wrong
-
-# Fields of a pattern in words.
-PATTERNS = {
-    "name": "give at most 63 letters, digits, - and _, the first a letter or digit",
-    "corpus.sha256": "give 64 hexadecimal digits with small letters, or null",
-}
+from tasks.home.credentials import hide, shown
 
 
 def presets() -> list[str]:
@@ -58,27 +52,6 @@ def check_given_source(config: RunConfig, overrides: Iterable[str]) -> None:
     given = {override.partition("=")[0].strip() for override in overrides}
     if "corpus.source" in given and "corpus.sha256" not in given:
         check_given_corpus(config.corpus)
-
-
-class _EachOnce(yaml.SafeLoader):
-    """YAML that refuses a field which is given twice; YAML itself takes the last one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        given = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        if twice := [name for name, count in given.items() if count > 1]:
-            raise yaml.YAMLError(f"{twice[0]} is given twice from line {node.start_mark.line + 1} on")
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    try:
-        values = _EachOnce(text).get_single_data()
-    except (yaml.YAMLError, ValueError) as error:  # the latter of a date that there is not
-        raise InputError(f"{source} is not plain YAML: {what_is_wrong(error)}") from error
-    if not isinstance(values, dict):
-        what = "is empty" if values is None else f"holds {type(values).__name__}, not fields with values"
-        raise InputError(f"{source} {what}; `minigpt config` prints one that is whole")
-    return values
 
 
 def validate_config(values: Mapping[str, Any], overrides: Iterable[str], source: str) -> RunConfig:
@@ -133,8 +106,6 @@ def _problem(detail: Any) -> str:
     if detail["type"] == "model_type":
         return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "string_pattern_mismatch":
-        message = PATTERNS.get(field, message)
     if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float | date):
         message += "; quote it, for --set twice: '\"yes\"'"
     if detail["type"] in ("value_error", "missing"):

@@ -53,18 +53,8 @@ def _pretrain(config: RunConfig, tracking: TrackingSettings, resumed: str | None
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
     config = config.resolved(corpus.sha256, windows.train_windows)
-    job = TrainingJob(
-        seed=config.seed,
-        model=config.model,
-        training=config.training,
-        split=config.split,
-        evaluation=config.evaluation,
-        sampling=config.sampling,
-        environment=config.environment,
-        cost=config.cost.resolved(config.environment.threads or 1),
-        tokens_folder=tokens.folder,
-    )
-    run = start_run(config, job, tracking, corpus, tokens, windows, flow_run.id, resumed)
+    job = TrainingJob(config=config, tokens_folder=tokens.folder)
+    run = start_run(job, tracking, corpus, tokens, windows, flow_run.id, resumed)
     with closing_run(run):
         trained = run_training(run, job)
         evaluated = evaluate_model(trained, job)

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.config import check_given_source, parse_yaml, validate_config
+from flows.config import check_given_source, validate_config
 from minigpt.errors import InputError
 from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, has_ended, loss_curve, of_kind, read_journal
-from minigpt.recipe import RunConfig
+from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
 from tasks.commands.find import find_run
 from tasks.home.settings import TrackingSettings
 from tasks.reporting.result import Result
-from tasks.runs.files import CONFIG_FILE, CORPUS_FILE, FACTS_FILE, RESULT_FILE
+from tasks.runs.files import CORPUS_FILE, FACTS_FILE, RESULT_FILE
 from tasks.runs.names import find_local_run
 from tasks.runs.provenance import fact_differences
 from tasks.runs.run import A_COPY, Run, read_facts, read_result
@@ -73,7 +73,7 @@ class RecordedRun:
 
     run_id: str
     name: str
-    config_values: dict[str, Any]
+    recorded: RunConfig
     corpus: Path | None
     facts: dict[str, Any]
     records: list[Record]
@@ -83,7 +83,7 @@ class RecordedRun:
         """The recorded config with changes; the kept text is put where its digest finds it."""
         if self.corpus is not None:
             restore_corpus(self.corpus, self.facts["corpus"]["sha256"])
-        config = validate_config(self.config_values, overrides, f"the config of run {self.run_id}")
+        config = validate_config(self.recorded.model_dump(mode="json"), overrides, f"the config of run {self.run_id}")
         check_given_source(config, overrides)
         return config
 
@@ -118,7 +118,7 @@ class RecordedRun:
             for key in begun[0]
             if key not in NOT_FACTS
         }
-        return {"config": self.config_values, "code_and_data": self.facts, "process": process}
+        return {"config": self.recorded.model_dump(mode="json"), "code_and_data": self.facts, "process": process}
 
 
 def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[int, float]]) -> int | None:
@@ -149,7 +149,7 @@ def read_recorded(run: Run) -> RecordedRun:
     return RecordedRun(
         run_id=run.run_id,
         name=run.name,
-        config_values=parse_yaml(config.read_text(encoding="utf-8"), str(config)),
+        recorded=read_config(config),
         corpus=corpus,
         facts=read_facts(facts),
         records=records,

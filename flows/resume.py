@@ -1,9 +1,10 @@
 """Runs that did not end: which they are, and with which config one goes on."""
 
-from flows.config import parse_yaml, validate_config
 from minigpt.errors import InputError
-from minigpt.recipe import RunConfig
-from tasks.runs.files import CONFIG_FILE, CORPUS_FILE
+from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
+from minigpt.training.job import JOB, read_job
+from tasks.home.credentials import shown
+from tasks.runs.files import CORPUS_FILE
 from tasks.runs.lease import is_owned, owner_sentence
 from tasks.runs.names import find_local_run, match_run
 from tasks.runs.run import Run, left_behind, runs_here, unfinished
@@ -34,8 +35,25 @@ def recorded_config(run: Run) -> RunConfig:
     """The run's config; the text that the run kept is put where its digest finds it."""
     if not run.is_opened():
         raise InputError(f"run {run.run_id} was stopped before it was opened; start it anew")
-    text = (run.folder / CONFIG_FILE).read_text(encoding="utf-8")
-    config = validate_config(parse_yaml(text, CONFIG_FILE), (), f"the config of run {run.run_id}")
+    config = read_config(run.folder / CONFIG_FILE)
+    if (run.folder / JOB).exists():  # one of the first format is written when the training begins
+        _refuse_another(config, run)
     if (run.folder / CORPUS_FILE).exists() and config.corpus.sha256:
         restore_corpus(run.folder / CORPUS_FILE, config.corpus.sha256)
     return config
+
+
+def _refuse_another(config: RunConfig, run: Run) -> None:
+    """Refuse a config that is not the one that the run began with: MLflow and the steps so far are of that one."""
+    began = read_job(run.folder).config.flat()
+    changed = [
+        f"{name} is {shown(value)} and was {shown(began[name])} when the run began"
+        for name, value in config.flat().items()
+        if value != began[name]
+    ]
+    if changed:
+        path = run.folder / CONFIG_FILE
+        back = "it" if len(changed) == 1 else "them"
+        raise InputError(
+            f"{path} was edited: {'; '.join(changed)}; put {back} back, or start a new run: `minigpt run {path}`"
+        )

@@ -1,8 +1,17 @@
 """The base of every part of a run's configuration."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, LiteralString, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 
 class Part(BaseModel):
@@ -25,6 +34,20 @@ class Part(BaseModel):
 
 def _has_number(kind: Any) -> bool:
     return kind in (int, float) or any(map(_has_number, get_args(kind)))
+
+
+def pattern_in_words(sentence: LiteralString) -> WrapValidator:
+    """Says what to give where a value misses the field's pattern; pydantic would show the pattern."""
+
+    def validate(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return inner(value)
+        except ValidationError as error:
+            if error.errors()[0]["type"] == "string_pattern_mismatch":
+                raise PydanticCustomError("pattern_in_words", sentence) from error
+            raise
+
+    return WrapValidator(validate)
 
 
 Precision = Literal["fp32", "bf16"]

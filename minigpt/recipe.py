@@ -2,25 +2,34 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import Field
 
-from minigpt.config import Part
+from minigpt.config import Part, pattern_in_words
 from minigpt.cost.config import CostConfig
 from minigpt.data.config import CorpusConfig, SplitConfig, TokenizerConfig
+from minigpt.errors import InputError
 from minigpt.evaluation.config import EvaluationConfig, HeldOutConfig
 from minigpt.generation.config import SamplingConfig
+from minigpt.io.yaml_text import format_yaml, parse_yaml, what_is_wrong
 from minigpt.model.config import ModelConfig
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.training.config import TrainingConfig
+
+# The config of a run in its folder, with what the machine and the corpus decided.
+CONFIG_FILE = "config.yaml"
 
 
 class RunConfig(Part):
     """Everything that decides what a run does."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
+    name: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"),
+        pattern_in_words("give at most 63 letters, digits, - and _, the first a letter or digit"),
+    ] = "run"
     """What the run is called in MLflow and Prefect, with the time behind it."""
     seed: int = Field(123, ge=0, lt=2**32)
     """Where every stream of randomness begins: initialisation, data order, dropout, sampling."""
@@ -61,20 +70,32 @@ class RunConfig(Part):
         length = self.model.context_length
         return length / min(length, self.split.stride_tokens or length)
 
+    @property
+    def prices(self) -> CostConfig:
+        """What the run's bill is made out with: the price and the power of as many cores as train."""
+        return self.cost.resolved(self.environment.threads or 1)
+
     def flat(self) -> dict[str, Any]:
         """Every field as `section.field`: MLflow's params."""
         return flatten(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:
-        return _as_yaml(self.model_dump(mode="json"))
+        return format_yaml(self.model_dump(mode="json"))
 
     def explained(self) -> str:
         """The same with each field's sentence above it."""
         return "\n".join(_explained(self)) + "\n"
 
 
-def _as_yaml(values: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+def read_config(path: Path) -> RunConfig:
+    """The config that a run recorded; InputError if the file is damaged, or of a version with other fields."""
+    try:
+        return RunConfig.model_validate(parse_yaml(path.read_text(encoding="utf-8"), str(path)))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read by this version of minigpt ({what_is_wrong(error)}); take the version that made "
+            "the run, or put the file back from a copy"
+        ) from error
 
 
 def _explained(part: Part, indent: str = "") -> Iterator[str]:
@@ -86,7 +107,7 @@ def _explained(part: Part, indent: str = "") -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _explained(inner, f"{indent}  ")
         else:
-            yield textwrap.indent(_as_yaml({name: values[name]}).rstrip("\n"), indent)
+            yield textwrap.indent(format_yaml({name: values[name]}).rstrip("\n"), indent)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

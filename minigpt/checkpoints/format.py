@@ -18,6 +18,7 @@ from minigpt.io.journal import Record, of_kind
 from minigpt.io.store import MANIFEST, PendingFolder, fill_folder, read_folder
 from minigpt.model.config import ModelConfig
 from minigpt.model.gpt import GPT, empty_model
+from minigpt.recipe import CONFIG_FILE
 
 WEIGHTS_FILE = "weights.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -164,7 +165,7 @@ def checkpoint_to_resume(checkpoints: Path, saved: Iterable[str]) -> tuple[Path 
     if damaged and not folder:
         raise InputError(
             f"no checkpoint in {checkpoints} is whole, the newest was {damaged[-1]}; put one back from a copy, or "
-            f"start a new run: `minigpt run {checkpoints.parent / 'config.yaml'}`"
+            f"start a new run: `minigpt run {checkpoints.parent / CONFIG_FILE}`"
         )
     return folder, damaged
 

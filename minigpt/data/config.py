@@ -1,10 +1,10 @@
 """The configuration of a run's data: which text, how it is split, and how it becomes tokens."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from minigpt.config import Part
+from minigpt.config import Part, pattern_in_words
 
 
 class CorpusConfig(Part):
@@ -15,7 +15,11 @@ class CorpusConfig(Part):
 
     A folder's files are read in the order of their names, so that validation is on the last; an address is http(s).
     """
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    sha256: Annotated[
+        str | None,
+        Field(pattern=r"^[0-9a-f]{64}$"),
+        pattern_in_words("give 64 hexadecimal digits with small letters, or null"),
+    ] = None
     """Digest that the text must have; null accepts any, and the run records which it was."""
     private_hosts: tuple[str, ...] = ()
     """Names of hosts that the address may lead to although they are inside a private network."""

@@ -11,31 +11,31 @@ from minigpt.training.job import TrainingJob
 
 def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
     """The price of the whole training from what the untrained model and the probed steps took."""
-    config, steps = job.training, job.training.max_steps
-    first = job.evaluation.offset_steps % job.evaluation.every_steps or job.evaluation.every_steps
-    evaluations = len(range(first, steps + 1, job.evaluation.every_steps)) + (not job.evaluation.due(steps))
-    every = job.sampling.every_steps
+    config, steps = job.config, job.config.training.max_steps
+    first = config.evaluation.offset_steps % config.evaluation.every_steps or config.evaluation.every_steps
+    evaluations = len(range(first, steps + 1, config.evaluation.every_steps)) + (not config.evaluation.due(steps))
+    every = config.sampling.every_steps
     # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times. One behind the
     # last step is among them, although the bill is made out before it: what was quoted once is quoted so again.
-    full = steps // config.checkpoint_every_steps if config.checkpoint_every_steps else 0
+    full = steps // config.training.checkpoint_every_steps if config.training.checkpoint_every_steps else 0
     sampled = steps // every if every else 0
     return make_quote(
         parameters=start["parameters"],
         flops_per_token=flops_per_token_palm(
             start["multiplied_parameters"],
-            job.model.layers,
-            job.model.heads,
-            job.model.width // job.model.heads,
-            job.model.context_length,
+            config.model.layers,
+            config.model.heads,
+            config.model.width // config.model.heads,
+            config.model.context_length,
         ),
         flops_formula=PALM_FORMULA,
         step_seconds=probe["step_seconds"],
         steps=steps,
-        tokens_per_step=config.tokens_per_step(job.model.context_length),
+        tokens_per_step=config.training.tokens_per_step(config.model.context_length),
         other_seconds=evaluations * probe["evaluation_seconds"]
         + sampled * probe["sample_seconds"]
         + (evaluations + 3 * full) * probe["checkpoint_seconds"],
-        config=job.cost,
+        config=config.prices,
     )
 
 

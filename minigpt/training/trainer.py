@@ -56,7 +56,8 @@ class Trainer:
     """One run in one process: what is in memory between two steps."""
 
     def __init__(self, run_folder: Path) -> None:
-        self.job = job = read_job(run_folder)
+        job = read_job(run_folder)
+        self.config = config = job.config
         self.checkpoints = run_folder / CHECKPOINTS
         self.checkpoints.mkdir(exist_ok=True)
         self.lock = FileLock(run_folder / WRITER_LOCK)
@@ -77,15 +78,15 @@ class Trainer:
             job.tokens_folder / TOKENIZER_FILE,
             self.journal,
             self.saved,
-            kept=job.training.kept_checkpoints,
-            keep_every_steps=job.training.keep_every_steps,
+            kept=config.training.kept_checkpoints,
+            keep_every_steps=config.training.keep_every_steps,
         )
-        apply_environment(job.environment)
+        apply_environment(config.environment)
         self.windows = {side: job.windows(side) for side in SIDES}
         self.tokenizer = load_tokenizer(job.tokens_folder / TOKENIZER_FILE)
         self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
-        self.model = build_model(job.model, self.tokenizer.vocabulary_size, job.seed)
-        self.optimizers = make_optimizers(self.model, job.training)
+        self.model = build_model(config.model, self.tokenizer.vocabulary_size, config.seed)
+        self.optimizers = make_optimizers(self.model, config.training)
         self.best_val_loss = math.inf
         self.evaluations_since_best = 0
         self.training_seconds = 0.0
@@ -93,7 +94,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
-        check_disk_space(self.checkpoints, self.model, self.job.training.full_checkpoints)
+        check_disk_space(self.checkpoints, self.model, self.config.training.full_checkpoints)
         step, status, error = self._continue(), "completed", None
         try:
             if step == 0:
@@ -101,7 +102,9 @@ class Trainer:
             elif self._stops_early():  # it was killed when it had
                 status = "stopped_early"
             started = time.perf_counter() - self.training_seconds
-            steps = train(self.model, self.optimizers, self.windows["train"], self.job.training, self.job.seed, step)
+            steps = train(
+                self.model, self.optimizers, self.windows["train"], self.config.training, self.config.seed, step
+            )
             for metrics in steps if status == "completed" else ():
                 step = metrics.step
                 self.training_seconds = time.perf_counter() - started
@@ -188,12 +191,12 @@ class Trainer:
 
     def _probe(self) -> list[float]:
         """Seconds of a few real steps, which leave no trace."""
-        seconds = probe(self.model, self.windows["train"], self.job.training, self.job.seed)
+        seconds = probe(self.model, self.windows["train"], self.config.training, self.config.seed)
         self.model.zero_grad(set_to_none=True)
         return seconds
 
     def _after_step(self, metrics: StepMetrics) -> None:
-        step, config = metrics.step, self.job
+        step, config = metrics.step, self.config
         self.saver.note()
         self._record("step", **asdict(metrics), training_seconds=self.training_seconds)
         measured = config.evaluation.due(step) or step == config.training.max_steps
@@ -207,8 +210,8 @@ class Trainer:
 
     def _evaluate(self, step: int) -> bool:
         """Journal an evaluation; true if it is the best so far."""
-        config = self.job.evaluation
-        read_first = self.windows["train"].read_first(config.batch_size, config.train_batches, self.job.seed)
+        config = self.config.evaluation
+        read_first = self.windows["train"].read_first(config.batch_size, config.train_batches, self.config.seed)
         train_side = evaluate(self.model, read_first, self.token_bytes)
         unread = self.windows["val"].in_order(config.batch_size, config.validation_batches)
         val_side = evaluate(self.model, unread, self.token_bytes)
@@ -229,11 +232,11 @@ class Trainer:
         return better
 
     def _stops_early(self) -> bool:
-        patience = self.job.training.early_stopping_evaluations
+        patience = self.config.training.early_stopping_evaluations
         return patience is not None and self.evaluations_since_best >= patience
 
     def _sample(self, step: int) -> None:
-        config = self.job.sampling
+        config = self.config.sampling
         [text] = complete_prompt(self.model, self.tokenizer, config.prompt, [Sampler()], config.max_new_tokens)
         self._record("sample", step, text=text)
 

@@ -26,8 +26,9 @@ from minigpt.evaluation.loss import evaluate
 from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
 from minigpt.io.store import sha256_of_file
 from minigpt.io.text import blocks, size_bytes
+from minigpt.recipe import RunConfig
 from minigpt.runtime.environment import BITS, apply_environment, process_facts
-from minigpt.training.job import CHECKPOINTS, TrainingJob, read_job
+from minigpt.training.job import CHECKPOINTS, read_job
 from tasks.home.settings import public_uri
 from tasks.runs.files import CORPUS_FILE
 from tasks.runs.lease import is_owned
@@ -101,8 +102,8 @@ def _checkpoints(run: Run, records: Sequence[Record]) -> Iterator[Check]:
 
 def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     """The weights against the digest that the training ended with, and against the losses that it measured."""
-    job = read_job(run.folder)
-    apply_environment(job.environment)
+    config = read_job(run.folder).config
+    apply_environment(config.environment)
     begun, facts = list(of_kind(records, *BEGINNINGS)), process_facts()
     same_class = all(record[key] == facts[key] for record in begun for key in BITS)
     measured = {record["step"]: record for record in of_kind(records, "evaluation")}
@@ -117,18 +118,18 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
             sha256 = weights_sha256(weights_of(model))
             yield Check("weights", sha256 == ended[step], f"of step {step}, sha256 {sha256[:16]}")
         if step in measured and (run.folder / CORPUS_FILE).exists():
-            windows = _validation_windows(run.folder / CORPUS_FILE, tokenizer, job)
-            batches = windows.in_order(job.evaluation.batch_size, job.evaluation.validation_batches)
+            windows = _validation_windows(run.folder / CORPUS_FILE, tokenizer, config)
+            batches = windows.in_order(config.evaluation.batch_size, config.evaluation.validation_batches)
             loss = evaluate(model, batches, torch.from_numpy(tokenizer.token_bytes())).loss
             yield _loss(f"{role} loss", step, loss, measured[step]["val_loss"], same_class)
 
 
-def _validation_windows(text_file: Path, tokenizer: Tokenizer, job: TrainingJob) -> Windows:
+def _validation_windows(text_file: Path, tokenizer: Tokenizer, config: RunConfig) -> Windows:
     """Cut anew from the kept text and the checkpoint's own vocabulary."""
     with text_file.open("rb") as text:
-        side = b"".join(blocks(text, split_byte(text, job.split), size_bytes(text)))
+        side = b"".join(blocks(text, split_byte(text, config.split), size_bytes(text)))
     tokens = tokenizer.encode(side.decode())
-    return cut_windows(tokens, "val", job.model.context_length, job.split)
+    return cut_windows(tokens, "val", config.model.context_length, config.split)
 
 
 def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Check:

@@ -4,11 +4,8 @@ import os
 import re
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from minigpt.data.sources import check_scheme
-from minigpt.errors import InputError, on_one_line
+from minigpt.errors import InputError
 from minigpt.io.download import has_cut_password, public_address
 
 USER_AND_PASSWORD = "MINIGPT_CORPUS_CREDENTIALS"  # noqa: S105  (a name)
@@ -72,16 +69,3 @@ def shown(value: Any) -> str:
     if "://" not in repr(value):
         return repr(value)
     return repr(ADDRESS.sub("(an address)", value)) if isinstance(value, str) else f"a {type(value).__name__}"
-
-
-def what_is_wrong(error: Exception) -> str:
-    """With a YAML text, and where: without the line itself, in which a password may stand."""
-    if isinstance(error, ValidationError):
-        told = (
-            (".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")) for wrong in error.errors()
-        )
-        return "; ".join(": ".join(filter(None, each)) for each in told)
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        begun = f"{error.context} from line {error.context_mark.line + 1} on, " if error.context_mark else ""
-        return f"{begun}{error.problem} in line {error.problem_mark.line + 1}"
-    return on_one_line(error)

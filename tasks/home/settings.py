@@ -10,7 +10,7 @@ from pydantic import Field
 
 from minigpt.config import Part
 from minigpt.errors import InputError
-from tasks.home.credentials import what_is_wrong
+from minigpt.io.yaml_text import what_is_wrong
 from tasks.home.folders import home
 
 SETTINGS_FILE = "mlflow.yaml"

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import torch
 
 from minigpt.checkpoints.format import load_checkpoint, trained_steps
-from minigpt.data.config import CorpusConfig, SplitConfig
+from minigpt.data.config import CorpusConfig
 from minigpt.data.sources import check_text, oddities, read_source
 from minigpt.data.split import split_byte
 from minigpt.data.tokenizer import TOKENIZER_FILE
@@ -20,6 +20,7 @@ from minigpt.errors import InputError
 from minigpt.evaluation.contamination import SHINGLE_BYTES, contained_fraction
 from minigpt.evaluation.paired import MIN_TEXT_BYTES, TextLoss, measure_passages
 from minigpt.io.store import find_entry, sha256_of_file
+from minigpt.recipe import CONFIG_FILE, read_config
 from minigpt.runtime.machine import available_cores
 from tasks.home.folders import arriving, cache_folder
 from tasks.runs.files import CORPUS_FILE
@@ -111,22 +112,20 @@ def measure_run(run: Run, folder: Path, text: Path) -> Measured:
 
 
 def _read_share(run: Run, text: BinaryIO) -> float | None:
-    if (corpus := _corpus(run)) is None:
-        return None
-    split = SplitConfig.model_validate(
-        {name: run.params[f"split.{name}"] for name in ("validation_fraction", "boundary")}, strict=False
-    )
-    with corpus.open("rb") as file:
-        return contained_fraction(text, file, split_byte(file, split))
-
-
-def _corpus(run: Run) -> Path | None:
-    """The text that the run was made with: of this home's cache, else what the run kept."""
-    sha256 = run.params.get("corpus.sha256", "")
-    if entry := find_entry(cache_folder(), "corpus", {"corpus": sha256}):
-        return entry.folder / CORPUS_FILE
     try:
-        kept = fetch_artifact(run, CORPUS_FILE)
+        config = read_config(fetch_artifact(run, CONFIG_FILE))
+        corpus = _corpus(run, config.corpus.sha256)
     except InputError:
         return None
-    return kept if sha256_of_file(kept) == sha256 else None
+    with corpus.open("rb") as file:
+        return contained_fraction(text, file, split_byte(file, config.split))
+
+
+def _corpus(run: Run, sha256: str | None) -> Path:
+    """The text that the run was made with: of this home's cache, else what the run kept; InputError without one."""
+    if entry := find_entry(cache_folder(), "corpus", {"corpus": sha256}):
+        return entry.folder / CORPUS_FILE
+    kept = fetch_artifact(run, CORPUS_FILE)
+    if sha256_of_file(kept) != sha256:
+        raise InputError(f"{kept} is not the text that run {run.run_id} was made with; put that back from a copy")
+    return kept

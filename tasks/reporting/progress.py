@@ -56,7 +56,7 @@ class ProgressLog:
         )
 
     def _tell_evaluation(self, record: Record) -> None:
-        step, last = record["step"], self._job.training.max_steps
+        step, last = record["step"], self._job.config.training.max_steps
         told = (
             f"step {step:{len(str(last))}} of {last}: train {record['train_loss']:.3f}, val {record['val_loss']:.3f}, "
             f"perplexity {perplexity(record['val_loss']):.4g}, {record['val_bits_per_byte']:.3f} bits/byte"
@@ -69,7 +69,7 @@ class ProgressLog:
             told,
             self._tokens_per_second,
             format_duration(self._training_seconds * (last / step - 1)),
-            format_usd(make_bill(self._training_seconds, self._job.cost).usd),
+            format_usd(make_bill(self._training_seconds, self._job.config.prices).usd),
         )
 
 

@@ -1,7 +1,6 @@
 """The names of the files in a run's folder."""
 
 TRACKING_FILE = "tracking.json"
-CONFIG_FILE = "config.yaml"
 FACTS_FILE = "facts.json"
 CORPUS_FILE = "corpus.txt"
 DIFF_FILE = "code.diff"

@@ -36,14 +36,15 @@ class Evaluated:
 @task(name="evaluation", cache_policy=NO_CACHE)
 def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     """Token-weighted loss, perplexity and bits per byte, in evaluation mode."""
-    apply_environment(job.environment)
+    config = job.config
+    apply_environment(config.environment)
     model, tokenizer = load_checkpoint(trained.checkpoint)
     token_bytes = torch.from_numpy(tokenizer.token_bytes())
     train_windows, val_windows = map(job.windows, SIDES)
-    batches = max(1, step_of(trained.checkpoint)) * job.training.gradient_accumulation_steps
-    read, tokens = train_windows.read(batches, job.training.batch_size, job.seed, job.evaluation.batch_size)
+    batches = max(1, step_of(trained.checkpoint)) * config.training.gradient_accumulation_steps
+    read, tokens = train_windows.read(batches, config.training.batch_size, config.seed, config.evaluation.batch_size)
     train = evaluate(model, _telling("training", read, tokens), token_bytes)
-    every = val_windows.in_order(job.evaluation.batch_size)
+    every = val_windows.in_order(config.evaluation.batch_size)
     val = evaluate(model, _telling("validation", every, val_windows.predicted_tokens), token_bytes)
     log.info(
         "last weights: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte",
@@ -52,7 +53,7 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
         val.perplexity,
         val.bits_per_byte,
     )
-    return Evaluated(train, val, job.training.epochs(len(train_windows), trained.steps))
+    return Evaluated(train, val, config.training.epochs(len(train_windows), trained.steps))
 
 
 def _telling(text: str, batches: Batches, tokens: int) -> Batches:

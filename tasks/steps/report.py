@@ -88,7 +88,7 @@ def _result(
     evaluations = list(of_kind(records, "evaluation"))
     found = diagnose(evaluations)
     steps = list(of_kind(records, "step"))
-    in_training = int(min(windows.val_windows, job.evaluation.most_val_windows))
+    in_training = int(min(windows.val_windows, job.config.evaluation.most_val_windows))
     words = diagnosis_sentences(evaluations, trained.status, step_of(trained.checkpoint))
     words += _words_beside_the_curve(run, work.tokens, samples)
     if in_training < windows.val_windows and len(evaluations) > 1:
@@ -133,7 +133,7 @@ def _result(
         curve_sha256=curve_sha256(loss_curve(records)),
         cost={
             "quoted": asdict(trained.quote),
-            "actual": bill_values(trained.quote, trained.training_seconds, job.cost),
+            "actual": bill_values(trained.quote, trained.training_seconds, job.config.prices),
         },
         samples={
             "in_training": [{k: r[k] for k in ("step", "text")} for r in of_kind(records, "sample")],

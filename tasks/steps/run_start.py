@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 from prefect import task
@@ -17,12 +17,13 @@ from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.errors import InputError
 from minigpt.generation.generate import encode_prompt
 from minigpt.io.store import link_or_copy, write_atomically
+from minigpt.recipe import CONFIG_FILE
 from minigpt.runtime.machine import cpu_class
-from minigpt.training.job import TrainingJob
+from minigpt.training.job import JOB, TrainingJob
 from tasks.home.folders import runs_folder
 from tasks.home.settings import TrackingSettings, UnreachableError, check_reachable, public_uri
 from tasks.runs.changes import since_last_run
-from tasks.runs.files import CONFIG_FILE, CORPUS_FILE, DIFF_FILE, FACTS_FILE, PUBLISHED_FILE
+from tasks.runs.files import CORPUS_FILE, DIFF_FILE, FACTS_FILE, PUBLISHED_FILE
 from tasks.runs.lease import take_lease
 from tasks.runs.provenance import MAIN_PACKAGES, code_diff, code_facts, fact_differences
 from tasks.runs.run import CHANGE_TAG, RERUN_OF_TAG, Run, as_params, load_run
@@ -39,19 +40,8 @@ log = logging.getLogger(__name__)
 KEPT_CORPUS_MAX_BYTES = 50_000_000
 
 
-class RunSettings(Protocol):
-    """What this step has to know of a whole configuration."""
-
-    @property
-    def name(self) -> str: ...
-
-    def flat(self) -> dict[str, Any]: ...
-    def to_yaml(self) -> str: ...
-
-
 @task(name="run opening", cache_policy=NO_CACHE)
 def start_run(
-    config: RunSettings,
     job: TrainingJob,
     settings: TrackingSettings,
     corpus: Corpus,
@@ -61,7 +51,8 @@ def start_run(
     resumed: str | None,
 ) -> Run:
     """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
-    encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), job.sampling.prompt, job.model.context_length)
+    config = job.config
+    encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), config.sampling.prompt, config.model.context_length)
     settings = _reachable(settings.resolved())
     settle_dead_runs(settings, resumed)
     facts = code_facts() | {
@@ -71,7 +62,7 @@ def start_run(
         "windows": windows.digests,
     }
     if resumed is not None:
-        return _open_again(settings, resumed, facts, flow_run_id)
+        return _open_again(settings, resumed, job, facts, flow_run_id)
     name = settings.run_name or f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     tags = {
         STATUS_TAG: "running",
@@ -94,6 +85,7 @@ def start_run(
     run = _known_to_mlflow(lambda: create_run(settings, name, config.flat(), tags))
     with closing_run(run):
         write_atomically(run.folder / CONFIG_FILE, config.to_yaml().encode())
+        _write_job(run, job)
         if corpus.size_bytes <= KEPT_CORPUS_MAX_BYTES:
             link_or_copy(corpus.path, run.folder / CORPUS_FILE)
         else:
@@ -109,6 +101,10 @@ def start_run(
         _publish(run)
     log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, public_uri(settings.tracking_uri or ""))
     return run
+
+
+def _write_job(run: Run, job: TrainingJob) -> None:
+    write_atomically(run.folder / JOB, job.model_dump_json(indent=1).encode())
 
 
 def _reachable(settings: TrackingSettings) -> TrackingSettings:
@@ -147,10 +143,13 @@ def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
     }
 
 
-def _open_again(settings: TrackingSettings, run_id: str, facts: dict[str, Any], flow_run_id: str | None) -> Run:
+def _open_again(
+    settings: TrackingSettings, run_id: str, job: TrainingJob, facts: dict[str, Any], flow_run_id: str | None
+) -> Run:
     """The run for this process, with a word on each recorded fact that is no longer the same."""
     run = load_run(runs_folder() / run_id)
     take_lease(run.folder)
+    _write_job(run, job)  # the tokens may lie elsewhere now
     (run.folder / PUBLISHED_FILE).unlink(missing_ok=True)  # of a run whose result was deleted, to be made anew
     for difference in fact_differences(run.facts(), facts):
         log.warning("resuming run %s with a difference: %s", run.run_id, difference)

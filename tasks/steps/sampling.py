@@ -35,12 +35,12 @@ class Samples:
 @task(name="sample generation", cache_policy=NO_CACHE)
 def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
     """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
-    apply_environment(job.environment)
+    apply_environment(job.config.environment)
     model, tokenizer = load_checkpoint(trained.checkpoint)
     prepare_for_generation(model)
-    config = job.sampling
+    config = job.config.sampling
     [greedy] = complete_prompt(model, tokenizer, config.prompt, [Sampler()], config.last_new_tokens)
-    draws = table_samplers(config, job.seed)
+    draws = table_samplers(config, job.config.seed)
     texts = complete_prompt(model, tokenizer, config.prompt, draws, config.max_new_tokens) if draws else []
     table = [
         {"temperature": draw.temperature, "top_k": draw.top_k, "text": text}

@@ -21,10 +21,9 @@ from minigpt.checkpoints.format import step_of
 from minigpt.cost.price import Quote
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
 from minigpt.io.journal import JOURNAL, JournalReader, Record, has_ended, of_kind
-from minigpt.io.store import write_atomically
-from minigpt.training.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.recipe import CONFIG_FILE
+from minigpt.training.job import CHECKPOINTS, TrainingJob
 from tasks.reporting.progress import ProgressLog
-from tasks.runs.files import CONFIG_FILE
 from tasks.runs.run import Run
 from tasks.tracking.publish import CurveSender
 
@@ -66,7 +65,6 @@ class Trained:
 @task(name="training", cache_policy=NO_CACHE)
 def run_training(run: Run, job: TrainingJob) -> Trained:
     """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
-    write_atomically(run.folder / JOB, job.model_dump_json(indent=1).encode())
     follower, narrator, reader = CurveSender(run, job), ProgressLog(job), JournalReader(run.folder / JOURNAL)
     records = reader.new_records()  # of a run that is resumed; sending a point again changes nothing
     follower.send(records)
@@ -161,7 +159,7 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
     with (folder / TRAINING_LOG).open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "minigpt.training", str(folder)],
-            env={**os.environ, **job.environment.variables(os.environ)},
+            env={**os.environ, **job.config.environment.variables(os.environ)},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -59,7 +59,7 @@ class MetricPoints:
             self._start = record
         elif record["kind"] == "probe":
             values = self._quote(record)
-        elif record["kind"] == "step" and keeps_step(record["step"], self._job.training.max_steps):
+        elif record["kind"] == "step" and keeps_step(record["step"], self._job.config.training.max_steps):
             values = {key: record[field] for key, field in STEP_METRICS.items()}
         elif record["kind"] == "evaluation":
             values = self._evaluation(record)

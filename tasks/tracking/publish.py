@@ -16,9 +16,9 @@ from minigpt.checkpoints.format import newest_intact, step_of
 from minigpt.evaluation.loss import perplexity
 from minigpt.io.journal import JOURNAL, Record, of_kind, read_journal
 from minigpt.io.store import write_atomically
+from minigpt.recipe import CONFIG_FILE
 from minigpt.training.job import CHECKPOINTS, TrainingJob, read_job
 from tasks.runs.files import (
-    CONFIG_FILE,
     CORPUS_FILE,
     DIFF_FILE,
     FACTS_FILE,

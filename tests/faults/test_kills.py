@@ -61,7 +61,7 @@ def test_each_in_turn(
 def test_patience(trial: int, run: TinyRun, tmp_path: Path, source: random.Random) -> None:
     """SIGKILL while a run waits for a lower loss: it stops early where one stops that nothing disturbed"""
     job = json.loads((run.folder / JOB).read_bytes())
-    job["training"] |= {"early_stopping_evaluations": 2, "learning_rate": 5.0, "checkpoint_every_steps": 1}
+    job["config"]["training"] |= {"early_stopping_evaluations": 2, "learning_rate": 5.0, "checkpoint_every_steps": 1}
     (run.folder / JOB).write_text(json.dumps(job))
     undisturbed = run.copy(tmp_path / "undisturbed")
     undisturbed.finish()

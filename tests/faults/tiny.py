@@ -17,12 +17,13 @@ import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
 from minigpt.cost.config import CostConfig
-from minigpt.data.config import SplitConfig
+from minigpt.data.config import CorpusConfig
 from minigpt.data.tokenizer import TOKENIZER_FILE, Tokenizer
 from minigpt.evaluation.config import EvaluationConfig
 from minigpt.generation.config import SamplingConfig
 from minigpt.io.store import write_atomically
 from minigpt.model.config import ModelConfig
+from minigpt.recipe import RunConfig
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.training.config import TrainingConfig
 from minigpt.training.job import JOB, TrainingJob
@@ -41,19 +42,19 @@ FORKS.set_forkserver_preload(["tests.faults.warm"])
 
 
 def tiny_job(tokens_folder: Path, **training: Any) -> TrainingJob:
-    return TrainingJob(
+    config = RunConfig(
         seed=1,
+        corpus=CorpusConfig(source="green bottles"),
         model=ModelConfig(context_length=8, width=16, heads=2, layers=2, dropout=0.1),
         training=TrainingConfig(
             **{"batch_size": 4, "max_steps": STEPS, "checkpoint_every_steps": 3, "warmup_steps": 2, **training}
         ),
-        split=SplitConfig(),
         evaluation=EvaluationConfig(every_steps=4, train_batches=2, validation_batches=2),
         sampling=SamplingConfig(prompt="1", max_new_tokens=4, every_steps=6),
         environment=EnvironmentConfig(threads=1),
-        cost=CostConfig(),
-        tokens_folder=tokens_folder,
+        cost=CostConfig(usd_per_hour=0.1, watts=20.0),
     )
+    return TrainingJob(config=config, tokens_folder=tokens_folder)
 
 
 @dataclass(frozen=True)

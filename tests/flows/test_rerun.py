@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flows.config import load_config
 from flows.rerun import RERUN_TOLERANCE, Comparison, RecordedRun, first_difference, read_recorded
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL
@@ -65,7 +66,7 @@ def test_a_run_that_was_resumed_elsewhere_has_every_fact_that_it_had() -> None:
         {"kind": "start", "time_ms": 1, "cpu_class": "A", "torch_threads": 2},
         {"kind": "resume", "time_ms": 2, "cpu_class": "B", "torch_threads": 2, "after_step": 3, "damaged": []},
     ]
-    run = RecordedRun("a" * 32, "name", {}, None, {}, records, {})
+    run = RecordedRun("a" * 32, "name", load_config("smoke"), None, {}, records, {})
     assert run.all_facts()["process"] == {"cpu_class": "A, then B", "torch_threads": "2"}
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.resume import unfinished_run
+from flows.config import load_config
+from flows.resume import recorded_config, unfinished_run
 from minigpt.errors import InputError
+from minigpt.recipe import CONFIG_FILE
+from minigpt.training.job import JOB, TrainingJob
 from tasks.home.settings import TrackingSettings
 from tasks.runs.files import FACTS_FILE, PUBLISHED_FILE, RESULT_FILE
 from tasks.runs.lease import LEASE_FILE, release_lease
@@ -52,3 +55,37 @@ def test_a_name_of_which_one_died_means_that_one(nights: list[Run]) -> None:
     _, died = nights
     release_lease(died.folder)
     assert unfinished_run("night").run_id == unfinished_run(None).run_id == died.run_id
+
+
+@pytest.fixture
+def stopped(nights: list[Run]) -> Run:
+    """Opened, with its config and its job."""
+    run = nights[1]
+    config = load_config("smoke", ["corpus.source=book.txt"])
+    (run.folder / CONFIG_FILE).write_text(config.to_yaml())
+    job = TrainingJob(config=config, tokens_folder=run.folder)
+    (run.folder / JOB).write_text(job.model_dump_json())
+    return run
+
+
+def test_a_run_goes_on_with_the_config_that_it_began_with(stopped: Run) -> None:
+    assert recorded_config(stopped) == load_config("smoke", ["corpus.source=book.txt"])
+
+
+@pytest.mark.parametrize(
+    ("edits", "told"),
+    [
+        (["training.max_steps=90"], "training.max_steps is 90 and was 60 when the run began; put it back, or start"),
+        (["corpus.source=other.txt"], "corpus.source is 'other.txt' and was 'book.txt' when the run began; put it"),
+        (["evaluation.validation_batches=null"], "evaluation.validation_batches is None and was 8 when the run began"),
+        (["seed=1", "name=other"], "name is 'other' and was 'smoke' when the run began; seed is 1 and was 123 when"),
+        (["seed=1", "name=other"], "; put them back, or start a new run: `minigpt run "),
+    ],
+)
+def test_a_config_that_was_edited_since_is_refused(edits: list[str], told: str, stopped: Run) -> None:
+    edited = load_config("smoke", ["corpus.source=book.txt", *edits])
+    (stopped.folder / CONFIG_FILE).write_text(edited.to_yaml())
+    with pytest.raises(InputError, match=r"^[^\n]+$") as error:
+        recorded_config(stopped)
+    assert told in str(error.value)
+    assert str(error.value).endswith(f"`minigpt run {stopped.folder / CONFIG_FILE}`")

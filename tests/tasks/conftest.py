@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from minigpt.io.store import write_atomically
-from minigpt.training.job import read_job
+from minigpt.training.job import TrainingJob, read_job
 from tasks.home.settings import TrackingSettings
 from tasks.promotion.judgement import Judgement
 from tasks.runs.files import RESULT_FILE
@@ -46,6 +46,11 @@ def copies(nights: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.Mon
         shutil.copytree(folder, tmp_path / "runs" / folder.name, ignore=shutil.ignore_patterns("artifacts"))
     runs = [load_run(tmp_path / "runs" / night["run_id"]) for night in nights]
     return [*runs, replace(runs[0], run_id="0" * 32)]
+
+
+def with_config(job: TrainingJob, **parts: Any) -> TrainingJob:
+    """The same job with these parts of its config."""
+    return job.model_copy(update={"config": job.config.model_copy(update=parts)})
 
 
 def change_judgement(run: Run, **changes: Any) -> None:

@@ -11,7 +11,7 @@ from minigpt.checkpoints.format import written_checkpoints
 from minigpt.data.split import split_byte
 from minigpt.errors import InputError
 from minigpt.evaluation.contamination import SHINGLE_BYTES
-from minigpt.training.job import JOB, TrainingJob
+from minigpt.training.job import read_job
 from tasks.commands.evaluate import evaluate_runs
 from tasks.home.settings import TrackingSettings
 from tasks.runs.files import CORPUS_FILE, TRACKING_FILE
@@ -38,7 +38,7 @@ def sides(smoke: dict[str, Any]) -> tuple[bytes, bytes]:
     folder = Path(smoke["run_dir"])
     corpus = folder / CORPUS_FILE
     with corpus.open("rb") as file:
-        cut = split_byte(file, TrainingJob.model_validate_json((folder / JOB).read_bytes()).split)
+        cut = split_byte(file, read_job(folder).config.split)
     return corpus.read_bytes()[:cut], corpus.read_bytes()[cut:]
 
 

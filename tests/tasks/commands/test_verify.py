@@ -13,7 +13,7 @@ from flows.cli.queries import verify_command
 from minigpt.checkpoints.format import newest_intact, written_checkpoints
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL, read_journal
-from minigpt.training.job import CHECKPOINTS, JOB, TrainingJob
+from minigpt.training.job import CHECKPOINTS, read_job
 from tasks.commands.verify import verify_run
 from tasks.home.settings import TrackingSettings
 from tasks.promotion.weights import checkpoint_of
@@ -147,7 +147,7 @@ def test_what_mlflow_lacks_or_has_twice_is_found(what: str, run: Run, tmp_path: 
     store = TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
     unsent = replace(run, tracking=store, mlflow_id=None, experiment_id="", artifact_uri="")
     unsent.save()
-    curves = MetricPoints(TrainingJob.model_validate_json((run.folder / JOB).read_bytes()))
+    curves = MetricPoints(read_job(run.folder))
     points = [point for record in read_journal(run.folder / JOURNAL) for point in curves.points(record)]
     if what == "missing":
         attached = attach_to_mlflow(unsent)

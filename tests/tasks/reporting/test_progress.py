@@ -25,7 +25,7 @@ def test_a_resume_on_another_machine_class_is_told(
 
 def test_the_time_left_is_told_once_it_can_be_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     job = tiny_job(tmp_path)
-    narrator, half = ProgressLog(job), job.training.max_steps // 2
+    narrator, half = ProgressLog(job), job.config.training.max_steps // 2
     losses = {"train_loss": 2.0, "val_loss": 2.5, "val_bits_per_byte": 1.5}
     with caplog.at_level(logging.INFO):
         narrator.tell([{"kind": "evaluation", "step": 0, **losses}])
@@ -33,7 +33,7 @@ def test_the_time_left_is_told_once_it_can_be_known(tmp_path: Path, caplog: pyte
         narrator.tell([{"kind": "step", "training_seconds": 30.0, "tokens_per_second": 100.0}])
         narrator.tell([{"kind": "evaluation", "step": half, **losses}])
     assert caplog.messages[-1].endswith(
-        f"100 tokens/s, {format_duration(30.0 * (job.training.max_steps / half - 1))} left, $0.0008"
+        f"100 tokens/s, {format_duration(30.0 * (job.config.training.max_steps / half - 1))} left, $0.0008"
     )
 
 

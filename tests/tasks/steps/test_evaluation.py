@@ -14,14 +14,15 @@ from minigpt.cost.price import Quote
 from minigpt.data.tokens import open_tokens
 from minigpt.data.windows import Windows, cut_windows
 from minigpt.evaluation.loss import evaluate
-from minigpt.training.job import JOB, TrainingJob
+from minigpt.training.job import TrainingJob, read_job
 from tasks.steps.evaluation import evaluate_model
 from tasks.steps.training import Trained
+from tests.tasks.conftest import with_config
 
 
 @pytest.fixture(scope="module")
 def job(smoke: dict[str, Any]) -> TrainingJob:
-    return TrainingJob.model_validate_json((Path(smoke["run_dir"]) / JOB).read_bytes())
+    return read_job(Path(smoke["run_dir"]))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,9 @@ def trained(smoke: dict[str, Any]) -> Trained:
 
 
 def windows_of(job: TrainingJob) -> Windows:
-    return cut_windows(open_tokens(job.tokens_folder / "train.bin"), "train", job.model.context_length, job.split)
+    return cut_windows(
+        open_tokens(job.tokens_folder / "train.bin"), "train", job.config.model.context_length, job.config.split
+    )
 
 
 @pytest.mark.parametrize("kept_step", [40, 60])
@@ -48,23 +51,22 @@ def test_of_a_text_that_was_not_read_to_its_end_what_was_read_is_measured(
     shifted: bool, accumulation: int, kept_step: int, job: TrainingJob, trained: Trained
 ) -> None:
     """By the weights that are measured: of a run that diverged they are older than its end."""
-    job = job.model_copy(
-        update={
-            "training": job.training.model_copy(update={"gradient_accumulation_steps": accumulation}),
-            "split": job.split.model_copy(update={"shift_windows": shifted}),
-        }
+    job = with_config(
+        job,
+        training=job.config.training.model_copy(update={"gradient_accumulation_steps": accumulation}),
+        split=job.config.split.model_copy(update={"shift_windows": shifted}),
     )
     trained = replace(
         trained, checkpoint=next(f for f in trained.checkpoint.parent.iterdir() if step_of(f) == kept_step)
     )
     windows, (model, tokenizer) = windows_of(job), load_checkpoint(trained.checkpoint)
     batches = range(accumulation * kept_step)
-    read = [windows.training_batch(job.training.batch_size, job.seed, batch) for batch in batches]
+    read = [windows.training_batch(job.config.training.batch_size, job.config.seed, batch) for batch in batches]
     found = evaluate_model.fn(trained, job)
     expected = evaluate(model, read, torch.ones(tokenizer.vocabulary_size, dtype=torch.int64))
-    assert len(windows) > len(batches) * job.training.batch_size
+    assert len(windows) > len(batches) * job.config.training.batch_size
     assert (found.train.tokens, found.train.loss) == (expected.tokens, expected.loss)
-    assert found.epochs == accumulation * trained.steps * job.training.batch_size / len(windows)
+    assert found.epochs == accumulation * trained.steps * job.config.training.batch_size / len(windows)
 
 
 def test_of_a_text_that_was_read_all_of_it_is_measured(
@@ -72,7 +74,7 @@ def test_of_a_text_that_was_read_all_of_it_is_measured(
 ) -> None:
     windows = windows_of(job)
     larger = {"batch_size": len(windows) // trained.steps}
-    found = evaluate_model.fn(trained, job.model_copy(update={"training": job.training.model_copy(update=larger)}))
+    found = evaluate_model.fn(trained, with_config(job, training=job.config.training.model_copy(update=larger)))
     assert found.train.tokens == windows.predicted_tokens
     assert found.val.loss == smoke["val_loss"]
 
@@ -80,7 +82,7 @@ def test_of_a_text_that_was_read_all_of_it_is_measured(
 def test_who_waits_is_told_how_long(
     job: TrainingJob, trained: Trained, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasks.evaluation.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("tasks.steps.evaluation.PROGRESS_SECONDS", 0.0)
     with caplog.at_level(logging.INFO):
         evaluate_model.fn(trained, job)
     for text in ("training", "validation"):

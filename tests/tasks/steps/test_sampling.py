@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from minigpt.checkpoints.format import load_checkpoint, written_checkpoints
 from minigpt.cost.price import Quote
-from minigpt.training.job import JOB, TrainingJob
+from minigpt.training.job import read_job
 from tasks.commands.sample import sample_texts
 from tasks.home.settings import TrackingSettings
 from tasks.reporting.result import Result, summary_lines
@@ -16,16 +16,18 @@ from tasks.runs.files import CORPUS_FILE
 from tasks.steps.sampling import generate_samples
 from tasks.steps.training import Trained
 from tests.conftest import Workplace
+from tests.tasks.conftest import with_config
 
 
 def test_a_prompt_from_the_training_text_is_not_counted_as_a_copy(smoke: dict[str, Any]) -> None:
     folder = Path(smoke["run_dir"])
     last = written_checkpoints(folder / "checkpoints", "last")[-1]
     prompt = (folder / CORPUS_FILE).read_text()[:35]
-    job = TrainingJob.model_validate_json((folder / JOB).read_bytes())
-    job = job.model_copy(update={"sampling": job.sampling.model_copy(update={"prompt": prompt, "last_new_tokens": 3})})
+    job = read_job(folder)
+    asked = {"prompt": prompt, "last_new_tokens": 3}
+    job = with_config(job, sampling=job.config.sampling.model_copy(update=asked))
     _, tokenizer = load_checkpoint(last)
-    assert 3 < len(tokenizer.encode(prompt)) <= job.model.context_length
+    assert 3 < len(tokenizer.encode(prompt)) <= job.config.model.context_length
     trained = Trained(
         status="completed",
         steps=60,
