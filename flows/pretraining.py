@@ -13,7 +13,7 @@ from flows.flush import counted_task_runs
 from flows.missed_runs import newer_due_run
 from minigpt.recipe import RunConfig
 from minigpt.training.job import TrainingJob
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import RunIdentity, TrackingSettings
 from tasks.reporting.result import Result, headline
 from tasks.steps.corpus import download_corpus
 from tasks.steps.evaluation import evaluate_model
@@ -24,29 +24,33 @@ from tasks.steps.sampling import generate_samples
 from tasks.steps.split import split_windows
 from tasks.steps.tokenization import tokenize
 from tasks.steps.training import run_training
-from tasks.tracking.publish import closing_run
+from tasks.tracking.live import closing_run
+from tasks.tracking.tracker import Tracker, open_tracker
 
 log = logging.getLogger(__name__)
 
 
 @flow(name="pretrain", flow_run_name="{config.name}", validate_parameters=True)
 def pretrain(
-    config: RunConfig, tracking: TrackingSettings | None = None, resumed: str | None = None
+    config: RunConfig,
+    tracking: TrackingSettings | None = None,
+    identity: RunIdentity | None = None,
+    resumed: str | None = None,
 ) -> Result | State[Result]:
     """Pretrain a GPT on a text and track it in MLflow; or go on with the run `resumed`, which has this config."""
     if newer := newer_due_run():
         return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
     with scheduled_run_log(config.name), counted_task_runs():
         config = hide_secrets(config)  # Prefect's form may have been given some
-        result = _pretrain(config, tracking or TrackingSettings(), resumed)
+        result = _pretrain(config, open_tracker(tracking or TrackingSettings()), identity or RunIdentity(), resumed)
         if deployment.id is not None:
             log.warning("%s: %s", config.name, headline(result))
     return Failed(message=headline(result), data=result) if result.status == "diverged" else result
 
 
-def _pretrain(config: RunConfig, tracking: TrackingSettings, resumed: str | None) -> Result:
+def _pretrain(config: RunConfig, tracker: Tracker, identity: RunIdentity, resumed: str | None) -> Result:
     """Every task, in order."""
-    held_out = None if tracking.rerun_of else config.held_out.source  # a rerun is to prove bits, wherever it is
+    held_out = None if identity.rerun_of else config.held_out.source  # a rerun is to prove bits, wherever it is
     if held_out and resumed is None:
         check_held_out(held_out)
     corpus = download_corpus(config.corpus)
@@ -54,11 +58,11 @@ def _pretrain(config: RunConfig, tracking: TrackingSettings, resumed: str | None
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
     config = config.resolved(corpus.sha256, windows.train_windows)
     job = TrainingJob(config=config, tokens_folder=tokens.folder)
-    run = start_run(job, tracking, corpus, tokens, windows, flow_run.id, resumed)
-    with closing_run(run):
-        trained = run_training(run, job)
+    run = start_run(job, tracker, identity, corpus, tokens, windows, flow_run.id, resumed)
+    with closing_run(run, tracker):
+        trained = run_training(run, job, tracker)
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
         judgement = judge_on_held_out(run, job, trained, held_out) if held_out else None
         work = StepResults(corpus, tokens, windows, trained, evaluated, samples, judgement)
-        return write_report(run, job, work, flow_run.id)
+        return write_report(run, job, tracker, work, flow_run.id)

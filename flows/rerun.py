@@ -9,15 +9,14 @@ from flows.config import check_given_source, validate_config
 from minigpt.errors import InputError
 from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, has_ended, loss_curve, of_kind, read_journal
 from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
-from tasks.commands.find import find_run
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import RunIdentity
 from tasks.reporting.result import Result
 from tasks.runs.files import CORPUS_FILE, FACTS_FILE, RESULT_FILE
 from tasks.runs.names import find_local_run
 from tasks.runs.provenance import fact_differences
 from tasks.runs.run import A_COPY, Run, read_facts, read_result
 from tasks.steps.corpus import restore_corpus
-from tasks.tracking.read import fetch_artifact
+from tasks.tracking.tracker import OfflineTracker, Tracker
 
 # Of the record with which a training process begins, what is not about bits.
 NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters", "after_step", "damaged")
@@ -87,14 +86,13 @@ class RecordedRun:
         check_given_source(config, overrides)
         return config
 
-    def repeated(self, tracking: TrackingSettings) -> TrackingSettings:
-        """Where the rerun is tracked, by a name that tells what it is."""
-        name = f"{self.name.removesuffix(SUFFIX)}{SUFFIX}"
-        return tracking.model_copy(update={"run_name": name, "rerun_of": self.run_id})
+    def rerun_identity(self) -> RunIdentity:
+        """What a rerun of this run is called."""
+        return RunIdentity(name=f"{self.name.removesuffix(SUFFIX)}{SUFFIX}", rerun_of=self.run_id)
 
     def compare(self, result: Result) -> Comparison:
         """With a run of this home, whose folder has all that is asked for, whatever became of the tracking store."""
-        again = read_recorded(find_local_run(result.run_id))
+        again = _read_here(find_local_run(result.run_id))
         step = first_difference(loss_curve(self.records), loss_curve(again.records))
         same = step is None and self.result["weights_sha256"] == result.weights_sha256
         before, now = self.all_facts(), again.all_facts()
@@ -131,16 +129,20 @@ def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[in
     return min(len(before), len(now)) + 1
 
 
-def recorded_run(where: TrackingSettings, text: str) -> RecordedRun:
+def recorded_run(tracker: Tracker, text: str) -> RecordedRun:
     """Read a run from its folder, or from MLflow where the folder is not."""
-    return read_recorded(find_run(where, text))
+    return read_recorded(tracker.find(text), tracker)
 
 
-def read_recorded(run: Run) -> RecordedRun:
+def _read_here(run: Run) -> RecordedRun:
+    return read_recorded(run, OfflineTracker(run.tracking))
+
+
+def read_recorded(run: Run, tracker: Tracker) -> RecordedRun:
     names = (CONFIG_FILE, FACTS_FILE, JOURNAL, RESULT_FILE)
-    config, facts, curve, result = (fetch_artifact(run, name) for name in names)
+    config, facts, curve, result = (tracker.fetch(run, name) for name in names)
     try:
-        corpus = fetch_artifact(run, CORPUS_FILE)
+        corpus = tracker.fetch(run, CORPUS_FILE)
     except InputError:
         corpus = None
     records = read_journal(curve)

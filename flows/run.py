@@ -11,7 +11,7 @@ from tasks.servers.prefect_server import PrefectServer, prefect_server
 
 if TYPE_CHECKING:  # imported for real while the server starts
     from minigpt.recipe import RunConfig
-    from tasks.home.settings import TrackingSettings
+    from tasks.home.settings import RunIdentity, TrackingSettings
     from tasks.reporting.result import Result
 
 log = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ def running_prefect(tracking: "TrackingSettings") -> Iterator[PrefectServer]:
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         from flows.flush import flush_logs_and_events
-        from tasks.tracking.client import make_local_store
+        from tasks.tracking.tracker import tracker_at
 
         import_module("flows.pretraining")  # seconds of imports, while the server has its own
-        make_local_store(tracking)
+        tracker_at(tracking.address(), offline=tracking.offline).prepare()
         server.wait()
         with temporary_settings(updates={PREFECT_API_URL: server.api_url}):
             try:
@@ -36,7 +36,12 @@ def running_prefect(tracking: "TrackingSettings") -> Iterator[PrefectServer]:
                 flush_logs_and_events()
 
 
-def run_flow(config: "RunConfig", tracking: "TrackingSettings", resumed: str | None = None) -> "Result":
+def run_flow(
+    config: "RunConfig",
+    tracking: "TrackingSettings",
+    identity: "RunIdentity | None" = None,
+    resumed: str | None = None,
+) -> "Result":
     """The result of one run; what went wrong in a task is raised here."""
     # Standard output is the result's alone, whatever a library may say.
     with redirect_stdout(sys.stderr), running_prefect(tracking) as server:
@@ -46,7 +51,7 @@ def run_flow(config: "RunConfig", tracking: "TrackingSettings", resumed: str | N
 
         log.info("Prefect shows the run at %s", server.url)
         with server.answering():
-            state = pretrain(config, tracking, resumed, return_state=True)
+            state = pretrain(config, tracking, identity, resumed, return_state=True)
         flush_logs_and_events()
         result = state.result(raise_on_failure=False)  # of a run that diverged as well, which Prefect is told failed
         if flow_run_id := state.state_details.flow_run_id:

@@ -13,7 +13,7 @@ from flows.run import running_prefect
 from minigpt.data.sources import PYTHON_TOPICS, is_missing
 from minigpt.errors import InputError
 from minigpt.recipe import RunConfig
-from tasks.home.settings import TrackingSettings, UnreachableError, check_reachable
+from tasks.home.settings import TrackingSettings, UnreachableError
 from tasks.servers.prefect_server import prefect_folder
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def serve_schedule(config: RunConfig, cron: str, tracking: TrackingSettings) -> 
     warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     settings = tracking.model_copy(update={"offline_if_unreachable": True})
     try:
-        check_reachable(settings)
+        settings.check()
     except UnreachableError as error:
         log.warning("%s; runs that find none are offline, and are sent by a later one", error)
     for field, source in _files(config):

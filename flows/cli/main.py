@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from flows.cli.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, named_tracking, tracking_of
+from flows.cli.options import Experiment, Json, Offline, RunArgument, RunName, Set, Uri, settings_of
 from flows.cli.queries import queries
 from minigpt.errors import FAILED, INPUT_IS_WRONG, FailedError, InputError, fault_of_the_disk
 from minigpt.runtime.startup import COMMAND_VARIABLES, STEADY, collecting_rarely
@@ -98,12 +98,14 @@ def run_command(
     from flows.config import check_given_source, load_config
 
     config = load_config(preset, overrides)
-    tracking = tracking_of(uri, experiment, run_name, offline)
+    tracking = settings_of(uri, experiment, offline)
+    tracking.check()
     set_up_command(quiet=as_json)
     from flows.run import run_flow
+    from tasks.home.settings import RunIdentity
 
     check_given_source(config, overrides)
-    result = run_flow(config, tracking)
+    result = run_flow(config, tracking, RunIdentity(name=run_name))
     print_result(result, as_json)
 
 
@@ -117,14 +119,16 @@ def rerun_command(
     offline: Offline = False,
 ) -> None:
     """Run a run again from what it recorded, and say whether it is the same to the bit."""
-    tracking = tracking_of(uri, experiment, offline=offline)
+    tracking = settings_of(uri, experiment, offline)
+    tracking.check()
     set_up_command(quiet=as_json)
     from flows.rerun import recorded_run
     from flows.run import run_flow
+    from tasks.tracking.tracker import open_tracker
 
-    recorded = recorded_run(tracking, run)
-    where = tracking if overrides else recorded.repeated(tracking)  # with other values it is a run of its own
-    result = run_flow(recorded.config(overrides), where)
+    recorded = recorded_run(open_tracker(tracking), run)
+    identity = None if overrides else recorded.rerun_identity()  # with other values it is a run of its own
+    result = run_flow(recorded.config(overrides), tracking, identity)
     comparison = recorded.compare(result)
     if as_json:
         typer.echo(json.dumps({**result.model_dump(mode="json"), "rerun": comparison.as_dict()}))
@@ -144,14 +148,15 @@ def resume_command(
     """Go on with a run that was stopped or killed, to the same bits as if it had not been."""
     set_up_command(quiet=as_json)
     from flows.resume import recorded_config, unfinished_run
-    from tasks.home.settings import check_reachable
+    from tasks.home.settings import TrackingSettings
 
-    found = unfinished_run(run).tracked(offline=offline)
-    check_reachable(found.tracking)
+    found = unfinished_run(run)
+    tracking = TrackingSettings(**dict(found.tracking), offline=offline)
+    tracking.check()
     config = recorded_config(found)
     from flows.run import run_flow
 
-    result = run_flow(config, found.tracking, resumed=found.run_id)
+    result = run_flow(config, tracking, resumed=found.run_id)
     print_result(result, as_json)
 
 
@@ -190,7 +195,7 @@ def schedule_command(
     from flows.config import check_given_source, load_config
 
     config = load_config(preset, overrides)
-    tracking = named_tracking(uri, experiment, offline=offline)
+    tracking = settings_of(uri, experiment, offline)
     set_up_command()
     from flows.schedule import serve_schedule
 

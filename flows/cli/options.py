@@ -6,6 +6,7 @@ import typer
 
 if TYPE_CHECKING:
     from tasks.home.settings import TrackingSettings
+    from tasks.tracking.tracker import Tracker
 
 Set = Annotated[
     list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config; may be repeated.")
@@ -22,20 +23,17 @@ RunArgument = Annotated[
 ]
 
 
-def tracking_of(
-    uri: str | None, experiment: str | None, run_name: str | None = None, offline: bool = False
-) -> "TrackingSettings":
-    """Where the options say; refused if it does not answer."""
-    from tasks.home.settings import check_reachable
-
-    tracking = named_tracking(uri, experiment, run_name, offline)
-    check_reachable(tracking)
-    return tracking
-
-
-def named_tracking(
-    uri: str | None, experiment: str | None, run_name: str | None = None, offline: bool = False
-) -> "TrackingSettings":
+def settings_of(uri: str | None, experiment: str | None, offline: bool) -> "TrackingSettings":
+    """Where the options, the environment, mlflow.yaml and the defaults say that runs are tracked."""
     from tasks.home.settings import TrackingSettings
 
-    return TrackingSettings(tracking_uri=uri, experiment=experiment, run_name=run_name, offline=offline).resolved()
+    return TrackingSettings(tracking_uri=uri, experiment=experiment, offline=offline).resolved()
+
+
+def tracker_of(uri: str | None, experiment: str | None, offline: bool) -> "Tracker":
+    """The tracker there; refused if its store does not answer."""
+    from tasks.tracking.tracker import open_tracker
+
+    tracker = open_tracker(settings_of(uri, experiment, offline))
+    tracker.check()
+    return tracker

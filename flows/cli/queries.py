@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Checkpoint, Experiment, Here, Json, RunArgument, Set, Uri, tracking_of
+from flows.cli.options import Checkpoint, Experiment, Here, Json, RunArgument, Set, Uri, tracker_of
 from minigpt.errors import FAILED
 
 queries = typer.Typer()
@@ -19,13 +19,14 @@ def verify_command(run: RunArgument, as_json: Json = False, offline: Here = Fals
     from dataclasses import asdict
 
     from tasks.commands.verify import verify_run
-    from tasks.home.settings import check_reachable
     from tasks.runs.names import find_local_run
+    from tasks.tracking.tracker import tracker_at
 
-    found = find_local_run(run).tracked(offline=offline)
-    if found.is_asked_of_mlflow:
-        check_reachable(found.tracking)
-    checks = list(verify_run(found))
+    found = find_local_run(run)
+    tracker = tracker_at(found.tracking, offline=offline)
+    if found.mlflow_id is not None:
+        tracker.check()
+    checks = list(verify_run(found, tracker))
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks]))
     else:
@@ -38,7 +39,7 @@ def runs_command(uri: Uri = None, experiment: Experiment = None, as_json: Json =
     """List the tracked runs, newest first."""
     from tasks.commands.compare import list_runs
 
-    typer.echo(list_runs(tracking_of(uri, experiment, offline=offline), as_json))
+    typer.echo(list_runs(tracker_of(uri, experiment, offline), as_json))
 
 
 @queries.command("compare")
@@ -52,7 +53,7 @@ def compare_command(
     """Show two or more runs side by side: the hyperparameters and facts that differ, and the results."""
     from tasks.commands.compare import compare_runs
 
-    typer.echo(compare_runs(tracking_of(uri, experiment, offline=offline), runs, as_json))
+    typer.echo(compare_runs(tracker_of(uri, experiment, offline), runs, as_json))
 
 
 @queries.command("evaluate")
@@ -73,8 +74,8 @@ def evaluate_command(
     from tasks.commands.evaluate import evaluate_runs
 
     show_log(as_json)
-    tracking = tracking_of(uri, experiment, offline=offline)
-    typer.echo(evaluate_runs(tracking, runs, on, checkpoint, as_json))
+    tracker = tracker_of(uri, experiment, offline)
+    typer.echo(evaluate_runs(tracker, runs, on, checkpoint, as_json))
 
 
 @queries.command("sample")
@@ -105,7 +106,7 @@ def sample_command(
 
     show_log(quiet=True)
     pieces = sample_texts(
-        tracking_of(uri, experiment, offline=offline),
+        tracker_of(uri, experiment, offline),
         run,
         checkpoint,
         prompt,

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from minigpt.errors import InputError
-from tasks.commands.find import find_run, runs_table
+from tasks.commands.find import runs_table
 from tasks.home.folders import home
-from tasks.home.settings import TrackingSettings
 from tasks.promotion.champion import champion_sentences
 from tasks.runs.failures import failure_sentences
+from tasks.tracking.tracker import Tracker
 
 RESULTS = {
     "metrics.final/epochs": "epochs",
@@ -37,9 +37,9 @@ LISTED = ("run_id", "name", "started", "status")
 UNLISTED = ["epochs", "perplexity", "best_bits_per_byte"]
 
 
-def list_runs(settings: TrackingSettings, as_json: bool) -> str:
+def list_runs(tracker: Tracker, as_json: bool) -> str:
     """Every run, newest first, with its most telling results."""
-    table = runs_table(settings)
+    table = runs_table(tracker)
     if not table.empty:
         table = _renamed(table[[*LISTED, *_results(table)]])
     if as_json:
@@ -48,12 +48,12 @@ def list_runs(settings: TrackingSettings, as_json: bool) -> str:
     return "\n".join([listed, *champion_sentences(), *failure_sentences()])
 
 
-def compare_runs(settings: TrackingSettings, names: list[str], as_json: bool) -> str:
+def compare_runs(tracker: Tracker, names: list[str], as_json: bool) -> str:
     """The hyperparameters and facts that differ between the runs, and all results, a column a run."""
-    ids = list(dict.fromkeys(find_run(settings, name).run_id for name in names))
+    ids = list(dict.fromkeys(tracker.find(name).run_id for name in names))
     if len(ids) < 2:
         raise InputError(f"{' and '.join(names)}: that is one run, and two are needed to compare them; name another")
-    table = runs_table(settings, ids).drop(columns="steps")  # of those that ended, epochs tell them
+    table = runs_table(tracker, ids).drop(columns="steps")  # of those that ended, epochs tell them
     if HELD_OUT in table:  # which older runs do not have
         table[HELD_OUT] = table[HELD_OUT].fillna("None")
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]

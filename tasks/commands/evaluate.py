@@ -11,19 +11,18 @@ from minigpt.evaluation.paired import PairedDifference, paired_difference
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.runtime.environment import apply_environment
 from tasks.commands.compare import OTHER_TOKENIZERS
-from tasks.commands.find import find_run
-from tasks.home.settings import TrackingSettings
 from tasks.promotion.measure import UNFAIR_SHARE, Measured, copy_of_text, measure_run
 from tasks.promotion.weights import checkpoint_of
+from tasks.tracking.tracker import Tracker
 
 
-def evaluate_runs(settings: TrackingSettings, names: list[str], source: Path, role: str, as_json: bool) -> str:
+def evaluate_runs(tracker: Tracker, names: list[str], source: Path, role: str, as_json: bool) -> str:
     """A row a run, best first; then what of the differences may be chance, and who has read the text before."""
     apply_environment(EnvironmentConfig().resolved())
-    runs = {run.run_id: run for run in (find_run(settings, name) for name in names)}
-    checkpoints = {run_id: checkpoint_of(run, role) for run_id, run in runs.items()}  # or an error before the work
+    runs = {run.run_id: run for run in (tracker.find(name) for name in names)}
+    checkpoints = {run_id: checkpoint_of(run, role, tracker) for run_id, run in runs.items()}
     with copy_of_text(source) as text:
-        found = [measure_run(run, checkpoints[run_id], text) for run_id, run in runs.items()]
+        found = [measure_run(run, checkpoints[run_id], text, tracker) for run_id, run in runs.items()]
     found.sort(key=lambda measured: measured.reading.bits_per_byte)
     best = found[0].reading
     differences = [paired_difference(best, other.reading, len(found)) for other in found]

@@ -2,9 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,13 +12,11 @@ import pandas as pd
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL, loss_curve, read_journal
 from tasks.home.folders import runs_folder
-from tasks.home.settings import TrackingSettings, public_uri
-from tasks.runs.files import TRACKING_FILE
 from tasks.runs.lease import is_alive, is_owned
-from tasks.runs.names import find_local_run, match_run
-from tasks.runs.run import Run, held_out_metrics, load_run, runs_here
+from tasks.runs.run import Run, held_out_metrics, load_run
 from tasks.tracking.client import local_path
-from tasks.tracking.read import TrackedRun, tracked_runs
+from tasks.tracking.read import TrackedRun
+from tasks.tracking.tracker import Tracker
 from tasks.tracking.write import DECISION_TAG, DIAGNOSIS_TAG, OWNER_TAG, STATUS_TAG
 
 log = logging.getLogger(__name__)
@@ -34,59 +31,9 @@ FACT_TAGS = {
 }
 
 
-def find_run(tracking: TrackingSettings, text: str) -> Run:
-    """The run of the experiment that is meant, or of this home if MLflow has yet to get it."""
-    if tracking.offline:
-        return find_local_run(text).tracked(offline=True)
-    waiting = _waiting()
-    known = _known([run for run in waiting if _is_of(run, tracking)], tracking)
-    if (run := match_run(text, known) or match_run(text, waiting)) is not None:
-        return _run(run, tracking) if isinstance(run, TrackedRun) else run
-    raise InputError(
-        f"there is no run with the id or name {text!r} in the experiment {tracking.experiment!r} at "
-        f"{public_uri(tracking.tracking_uri or '')}; `minigpt runs` lists them"
-    )
-
-
-def _waiting() -> list[Run]:
-    """The runs of this home that MLflow has yet to get, newest first."""
-    return [run for run in runs_here() if run.mlflow_id is None]
-
-
-def _known(waiting: Iterable[Run], tracking: TrackingSettings) -> list[Run | TrackedRun]:
-    """These and MLflow's, newest first; one that is on its way there is MLflow's. Offline, all of this home."""
-    if tracking.offline:
-        return list(runs_here())
-    known: dict[str, Run | TrackedRun] = {run.run_id: run for run in waiting}
-    known |= {run.run_id: run for run in tracked_runs(tracking)}
-    return sorted(known.values(), key=lambda run: run.start_time_ms, reverse=True)
-
-
-def _is_of(run: Run, tracking: TrackingSettings) -> bool:
-    """Whether the run goes to that experiment once it is sent."""
-    return (run.tracking.tracking_uri, run.tracking.experiment) == (tracking.tracking_uri, tracking.experiment)
-
-
-def _run(tracked: TrackedRun, tracking: TrackingSettings) -> Run:
-    """The run as this home knows it, or as MLflow alone does."""
-    if (runs_folder() / tracked.run_id / TRACKING_FILE).exists():
-        return replace(load_run(runs_folder() / tracked.run_id), tracking=tracking)
-    return Run(
-        run_id=tracked.run_id,
-        name=tracked.name,
-        tracking=tracking,
-        start_time_ms=tracked.start_time_ms,
-        params=tracked.params,
-        tags=tracked.tags,
-        mlflow_id=tracked.mlflow_id,
-        experiment_id=tracked.experiment_id,
-        artifact_uri=tracked.artifact_uri,
-    )
-
-
-def runs_table(tracking: TrackingSettings, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
+def runs_table(tracker: Tracker, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """A row a run, newest first (params.*, facts.*, metrics.*), also of runs that MLflow has yet to get."""
-    wanted = [run for run in _known(_waiting(), tracking) if run_ids is None or run.run_id in run_ids]
+    wanted = [run for run in tracker.known_runs() if run_ids is None or run.run_id in run_ids]
     table = pd.DataFrame([_tracked_row(run) if isinstance(run, TrackedRun) else _row_here(run) for run in wanted])
     return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
 

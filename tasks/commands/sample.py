@@ -9,13 +9,12 @@ from minigpt.generation.sampling import Sampler
 from minigpt.randomness import stream
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.runtime.environment import apply_environment
-from tasks.commands.find import find_run
-from tasks.home.settings import TrackingSettings
 from tasks.promotion.weights import checkpoint_of
+from tasks.tracking.tracker import Tracker
 
 
 def sample_texts(
-    settings: TrackingSettings,
+    tracker: Tracker,
     run: str,
     role: str,
     prompt: str,
@@ -30,7 +29,7 @@ def sample_texts(
 ) -> Iterator[list[str]]:
     """The prompt, then what the model adds, piece by piece, as many texts at once as there are samples."""
     apply_environment(EnvironmentConfig().resolved())
-    model, tokenizer = load_checkpoint(checkpoint_of(find_run(settings, run), role))
+    model, tokenizer = load_checkpoint(checkpoint_of(tracker.find(run), role, tracker))
     if samples == 1:
         prepare_for_generation(model)
     draws = [Sampler(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]

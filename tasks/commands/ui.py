@@ -50,12 +50,12 @@ def serve_uis() -> None:
 
 def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
     """MLflow's server over the store of this home: one worker, hosts named, no jobs."""
-    tracking = TrackingSettings().resolved()
-    if not tracking.is_local:
-        raise InputError(f"runs are tracked at {tracking.tracking_uri}, whose own UI shows them; open that address")
-    make_local_store(tracking)
+    address = TrackingSettings().address()
+    if not address.is_local:
+        raise InputError(f"runs are tracked at {address.tracking_uri}, whose own UI shows them; open that address")
+    make_local_store(address)
     hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK, "::1")))
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", str(tracking.tracking_uri)]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address.tracking_uri]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     with _log().open("ab") as output:
         return subprocess.Popen(

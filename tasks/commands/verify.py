@@ -29,13 +29,12 @@ from minigpt.io.text import blocks, size_bytes
 from minigpt.recipe import RunConfig
 from minigpt.runtime.environment import BITS, apply_environment, process_facts
 from minigpt.training.job import CHECKPOINTS, read_job
-from tasks.home.settings import public_uri
 from tasks.runs.files import CORPUS_FILE
 from tasks.runs.lease import is_owned
 from tasks.runs.run import Run
-from tasks.tracking.client import StoreError, is_made
+from tasks.tracking.client import StoreError
 from tasks.tracking.metrics import MetricPoints
-from tasks.tracking.read import stored_points
+from tasks.tracking.tracker import Tracker
 
 # Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
 EVALUATION_TOLERANCE = 1e-4
@@ -50,7 +49,7 @@ class Check:
     found: str
 
 
-def verify_run(run: Run) -> Iterator[Check]:
+def verify_run(run: Run, tracker: Tracker) -> Iterator[Check]:
     """Look at everything; the run must lie in this home and have ended, or been stopped."""
     if not (run.folder / JOURNAL).exists():
         raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it where it was made")
@@ -67,7 +66,7 @@ def verify_run(run: Run) -> Iterator[Check]:
     yield _journal(run, records)
     yield from _checkpoints(run, records)
     yield from _weights(run, records)
-    yield _mlflow(run, records)
+    yield _mlflow(run, tracker, records)
 
 
 def _corpus(run: Run) -> Check:
@@ -140,19 +139,19 @@ def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Ch
     return Check(name, holds, f"{what}, compared within {EVALUATION_TOLERANCE:g}")
 
 
-def _mlflow(run: Run, records: Sequence[Record]) -> Check:
+def _mlflow(run: Run, tracker: Tracker, records: Sequence[Record]) -> Check:
     """Every point of the journal that MLflow should have, once, with its time, and no other."""
-    if not run.is_asked_of_mlflow:
-        not_there_yet = f"not there yet; `minigpt sync {run.run_id[:12]}` sends it"
-        return Check("MLflow", True, "not asked" if run.tracking.offline or run.mlflow_id else not_there_yet)
-    if not is_made(run.tracking):
-        return Check("MLflow", False, f"the store {public_uri(run.tracking.tracking_uri or '')} is gone; put it back")
     curves = MetricPoints(read_job(run.folder))
     wanted = Counter(point for record in records for point in curves.points(record))
     try:
-        stored = Counter(stored_points(run, sorted({point.key for point in wanted})))
+        found = tracker.stored_points(run, sorted({point.key for point in wanted}))
     except StoreError as error:
         return Check("MLflow", False, str(error))
+    if found is None:
+        return Check("MLflow", True, "not asked")
+    if run.mlflow_id is None:
+        return Check("MLflow", True, f"not there yet; `minigpt sync {run.run_id[:12]}` sends it")
+    stored = Counter(found)
     missing, extra = (wanted - stored).total(), (stored - wanted).total()
     if missing or extra:
         way_out = f"; `minigpt sync {run.run_id[:12]}` sends what is missing" if missing else ""

@@ -46,39 +46,66 @@ class TrackingFile(Part):
     ui: UiSettings = UiSettings()
 
 
+class TrackingAddress(Part):
+    """The MLflow store and the experiment in it that a run belongs to."""
+
+    tracking_uri: str
+    """sqlite:///PATH or a tracking server's address, without a password."""
+    experiment: str
+    """Name of the MLflow experiment."""
+
+    @property
+    def is_local(self) -> bool:
+        return self.tracking_uri.split(":")[0] in LOCAL_SCHEMES
+
+    @property
+    def shown(self) -> str:
+        """The address for a sentence."""
+        return public_uri(self.tracking_uri)
+
+
 class TrackingSettings(Part):
-    """Where one run is tracked; null means: as the environment, mlflow.yaml or the defaults say."""
+    """Where runs are tracked; null means: as the environment, mlflow.yaml or the defaults say."""
 
     tracking_uri: str | None = None
     """MLflow's store: sqlite:///PATH or a tracking server's address."""
     experiment: str | None = None
     """Name of the MLflow experiment."""
-    run_name: str | None = None
-    """Name of the MLflow run."""
-    rerun_of: str | None = None
-    """The run that this one repeats."""
     offline: bool = False
     """Write the run's folder alone; `minigpt sync` gives it to MLflow later."""
     offline_if_unreachable: bool = False
     """Do so where MLflow does not answer at the start, instead of refusing to start."""
 
     def resolved(self) -> "TrackingSettings":
-        """Every field but the run's name filled in."""
-        file = read_settings_file()
-        environment = os.environ.get
+        """The same settings with the address and the experiment filled in."""
+        return self.model_copy(update=dict(self.address()))
+
+    def check(self) -> None:
+        """Refuse a store that does not answer, unless it is not to be asked. Needs no MLflow in this process."""
+        if not self.offline:
+            check_reachable(self.address())
+
+    def address(self) -> TrackingAddress:
+        """The store and the experiment that these settings, the environment, mlflow.yaml and the defaults name."""
+        file, environment = read_settings_file(), os.environ.get
         uri = self.tracking_uri or environment("MLFLOW_TRACKING_URI") or file.server.mlflow_tracking_uri
         experiment = self.experiment or environment("MLFLOW_EXPERIMENT_NAME") or file.tracking.experiment.name
-        return self.model_copy(
-            update={
-                "tracking_uri": _absolute(_without_password(uri or f"sqlite:///{home() / 'mlflow.db'}")),
-                "experiment": experiment or "minigpt",
-                "run_name": self.run_name or environment("MLFLOW_RUN_NAME") or file.tracking.run.name,
-            }
+        return TrackingAddress(
+            tracking_uri=_absolute(_without_password(uri or f"sqlite:///{home() / 'mlflow.db'}")),
+            experiment=experiment or "minigpt",
         )
 
-    @property
-    def is_local(self) -> bool:
-        return (self.tracking_uri or "").split(":")[0] in LOCAL_SCHEMES
+
+class RunIdentity(Part):
+    """What a new run is called, and which run it repeats."""
+
+    name: str | None = None
+    """Name of the MLflow run; null takes MLFLOW_RUN_NAME, then mlflow.yaml's, then config name and time."""
+    rerun_of: str | None = None
+    """Id of the run that this one repeats."""
+
+    def name_or(self, default: str) -> str:
+        return self.name or os.environ.get("MLFLOW_RUN_NAME") or read_settings_file().tracking.run.name or default
 
 
 def read_settings_file() -> TrackingFile:
@@ -142,22 +169,20 @@ class UnreachableError(InputError):
     """A tracking server that does not answer now, and may later."""
 
 
-def check_reachable(tracking: TrackingSettings) -> None:
+def check_reachable(address: TrackingAddress) -> None:
     """Refuse a tracking server that does not answer, or an address at which none can be, before anything is written."""
-    uri = tracking.tracking_uri or ""
-    if tracking.offline:
-        return
+    uri = address.tracking_uri
     scheme = uri.split(":")[0]
     if scheme in ("http", "https"):
         try:
             httpx.get(f"{uri.rstrip('/')}/health", timeout=10, auth=_user_and_password()).raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnreachableError(
-                f"no MLflow server answers at {public_uri(uri)} ({type(error).__name__}); start it, give another "
+                f"no MLflow server answers at {address.shown} ({type(error).__name__}); start it, give another "
                 "address with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"
             ) from error
     elif scheme != "sqlite":
         raise InputError(
-            f"the tracking address {public_uri(uri)!r} is neither sqlite:///PATH nor http(s)://HOST; "
+            f"the tracking address {address.shown!r} is neither sqlite:///PATH nor http(s)://HOST; "
             "give one with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
         )

@@ -12,6 +12,7 @@ from tasks.promotion.champion import way_out_without
 from tasks.promotion.measure import UNFAIR_SHARE, Measured, copy_of_text, measure_run
 from tasks.promotion.weights import intact_best
 from tasks.runs.run import Run
+from tasks.tracking.tracker import OfflineTracker
 
 # Who has read so much more of the text than the one to beat may be better by memory alone.
 UNFAIR_LEAD = 0.05
@@ -73,7 +74,7 @@ def judge_run(run: Run, other: Run | None, status: str, source: str) -> Judgemen
 
 def _measured(run: Run, text: Path, other_way_out: str = "") -> Measured:
     """MLflow is not asked for what is not here: a run ends without it as well."""
-    return measure_run(run.tracked(offline=True), intact_best(run, other_way_out), text)
+    return measure_run(run, intact_best(run, other_way_out), text, OfflineTracker(run.tracking))
 
 
 def _finding(ours: Measured, beside: tuple[Measured, PairedDifference] | None, status: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from minigpt.runtime.machine import available_cores
 from tasks.home.folders import arriving, cache_folder
 from tasks.runs.files import CORPUS_FILE
 from tasks.runs.run import Run
-from tasks.tracking.read import fetch_artifact
+from tasks.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _check_length(text: Path, source: Path) -> None:
         )
 
 
-def measure_run(run: Run, folder: Path, text: Path) -> Measured:
+def measure_run(run: Run, folder: Path, text: Path, tracker: Tracker) -> Measured:
     model, tokenizer = load_checkpoint(folder)
     tokens_file, size_bytes = text.with_name("tokens"), text.stat().st_size
     with text.open("rb") as file:
@@ -100,7 +100,7 @@ def measure_run(run: Run, folder: Path, text: Path) -> Measured:
         log.info("run %s: %s on %s tokens", run.run_id[:12], folder.name, f"{count:,}")
         token_bytes = torch.from_numpy(tokenizer.token_bytes())
         reading = measure_passages(model, open_tokens(tokens_file), token_bytes, size_bytes)
-        read_share = _read_share(run, file)
+        read_share = _read_share(run, file, tracker)
     if not math.isfinite(reading.perplexity):
         raise InputError(
             f"run {run.run_id} at {folder.name} has a loss of {reading.loss} on this text: these weights have "
@@ -111,21 +111,21 @@ def measure_run(run: Run, folder: Path, text: Path) -> Measured:
     return Measured(run.run_id, run.name, folder.name, steps, digest, reading, read_share)
 
 
-def _read_share(run: Run, text: BinaryIO) -> float | None:
+def _read_share(run: Run, text: BinaryIO, tracker: Tracker) -> float | None:
     try:
-        config = read_config(fetch_artifact(run, CONFIG_FILE))
-        corpus = _corpus(run, config.corpus.sha256)
+        config = read_config(tracker.fetch(run, CONFIG_FILE))
+        corpus = _corpus(run, config.corpus.sha256, tracker)
     except InputError:
         return None
     with corpus.open("rb") as file:
         return contained_fraction(text, file, split_byte(file, config.split))
 
 
-def _corpus(run: Run, sha256: str | None) -> Path:
+def _corpus(run: Run, sha256: str | None, tracker: Tracker) -> Path:
     """The text that the run was made with: of this home's cache, else what the run kept; InputError without one."""
     if entry := find_entry(cache_folder(), "corpus", {"corpus": sha256}):
         return entry.folder / CORPUS_FILE
-    kept = fetch_artifact(run, CORPUS_FILE)
+    kept = tracker.fetch(run, CORPUS_FILE)
     if sha256_of_file(kept) != sha256:
         raise InputError(f"{kept} is not the text that run {run.run_id} was made with; put that back from a copy")
     return kept

@@ -10,16 +10,16 @@ from minigpt.io.journal import JOURNAL, now_ms, read_journal
 from minigpt.training.job import CHECKPOINTS
 from tasks.promotion.champion import record_champion
 from tasks.runs.run import Run, way_out
-from tasks.tracking.read import fetch_artifact
+from tasks.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
 
-def checkpoint_of(run: Run, role: str) -> Path:
+def checkpoint_of(run: Run, role: str, tracker: Tracker) -> Path:
     """Of a run of this home the newest, which a run that has not ended has as well; else the one that MLflow keeps."""
     here = written_checkpoints(run.folder / CHECKPOINTS, role)
     if not here:
-        return fetch_artifact(run, f"checkpoints/{role}")
+        return tracker.fetch(run, f"checkpoints/{role}")
     if (saved := _saved(run, role)) and saved != here[-1].name:
         log.warning("%s of run %s is gone: this is %s", saved, run.run_id[:12], here[-1].name)
     elif step_of(here[-1]) == 0:

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from minigpt.errors import InputError, on_one_line
 from minigpt.io.journal import JOURNAL, read_journal
 from minigpt.io.store import write_atomically
 from tasks.home.folders import runs_folder
-from tasks.home.settings import TrackingSettings, recall_password
+from tasks.home.settings import TrackingAddress
 from tasks.runs.files import FACTS_FILE, PUBLISHED_FILE, RESULT_FILE, TRACKING_FILE
 from tasks.runs.lease import is_owned
 
 log = logging.getLogger(__name__)
+# Of tracking.json.
+FORMAT = 2
 # The tag of a rerun: the run that it was to repeat.
 RERUN_OF_TAG = "minigpt.rerun_of"
 # The tag that tells what is new since the last run of the config's name.
@@ -32,7 +34,7 @@ class Run:
 
     run_id: str
     name: str
-    tracking: TrackingSettings
+    tracking: TrackingAddress
     start_time_ms: int
     params: dict[str, str]
     tags: dict[str, str]
@@ -45,21 +47,10 @@ class Run:
     def folder(self) -> Path:
         return runs_folder() / self.run_id
 
-    @property
-    def is_asked_of_mlflow(self) -> bool:
-        """Whether MLflow knows the run and this process may ask it."""
-        return not self.tracking.offline and self.mlflow_id is not None
-
     def save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        values = asdict(self) | {"tracking": self.tracking.model_dump()}
+        values = {"format": FORMAT} | asdict(self) | {"tracking": self.tracking.model_dump()}
         write_atomically(self.folder / TRACKING_FILE, json.dumps(values, indent=1).encode())
-
-    def tracked(self, *, offline: bool) -> "Run":
-        """The same, for a process that asks MLflow or does not."""
-        if not offline and not self.tracking.is_local:
-            recall_password(self.tracking.tracking_uri or "")
-        return replace(self, tracking=self.tracking.model_copy(update={"offline": offline}))
 
     def result(self) -> dict[str, Any] | None:
         """What the run came to; None while it has not ended."""
@@ -146,7 +137,11 @@ def load_run(folder: Path) -> Run:
     """The run of a folder; InputError if the file that says where it is tracked cannot be read."""
     try:
         values = json.loads((folder / TRACKING_FILE).read_bytes())
-        return Run(**values | {"tracking": TrackingSettings.model_validate(values["tracking"])})
+        if (written := values.pop("format", 1)) > FORMAT:
+            raise ValueError(f"it has format {written}, and this version of minigpt reads {FORMAT} at most")
+        # Format 1 also had the options of the command that made the run.
+        address = {name: values["tracking"][name] for name in TrackingAddress.model_fields}
+        return Run(**values | {"tracking": TrackingAddress.model_validate(address)})
     except FileNotFoundError as error:
         raise InputError(f"{folder} holds no run") from error
     except (ValueError, TypeError, KeyError) as error:

@@ -31,7 +31,7 @@ from tasks.steps.sampling import Samples
 from tasks.steps.split import SplitWindows
 from tasks.steps.tokenization import Tokens
 from tasks.steps.training import Trained
-from tasks.tracking.publish import publish_if_possible
+from tasks.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class StepResults:
 
 
 @task(name="report", cache_policy=NO_CACHE)
-def write_report(run: Run, job: TrainingJob, work: StepResults, flow_run_id: str | None) -> Result:
+def write_report(run: Run, job: TrainingJob, tracker: Tracker, work: StepResults, flow_run_id: str | None) -> Result:
     """Say what happened, in numbers, pictures and words, and close the run."""
     records = read_journal(run.folder / JOURNAL)
     evaluations = list(of_kind(records, "evaluation"))
@@ -66,7 +66,7 @@ def write_report(run: Run, job: TrainingJob, work: StepResults, flow_run_id: str
     write_atomically(run.folder / RESULT_FILE, result.model_dump_json(indent=1).encode())
     if work.judgement:
         remember_champion(run, work.judgement)
-    publish_if_possible(run, curve=not work.trained.curve_sent)
+    tracker.finish(run, curve=not work.trained.curve_sent)
     release_lease(run.folder)
     if flow_run_id:
         _show_in_prefect(result)

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +13,13 @@ from prefect.cache_policies import NO_CACHE
 
 from minigpt.data.sources import Corpus
 from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
-from minigpt.errors import InputError
 from minigpt.generation.generate import encode_prompt
 from minigpt.io.store import link_or_copy, write_atomically
 from minigpt.recipe import CONFIG_FILE
 from minigpt.runtime.machine import cpu_class
 from minigpt.training.job import JOB, TrainingJob
 from tasks.home.folders import runs_folder
-from tasks.home.settings import TrackingSettings, UnreachableError, check_reachable, public_uri
+from tasks.home.settings import RunIdentity
 from tasks.runs.changes import since_last_run
 from tasks.runs.files import CORPUS_FILE, DIFF_FILE, FACTS_FILE, PUBLISHED_FILE
 from tasks.runs.lease import take_lease
@@ -29,10 +27,10 @@ from tasks.runs.provenance import MAIN_PACKAGES, code_diff, code_facts, fact_dif
 from tasks.runs.run import CHANGE_TAG, RERUN_OF_TAG, Run, as_params, load_run
 from tasks.steps.split import SplitWindows
 from tasks.steps.tokenization import Tokens
-from tasks.tracking.client import StoreError
-from tasks.tracking.publish import closing_run, publish_opening, report_status
+from tasks.tracking.live import closing_run, create_run, report_status
 from tasks.tracking.recovery import settle_dead_runs
-from tasks.tracking.write import ERROR_TAG, STATUS_TAG, attach_to_mlflow, create_run
+from tasks.tracking.tracker import Tracker
+from tasks.tracking.write import ERROR_TAG, STATUS_TAG
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +41,8 @@ KEPT_CORPUS_MAX_BYTES = 50_000_000
 @task(name="run opening", cache_policy=NO_CACHE)
 def start_run(
     job: TrainingJob,
-    settings: TrackingSettings,
+    tracker: Tracker,
+    identity: RunIdentity,
     corpus: Corpus,
     tokens: Tokens,
     windows: SplitWindows,
@@ -53,8 +52,7 @@ def start_run(
     """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
     config = job.config
     encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), config.sampling.prompt, config.model.context_length)
-    settings = _reachable(settings.resolved())
-    settle_dead_runs(settings, resumed)
+    settle_dead_runs(tracker, resumed)
     facts = code_facts() | {
         "corpus": {"sha256": corpus.sha256, "size_bytes": corpus.size_bytes, "source": corpus.source},
         "tokens": {"train": tokens.train_tokens, "validation": tokens.val_tokens},
@@ -62,8 +60,8 @@ def start_run(
         "windows": windows.digests,
     }
     if resumed is not None:
-        return _open_again(settings, resumed, job, facts, flow_run_id)
-    name = settings.run_name or f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return _open_again(tracker, resumed, job, facts, flow_run_id)
+    name = identity.name_or(f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     tags = {
         STATUS_TAG: "running",
         "minigpt.code_sha256": facts["code_sha256"],
@@ -77,13 +75,13 @@ def start_run(
         "mlflow.user": psutil.Process().username(),
         **_prefect_tags(flow_run_id),
     }
-    if settings.rerun_of is not None:
-        tags[RERUN_OF_TAG] = settings.rerun_of
+    if identity.rerun_of is not None:
+        tags[RERUN_OF_TAG] = identity.rerun_of
     elif change := since_last_run(as_params(config.flat()), facts, corpus):
         log.warning("%s", change)
         tags[CHANGE_TAG] = change
-    run = _known_to_mlflow(lambda: create_run(settings, name, config.flat(), tags))
-    with closing_run(run):
+    run = create_run(tracker, name, config.flat(), tags)
+    with closing_run(run, tracker):
         write_atomically(run.folder / CONFIG_FILE, config.to_yaml().encode())
         _write_job(run, job)
         if corpus.size_bytes <= KEPT_CORPUS_MAX_BYTES:
@@ -98,42 +96,13 @@ def start_run(
         if diff := code_diff():
             write_atomically(run.folder / DIFF_FILE, diff)
         write_atomically(run.folder / FACTS_FILE, json.dumps(facts, indent=1).encode())
-        _publish(run)
-    log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, public_uri(settings.tracking_uri or ""))
+        tracker.send_opening(run)
+    log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, tracker.address.shown)
     return run
 
 
 def _write_job(run: Run, job: TrainingJob) -> None:
     write_atomically(run.folder / JOB, job.model_dump_json(indent=1).encode())
-
-
-def _reachable(settings: TrackingSettings) -> TrackingSettings:
-    """The same, or offline where that is allowed and the store does not answer."""
-    if settings.offline or not settings.offline_if_unreachable:
-        return settings
-    try:
-        check_reachable(settings)
-    except UnreachableError as error:
-        log.warning("%s; this run goes on offline", error)
-        return settings.model_copy(update={"offline": True})
-    return settings
-
-
-def _known_to_mlflow(make: Callable[[], Run]) -> Run:
-    """The run that MLflow was asked to make."""
-    try:
-        return make()
-    except StoreError as error:
-        raise InputError(f"{error}; see that it works, or go without it with --offline") from error
-
-
-def _publish(run: Run) -> None:
-    if run.tracking.offline:
-        return
-    try:
-        publish_opening(run)
-    except StoreError as error:
-        log.warning("%s; the run goes on, and what is missing is sent when it ends", error)
 
 
 def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
@@ -143,9 +112,7 @@ def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
     }
 
 
-def _open_again(
-    settings: TrackingSettings, run_id: str, job: TrainingJob, facts: dict[str, Any], flow_run_id: str | None
-) -> Run:
+def _open_again(tracker: Tracker, run_id: str, job: TrainingJob, facts: dict[str, Any], flow_run_id: str | None) -> Run:
     """The run for this process, with a word on each recorded fact that is no longer the same."""
     run = load_run(runs_folder() / run_id)
     take_lease(run.folder)
@@ -155,10 +122,9 @@ def _open_again(
         log.warning("resuming run %s with a difference: %s", run.run_id, difference)
     tags = _prefect_tags(flow_run_id)
     noted = {key: value for key, value in run.tags.items() if key != ERROR_TAG}  # of how it ended offline
-    run = replace(run, tracking=settings, tags={**noted, STATUS_TAG: "running", **tags})
+    run = replace(run, tracking=tracker.address, tags={**noted, STATUS_TAG: "running", **tags})
     run.save()
-    if not settings.offline:
-        run = _known_to_mlflow(lambda: attach_to_mlflow(run))
-    report_status(run, "RUNNING", "running", {"minigpt.resumed": "true", **tags})
+    run = tracker.attach(run)
+    report_status(run, tracker, "RUNNING", "running", {"minigpt.resumed": "true", **tags})
     log.info("run %s (%s) goes on in %s", run.name, run.run_id, run.folder)
     return run

@@ -25,7 +25,8 @@ from minigpt.recipe import CONFIG_FILE
 from minigpt.training.job import CHECKPOINTS, TrainingJob
 from tasks.reporting.progress import ProgressLog
 from tasks.runs.run import Run
-from tasks.tracking.publish import CurveSender
+from tasks.tracking.live import CurveSender
+from tasks.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +64,9 @@ class Trained:
 
 
 @task(name="training", cache_policy=NO_CACHE)
-def run_training(run: Run, job: TrainingJob) -> Trained:
+def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
     """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
-    follower, narrator, reader = CurveSender(run, job), ProgressLog(job), JournalReader(run.folder / JOURNAL)
+    follower, narrator, reader = CurveSender(run, job, tracker), ProgressLog(job), JournalReader(run.folder / JOURNAL)
     records = reader.new_records()  # of a run that is resumed; sending a point again changes nothing
     follower.send(records)
     narrator.tell(record for record in records if record["kind"] in ("start", "probe"))

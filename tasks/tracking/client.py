@@ -4,8 +4,9 @@ import contextlib
 import logging
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import mlflow.exceptions
@@ -14,7 +15,7 @@ from mlflow import MlflowClient
 
 from minigpt.errors import FailedError, InputError, on_one_line
 from tasks.home.folders import home, make_folder, runs_folder
-from tasks.home.settings import TrackingSettings, public_uri
+from tasks.home.settings import TrackingAddress
 from tasks.servers.databases import copy_empty_database
 
 # MLflow reads it at each request.
@@ -32,25 +33,41 @@ class NoStoreError(StoreError, InputError):
 
 
 @contextlib.contextmanager
-def store_errors(tracking: TrackingSettings) -> Iterator[None]:
-    """Whatever MLflow or the network raises, as a StoreError."""
+def store_errors(address: TrackingAddress) -> Iterator[None]:
+    """Raise whatever MLflow, the network or a store's folder raises as a StoreError."""
     try:
         yield
     except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
-        uri = public_uri(tracking.tracking_uri or "")
-        raise StoreError(f"the tracking store at {uri} failed ({on_one_line(error)})") from error
+        raise StoreError(f"the tracking store at {address.shown} failed ({on_one_line(error)})") from error
 
 
-def client_of(tracking: TrackingSettings) -> MlflowClient:
-    """A client that gives up on a dead server within seconds instead of minutes, and prints nothing."""
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    if tracking.is_local:
-        _make_store(_path(tracking))
-    return MlflowClient(tracking.tracking_uri)
+class StoreClient:
+    """MLflow's client of one address, of which every error is a StoreError.
+
+    It gives up on a dead server within seconds instead of minutes, and prints nothing. A local store is made if it is
+    not there.
+    """
+
+    def __init__(self, address: TrackingAddress) -> None:
+        self._address = address
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        with store_errors(address):
+            if address.is_local:
+                _make_store(_path(address))
+            self._client = MlflowClient(address.tracking_uri)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = getattr(self._client, name)
+
+        def guarded(*arguments: Any, **options: Any) -> Any:
+            with store_errors(self._address):
+                return call(*arguments, **options)
+
+        return guarded
 
 
 @contextlib.contextmanager
@@ -65,20 +82,20 @@ def patience_for(size_bytes: int) -> Iterator[None]:
         os.environ[TIMEOUT_VARIABLE] = theirs or str(TIMEOUT_SECONDS)
 
 
-def _path(tracking: TrackingSettings) -> Path:
-    return Path((tracking.tracking_uri or "").removeprefix("sqlite:///"))
+def _path(address: TrackingAddress) -> Path:
+    return Path(address.tracking_uri.removeprefix("sqlite:///"))
 
 
-def is_made(tracking: TrackingSettings) -> bool:
-    """Whether a local store is there; of a server that answers it is taken for granted."""
-    return not tracking.is_local or _path(tracking).exists()
+def is_made(address: TrackingAddress) -> bool:
+    """True if the local store is there, and for every server."""
+    return not address.is_local or _path(address).exists()
 
 
-def make_local_store(tracking: TrackingSettings) -> None:
-    """Make the local store now, for whoever opens a run later; what keeps it from being made is theirs to say."""
-    if tracking.is_local and not tracking.offline:
-        with contextlib.suppress(StoreError), store_errors(tracking):
-            client_of(tracking)
+def make_local_store(address: TrackingAddress) -> None:
+    """Make a local store before a run needs it; an error is left to that run."""
+    if address.is_local:
+        with contextlib.suppress(StoreError):
+            StoreClient(address)
 
 
 def _make_store(path: Path) -> None:
@@ -117,32 +134,28 @@ def local_path(uri: str) -> Path | None:
     return Path(uri) if uri.startswith("/") else None
 
 
-def experiment_id_of(client: MlflowClient, tracking: TrackingSettings) -> str:
+def experiment_id_of(client: StoreClient, address: TrackingAddress) -> str:
     """The experiment by name, made if it is not there; a local one keeps its files in the runs' own folders."""
-    if known := known_experiment_id(client, tracking):
+    if known := known_experiment_id(client, address):
         kept = local_path(client.get_experiment(known).artifact_location)
-        if tracking.is_local and kept is not None:
+        if address.is_local and kept is not None:
             check_files_are_there(kept)
         return known
-    location = runs_folder().as_uri() if tracking.is_local else None
+    location = runs_folder().as_uri() if address.is_local else None
     try:
-        return str(client.create_experiment(_name(tracking), artifact_location=location))
-    except mlflow.exceptions.MlflowException:
-        if known := known_experiment_id(client, tracking):  # another run was faster
+        return str(client.create_experiment(address.experiment, artifact_location=location))
+    except StoreError:
+        if known := known_experiment_id(client, address):  # another run was faster
             return known
         raise
 
 
-def known_experiment_id(client: MlflowClient, tracking: TrackingSettings) -> str | None:
+def known_experiment_id(client: StoreClient, address: TrackingAddress) -> str | None:
     """The same, where it is there; a deleted one is refused."""
-    if (experiment := client.get_experiment_by_name(_name(tracking))) is None:
+    if (experiment := client.get_experiment_by_name(address.experiment)) is None:
         return None
     if experiment.lifecycle_stage != "active":
         raise InputError(
-            f"the MLflow experiment {_name(tracking)!r} is deleted; restore it or choose another with --experiment"
+            f"the MLflow experiment {address.experiment!r} is deleted; restore it or choose another with --experiment"
         )
     return str(experiment.experiment_id)
-
-
-def _name(tracking: TrackingSettings) -> str:
-    return tracking.experiment or "minigpt"

@@ -3,11 +3,8 @@
 The folder is the truth. A store that fails never stops a run: what it did not take is sent later.
 """
 
-import contextlib
 import logging
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from filelock import FileLock
@@ -17,7 +14,7 @@ from minigpt.evaluation.loss import perplexity
 from minigpt.io.journal import JOURNAL, Record, of_kind, read_journal
 from minigpt.io.store import write_atomically
 from minigpt.recipe import CONFIG_FILE
-from minigpt.training.job import CHECKPOINTS, TrainingJob, read_job
+from minigpt.training.job import CHECKPOINTS, read_job
 from tasks.runs.files import (
     CORPUS_FILE,
     DIFF_FILE,
@@ -27,9 +24,8 @@ from tasks.runs.files import (
     REPORT_FILE,
     RESULT_FILE,
 )
-from tasks.runs.lease import no_owner, release_lease
+from tasks.runs.lease import no_owner
 from tasks.runs.run import Run
-from tasks.tracking.client import StoreError
 from tasks.tracking.metrics import MetricPoints, final_points
 from tasks.tracking.read import status_in_mlflow, stored_files
 from tasks.tracking.write import (
@@ -37,7 +33,6 @@ from tasks.tracking.write import (
     DIAGNOSIS_TAG,
     ERROR_TAG,
     STATUS_TAG,
-    Point,
     attach_to_mlflow,
     keep_checkpoint,
     keep_file,
@@ -49,40 +44,8 @@ from tasks.tracking.write import (
 log = logging.getLogger(__name__)
 
 MLFLOW_STATUS = {"completed": "FINISHED", "stopped_early": "FINISHED", "diverged": "FAILED"}
-# After a failure the store is left in peace for a while, each time twice as long.
-FIRST_PAUSE_SECONDS = 2.0
-LONGEST_PAUSE_SECONDS = 60.0
 # Held while a run's folder is sent.
 PUBLISH_LOCK = ".publishing.lock"
-
-
-class CurveSender:
-    """Sends a journal's records as they come; what the store does not take waits for a better time."""
-
-    def __init__(self, run: Run, job: TrainingJob) -> None:
-        self._run, self._curves = run, MetricPoints(job)
-        self._waiting: list[Point] = []
-        self._pause_seconds = FIRST_PAUSE_SECONDS
-        self._next_try = 0.0
-
-    def send(self, records: Iterable[Record]) -> None:
-        self._waiting += [point for record in records for point in self._curves.points(record)]
-        if self._waiting and not self._run.tracking.offline and time.monotonic() >= self._next_try:
-            self._try()
-
-    def _try(self) -> None:
-        try:
-            send_points(self._run, self._waiting)
-        except StoreError as error:
-            self._next_try = time.monotonic() + self._pause_seconds
-            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
-            log.warning("%s; the training goes on, and what is missing is sent later", error)
-        else:
-            self._waiting, self._pause_seconds = [], FIRST_PAUSE_SECONDS
-
-    @property
-    def sent_all(self) -> bool:
-        return not self._waiting
 
 
 def publish_opening(run: Run) -> None:
@@ -159,53 +122,3 @@ def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: 
     if losses:
         metrics[f"checkpoint/{role}_perplexity"] = perplexity(losses["val"])
     keep_checkpoint(run, folder, role, metrics)
-
-
-def publish_if_possible(run: Run, curve: bool) -> None:
-    """The same at the end of a run, which a store that fails does not undo."""
-    if run.tracking.offline:
-        log.warning("run %s is not in MLflow; `minigpt sync %s` sends it", run.run_id, run.run_id[:12])
-        return
-    try:
-        publish_run(run, curve)
-    except StoreError as error:
-        log.warning("%s; `minigpt sync %s` sends what is missing", error, run.run_id[:12])
-
-
-@contextlib.contextmanager
-def closing_run(run: Run) -> Iterator[None]:
-    """Leave no run open that is not running: an error fails it, an interruption kills it.
-
-    A run whose result is written has ended as that says, whatever comes behind it.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if run.result() is not None:
-            release_lease(run.folder)
-            raise
-        failed = isinstance(error, Exception)
-        told = report_status(
-            run,
-            "FAILED" if failed else "KILLED",
-            "failed" if failed else "interrupted",
-            {ERROR_TAG: str(error)} if failed else {},
-        )
-        if told:
-            release_lease(run.folder)
-        raise
-
-
-def report_status(
-    run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None
-) -> bool:
-    """Say so in MLflow; false if it cannot be reached. The folder notes it, for whoever sends or lists the run."""
-    with contextlib.suppress(OSError):  # of a full disk, which may be what stopped the run
-        replace(run, tags={**run.tags, STATUS_TAG: status, **tags}).save()
-    if not run.is_asked_of_mlflow:
-        return True
-    try:
-        set_status(run, mlflow_status, status, tags, ended_ms)
-    except StoreError:
-        return False
-    return True

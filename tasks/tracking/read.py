@@ -8,10 +8,10 @@ from pathlib import Path
 
 from minigpt.errors import InputError
 from tasks.home.folders import runs_folder
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress
 from tasks.runs.files import RESULT_FILE
 from tasks.runs.run import RERUN_OF_TAG, Run, way_out
-from tasks.tracking.client import StoreError, client_of, is_made, known_experiment_id, local_path, store_errors
+from tasks.tracking.client import StoreClient, StoreError, is_made, known_experiment_id, local_path, store_errors
 from tasks.tracking.write import OUR_ID_TAG, STATUS_TAG, Point
 
 # What a run says of itself that has a result.
@@ -49,15 +49,14 @@ class TrackedRun:
         return tagged if re.fullmatch("[0-9a-f]{32}", tagged) else self.mlflow_id
 
 
-def tracked_runs(tracking: TrackingSettings) -> list[TrackedRun]:
+def tracked_runs(address: TrackingAddress) -> list[TrackedRun]:
     """Every run of the experiment, newest first; nothing is made by asking."""
     try:
-        with store_errors(tracking):
-            if not is_made(tracking):
-                return []
-            client = client_of(tracking)
-            experiment_id = known_experiment_id(client, tracking)
-            entities = client.search_runs([experiment_id], max_results=10_000) if experiment_id else []
+        if not is_made(address):
+            return []
+        client = StoreClient(address)
+        experiment_id = known_experiment_id(client, address)
+        entities = client.search_runs([experiment_id], max_results=10_000) if experiment_id else []
     except StoreError as error:
         raise InputError(f"{error}; see that it runs, or give another address with --tracking-uri") from error
     return [
@@ -78,42 +77,49 @@ def tracked_runs(tracking: TrackingSettings) -> list[TrackedRun]:
 
 def status_in_mlflow(run: Run) -> str:
     """RUNNING, FINISHED, FAILED or KILLED, as MLflow takes the run to be."""
-    with store_errors(run.tracking):
-        return str(client_of(run.tracking).get_run(run.mlflow_id).info.status)
+    return str(StoreClient(run.tracking).get_run(run.mlflow_id).info.status)
 
 
 def stored_points(run: Run, keys: Iterable[str]) -> list[Point]:
     """Every point that MLflow has of these curves."""
-    with store_errors(run.tracking):
-        client = client_of(run.tracking)
-        histories = [client.get_metric_history(run.mlflow_id, key) for key in keys]
+    client = StoreClient(run.tracking)
+    histories = [client.get_metric_history(run.mlflow_id, key) for key in keys]
     return [Point(m.key, m.value, m.timestamp, m.step) for history in histories for m in history]
 
 
 def stored_files(run: Run) -> set[str]:
     """Files that MLflow keeps of the run, at the top of its artifacts."""
-    with store_errors(run.tracking):
-        return {entry.path for entry in client_of(run.tracking).list_artifacts(run.mlflow_id)}
+    return {entry.path for entry in StoreClient(run.tracking).list_artifacts(run.mlflow_id)}
+
+
+def local_artifact(run: Run, name: str) -> Path:
+    """A file or folder of the run that lies on this machine; InputError if it does not."""
+    if (found := _on_this_machine(run, name)) is None:
+        raise InputError(f"run {run.run_id} has no {name} here, and MLflow is not asked for it; {way_out(run)}")
+    return found
 
 
 def fetch_artifact(run: Run, name: str) -> Path:
-    """A file or folder of the run: from its folder here, or fetched from MLflow."""
-    kept = local_path(run.artifact_uri)
-    here = kept or run.folder / "artifacts"
-    for place in (run.folder / name, here / name):
-        if place.exists():
-            return place
-    if not run.is_asked_of_mlflow:
-        raise InputError(f"run {run.run_id} has no {name} here, and MLflow is not asked for it; {way_out(run)}")
-    if kept is not None:  # where MLflow would look
+    """A file or folder of the run: from this machine, or fetched from MLflow into the run's folder."""
+    if found := _on_this_machine(run, name):
+        return found
+    if run.mlflow_id is None:
+        return local_artifact(run, name)
+    if (kept := local_path(run.artifact_uri)) is not None:  # where MLflow would look
         raise InputError(f"run {run.run_id} has no {name}, neither in {run.folder} nor in {kept}; {way_out(run)}")
+    here = run.folder / "artifacts"
     here.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=here, prefix=".") as arriving, store_errors(run.tracking):
-            arrived = Path(client_of(run.tracking).download_artifacts(run.mlflow_id, name, arriving))
+            arrived = Path(StoreClient(run.tracking).download_artifacts(run.mlflow_id, name, arriving))
             (here / name).parent.mkdir(parents=True, exist_ok=True)
-            return arrived.rename(here / name)  # whole or not there
+            return arrived.rename(here / name)  # complete or not there
     except StoreError as error:
         raise InputError(
             f"run {run.run_id} has no {name} here, and MLflow gave none ({error}); {way_out(run)}"
         ) from error
+
+
+def _on_this_machine(run: Run, name: str) -> Path | None:
+    kept = local_path(run.artifact_uri) or run.folder / "artifacts"
+    return next((place for place in (run.folder / name, kept / name) if place.exists()), None)

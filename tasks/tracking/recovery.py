@@ -10,28 +10,26 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from minigpt.errors import InputError
-from tasks.home.settings import TrackingSettings
 from tasks.runs.lease import LEASE_FILE, no_owner, release_lease
 from tasks.runs.run import Run, left_behind
 from tasks.tracking.client import StoreError
-from tasks.tracking.publish import publish_run, report_status
+from tasks.tracking.live import report_status
+from tasks.tracking.publish import publish_run
+from tasks.tracking.tracker import Tracker
 from tasks.tracking.write import ERROR_TAG
 
 log = logging.getLogger(__name__)
 
 
-def settle_dead_runs(settings: TrackingSettings, resumed: str | None) -> None:
-    """Send what can be sent now, and say in MLflow and Prefect of each run whose process is gone that it is dead."""
-    if settings.offline:
-        return
-    ours = (left for left in left_behind() if left.tracking.tracking_uri == settings.tracking_uri)
-    for run in (left.tracked(offline=False) for left in ours):
+def settle_dead_runs(tracker: Tracker, resumed: str | None) -> None:
+    """Send what can be sent now, and mark each run whose process is gone as dead in MLflow and Prefect."""
+    for run in filter(tracker.reaches, left_behind()):
         if run.has_result:
             _send(run)
         else:
             with no_owner(run.folder) as free:
                 if free and (run.folder / LEASE_FILE).exists():
-                    _bury(run, told=run.run_id == resumed)
+                    _bury(run, tracker, reported=run.run_id == resumed)
 
 
 def _send(run: Run) -> None:
@@ -45,15 +43,16 @@ def _send(run: Run) -> None:
         log.warning("run %s is now complete in MLflow", run.run_id[:12])
 
 
-def _bury(run: Run, told: bool) -> None:
-    """Once for each death: who owns the run next writes a new owner."""
-    if not told:
+def _bury(run: Run, tracker: Tracker, reported: bool) -> None:
+    """Mark a run as dead, once: the next process that writes it takes a new lease."""
+    if not reported:
         log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.run_id[:12])
-        told = report_status(run, "KILLED", "interrupted", {ERROR_TAG: "its process died"}, run.last_ms())
+        error = {ERROR_TAG: "its process died"}
+        reported = report_status(run, tracker, "KILLED", "interrupted", error, run.last_ms())
     flow_run_id = run.tags.get("prefect.flow_run_id", "None")
     if flow_run_id != "None":
         _crash(UUID(flow_run_id))
-    if told:
+    if reported:
         release_lease(run.folder)
 
 

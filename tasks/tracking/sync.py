@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from minigpt.errors import InputError
-from tasks.home.settings import check_reachable, public_uri
 from tasks.runs.lease import is_owned, owner_sentence
 from tasks.runs.names import find_local_run
 from tasks.runs.run import Run, left_behind
 from tasks.tracking.client import StoreError
 from tasks.tracking.publish import publish_run
+from tasks.tracking.tracker import MlflowTracker
 
 
 def sync_runs(text: str | None) -> Iterator[str]:
@@ -17,15 +17,15 @@ def sync_runs(text: str | None) -> Iterator[str]:
     if not waiting:
         yield "every run of this home has been sent to MLflow"
     refused: dict[str, list[str]] = {}
-    for run in (waits.tracked(offline=False) for waits in waiting):
+    for run in waiting:
         try:
-            check_reachable(run.tracking)
+            MlflowTracker(run.tracking).check()
             publish_run(run, again=text is not None)
         except (StoreError, InputError) as error:
             refused.setdefault(str(error), []).append(run.run_id[:12])
         else:
             ended = "" if run.result() else f" so far; `minigpt resume {run.run_id[:12]}` goes on with it"
-            yield f"run {run.run_id}: MLflow at {public_uri(run.tracking.tracking_uri or '')} has all of it{ended}"
+            yield f"run {run.run_id}: MLflow at {run.tracking.shown} has all of it{ended}"
     if refused:
         reasons = "; ".join(f"{error} (still waiting: {', '.join(ids)})" for error, ids in refused.items())
         raise InputError(f"{reasons}; run `minigpt sync` again when that is fixed")

@@ -4,7 +4,6 @@ Every call names its run; nothing here is global, and doing anything twice leave
 """
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +13,12 @@ import mlflow.entities
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
-from minigpt.io.journal import now_ms
 from minigpt.io.store import MANIFEST, link_or_copy
 from tasks.home.process import this_process
-from tasks.home.settings import TrackingSettings
-from tasks.runs.lease import take_lease
-from tasks.runs.run import Run, as_params, load_run
+from tasks.runs.run import Run, load_run
 from tasks.tracking.client import (
+    StoreClient,
     check_files_are_there,
-    client_of,
     experiment_id_of,
     local_path,
     patience_for,
@@ -54,17 +50,11 @@ class Point:
     step: int
 
 
-def create_run(tracking: TrackingSettings, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Run:
-    """A folder for a new run, and the run in MLflow with its hyperparameters unless it is offline."""
-    run = Run(uuid.uuid4().hex, name, tracking, now_ms(), as_params(params), dict(tags))
-    if not tracking.offline:
-        created = _create(run, {})
-        _log_params(created)
-        run = replace(created, run_id=str(created.mlflow_id))
-    run.folder.mkdir(parents=True, exist_ok=True)
-    take_lease(run.folder)
-    run.save()
-    return run
+def create_in_mlflow(run: Run) -> Run:
+    """Make a new run with its hyperparameters; MLflow's id becomes its own."""
+    created = _create(run, {})
+    _log_params(created)
+    return replace(created, run_id=str(created.mlflow_id))
 
 
 def attach_to_mlflow(run: Run) -> Run:
@@ -75,10 +65,9 @@ def attach_to_mlflow(run: Run) -> Run:
         known = load_run(run.folder)
         if known.mlflow_id is not None:
             return replace(known, tracking=run.tracking, tags=run.tags)
-        with store_errors(run.tracking):
-            client = client_of(run.tracking)
-            wanted = f"tags.`{OUR_ID_TAG}` = '{run.run_id}'"
-            found = client.search_runs([experiment_id_of(client, run.tracking)], wanted, max_results=1)
+        client = StoreClient(run.tracking)
+        wanted = f"tags.`{OUR_ID_TAG}` = '{run.run_id}'"
+        found = client.search_runs([experiment_id_of(client, run.tracking)], wanted, max_results=1)
         attached = _with_entity(run, found[0]) if found else _create(run, {OUR_ID_TAG: run.run_id})
         _log_params(attached)
         attached.save()
@@ -86,22 +75,20 @@ def attach_to_mlflow(run: Run) -> Run:
 
 
 def _create(run: Run, tags: Mapping[str, str]) -> Run:
-    with store_errors(run.tracking):
-        client = client_of(run.tracking)
-        entity = client.create_run(
-            experiment_id_of(client, run.tracking),
-            start_time=run.start_time_ms,
-            tags={**run.tags, **tags, "mlflow.runName": run.name, OWNER_TAG: json.dumps(this_process())},
-        )
+    client = StoreClient(run.tracking)
+    entity = client.create_run(
+        experiment_id_of(client, run.tracking),
+        start_time=run.start_time_ms,
+        tags={**run.tags, **tags, "mlflow.runName": run.name, OWNER_TAG: json.dumps(this_process())},
+    )
     return _with_entity(run, entity)
 
 
 def _log_params(run: Run) -> None:
     """The hyperparameters; MLflow takes what it has already once more."""
     entries = [Param(key, value) for key, value in run.params.items()]
-    with store_errors(run.tracking):
-        for start in range(0, len(entries), PARAMS_PER_BATCH):
-            client_of(run.tracking).log_batch(run.mlflow_id, params=entries[start : start + PARAMS_PER_BATCH])
+    for start in range(0, len(entries), PARAMS_PER_BATCH):
+        StoreClient(run.tracking).log_batch(run.mlflow_id, params=entries[start : start + PARAMS_PER_BATCH])
 
 
 def _with_entity(run: Run, entity: mlflow.entities.Run) -> Run:
@@ -119,22 +106,19 @@ def log_dataset(run: Run, source: Mapping[str, Any], profile: Mapping[str, Any])
         profile=json.dumps(profile),
     )
     used = DatasetInput(dataset, [InputTag("mlflow.data.context", "train and validation")])
-    with store_errors(run.tracking):
-        client_of(run.tracking).log_inputs(run.mlflow_id, [used])
+    StoreClient(run.tracking).log_inputs(run.mlflow_id, [used])
 
 
 def send_points(run: Run, points: Sequence[Point]) -> None:
     """Give points to MLflow, in batches; one that is there already, time included, is not doubled."""
     metrics = [Metric(point.key, point.value, point.time_ms, point.step) for point in points]
-    with store_errors(run.tracking):
-        for start in range(0, len(metrics), METRICS_PER_BATCH):
-            client_of(run.tracking).log_batch(run.mlflow_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+    for start in range(0, len(metrics), METRICS_PER_BATCH):
+        StoreClient(run.tracking).log_batch(run.mlflow_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
 
 def set_tags(run: Run, tags: Mapping[str, str]) -> None:
-    with store_errors(run.tracking):
-        entries = [RunTag(key, value[:TAG_CHARACTERS]) for key, value in tags.items()]
-        client_of(run.tracking).log_batch(run.mlflow_id, tags=entries)
+    entries = [RunTag(key, value[:TAG_CHARACTERS]) for key, value in tags.items()]
+    StoreClient(run.tracking).log_batch(run.mlflow_id, tags=entries)
 
 
 def keep_file(run: Run, path: Path, folder: str = "") -> None:
@@ -146,7 +130,7 @@ def keep_file(run: Run, path: Path, folder: str = "") -> None:
             link_or_copy(path, place / folder / path.name)
             return
         with patience_for(path.stat().st_size):
-            client_of(run.tracking).log_artifact(run.mlflow_id, str(path), folder or None)
+            StoreClient(run.tracking).log_artifact(run.mlflow_id, str(path), folder or None)
 
 
 def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, float]) -> None:
@@ -155,21 +139,20 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
     step = manifest["state"]["step"]
     for name in (*manifest["files"], MANIFEST):
         keep_file(run, folder / name, f"checkpoints/{role}")
-    with store_errors(run.tracking):
-        client = client_of(run.tracking)
-        wanted = f"source_run_id = '{run.mlflow_id}' AND name = '{role}-{step}'"
-        found = client.search_logged_models([run.experiment_id], filter_string=wanted)
-        model = found[0] if found else _create_logged_model(run, folder, role, manifest)
-        client.finalize_logged_model(model.model_id, "READY")
-        outputs = client.get_run(run.mlflow_id).outputs  # MLflow refuses the same one twice
-        if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
-            client.log_outputs(run.mlflow_id, [LoggedModelOutput(model.model_id, step)])
-        for key, value in metrics.items():
-            client.log_metric(run.mlflow_id, key, value, run.start_time_ms, step, model_id=model.model_id)
+    client = StoreClient(run.tracking)
+    wanted = f"source_run_id = '{run.mlflow_id}' AND name = '{role}-{step}'"
+    found = client.search_logged_models([run.experiment_id], filter_string=wanted)
+    model = found[0] if found else _create_logged_model(run, folder, role, manifest)
+    client.finalize_logged_model(model.model_id, "READY")
+    outputs = client.get_run(run.mlflow_id).outputs  # MLflow refuses the same one twice
+    if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+        client.log_outputs(run.mlflow_id, [LoggedModelOutput(model.model_id, step)])
+    for key, value in metrics.items():
+        client.log_metric(run.mlflow_id, key, value, run.start_time_ms, step, model_id=model.model_id)
 
 
 def _create_logged_model(run: Run, folder: Path, role: str, manifest: Mapping[str, Any]) -> mlflow.entities.LoggedModel:
-    return client_of(run.tracking).create_logged_model(
+    return StoreClient(run.tracking).create_logged_model(
         run.experiment_id,
         name=f"{role}-{manifest['state']['step']}",
         source_run_id=run.mlflow_id,
@@ -186,13 +169,12 @@ def _create_logged_model(run: Run, folder: Path, role: str, manifest: Mapping[st
 
 def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None) -> None:
     """RUNNING, FINISHED, FAILED or KILLED for MLflow, and what we call it; None: it ended now."""
-    with store_errors(run.tracking):
-        set_tags(run, {STATUS_TAG: status, **tags})
-        client = client_of(run.tracking)
-        if mlflow_status == "RUNNING":
-            set_tags(run, {OWNER_TAG: json.dumps(this_process())})
-            if ERROR_TAG in client.get_run(run.mlflow_id).data.tags:
-                client.delete_tag(run.mlflow_id, ERROR_TAG)
-            client.update_run(run.mlflow_id, status=mlflow_status)
-        else:
-            client.set_terminated(run.mlflow_id, mlflow_status, ended_ms)
+    set_tags(run, {STATUS_TAG: status, **tags})
+    client = StoreClient(run.tracking)
+    if mlflow_status == "RUNNING":
+        set_tags(run, {OWNER_TAG: json.dumps(this_process())})
+        if ERROR_TAG in client.get_run(run.mlflow_id).data.tags:
+            client.delete_tag(run.mlflow_id, ERROR_TAG)
+        client.update_run(run.mlflow_id, status=mlflow_status)
+    else:
+        client.set_terminated(run.mlflow_id, mlflow_status, ended_ms)

@@ -16,9 +16,10 @@ import httpx
 import pytest
 
 from minigpt.io.journal import JOURNAL, read_journal
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress
 from tasks.runs.run import Run
-from tasks.tracking.write import create_run
+from tasks.tracking.live import create_run
+from tasks.tracking.tracker import MlflowTracker
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
 
@@ -83,8 +84,8 @@ def proxy(mlflow_server: Any) -> Iterator[tuple[str, type[Proxy]]]:
 def run_at_server(address: str, template: Template, home: Path, monkeypatch: pytest.MonkeyPatch) -> TinyRun:
     """A tiny run that is tracked there."""
     monkeypatch.setenv("MINIGPT_HOME", str(home))
-    there = TrackingSettings(tracking_uri=address, experiment="faults")
-    made: Run = create_run(there, "tiny", {"seed": 1}, {})
+    there = TrackingAddress(tracking_uri=address, experiment="faults")
+    made: Run = create_run(MlflowTracker(there), "tiny", {"seed": 1}, {})
     here = template.copy(home.parent / "template")
     made.folder.mkdir(parents=True, exist_ok=True)
     for path in here.folder.iterdir():

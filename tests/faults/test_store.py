@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress
 from tasks.servers import databases
-from tasks.tracking.client import client_of, experiment_id_of
+from tasks.tracking.client import StoreClient, experiment_id_of
 from tests.faults.tiny import FORKS
 
 SECONDS = 3.0
@@ -17,8 +17,8 @@ SECONDS = 3.0
 
 def use(place: Path) -> None:
     databases.DATABASES_FOLDER = place / "none"  # so that MLflow makes its own, step by step
-    there = TrackingSettings(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="Default")
-    experiment_id_of(client_of(there), there)
+    there = TrackingAddress(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="Default")
+    experiment_id_of(StoreClient(there), there)
 
 
 @pytest.mark.trials(default=2, whole=30)

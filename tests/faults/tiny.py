@@ -27,10 +27,11 @@ from minigpt.recipe import RunConfig
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.training.config import TrainingConfig
 from minigpt.training.job import JOB, TrainingJob
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress
 from tasks.runs.files import FACTS_FILE
 from tasks.runs.run import Run
-from tasks.tracking.write import create_run
+from tasks.tracking.live import create_run
+from tasks.tracking.tracker import MlflowTracker
 from tests.faults import checks, victim
 
 STEPS = 12
@@ -153,7 +154,7 @@ def run_at(home: Path, run: Run) -> Run:
     """The same run with its folder and its store in another home."""
     return replace(
         run,
-        tracking=TrackingSettings(tracking_uri=f"sqlite:///{home / 'mlflow.db'}", experiment="faults"),
+        tracking=TrackingAddress(tracking_uri=f"sqlite:///{home / 'mlflow.db'}", experiment="faults"),
         artifact_uri=f"file://{home}/runs/{run.run_id}/artifacts",
     )
 
@@ -173,10 +174,10 @@ def prepare(place: Path) -> Run:
     cut = len(TEXT) * 3 // 4
     for side, text in (("train", TEXT[:cut]), ("val", TEXT[cut:])):
         (tokens / f"{side}.bin").write_bytes(vocabulary.encode(text).tobytes())
-    there = TrackingSettings(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="faults")
+    there = TrackingAddress(tracking_uri=f"sqlite:///{place / 'mlflow.db'}", experiment="faults")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIGPT_HOME", str(place))
-        run = create_run(there, "tiny", {"seed": 1}, {"minigpt.status": "running"})
+        run = create_run(MlflowTracker(there), "tiny", {"seed": 1}, {"minigpt.status": "running"})
         write_atomically(run.folder / JOB, tiny_job(tokens).model_dump_json().encode())
         facts = {"corpus": {"sha256": "0" * 64}, "tokens": {}}
         write_atomically(run.folder / FACTS_FILE, json.dumps(facts).encode())

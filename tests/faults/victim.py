@@ -28,7 +28,9 @@ from minigpt.training.job import read_job
 from minigpt.training.trainer import Trainer
 from tasks.runs.run import Run
 from tasks.tracking import publish
-from tasks.tracking.publish import MLFLOW_STATUS, CurveSender, publish_run
+from tasks.tracking.live import CurveSender
+from tasks.tracking.publish import MLFLOW_STATUS, publish_run
+from tasks.tracking.tracker import MlflowTracker
 
 RECORDS_PER_SENDING = 4
 
@@ -106,7 +108,7 @@ def _watched(call: Callable[..., Any], point: str, at: Signal | None, passings: 
 
 def _run(run: Run) -> None:
     job = read_job(run.folder)
-    follower, reader = CurveSender(run, job), JournalReader(run.folder / JOURNAL)
+    follower, reader = CurveSender(run, job, MlflowTracker(run.tracking)), JournalReader(run.folder / JOURNAL)
     records = reader.new_records()
     follower.send(records)
     append, written = Journal.append, 0

@@ -13,6 +13,7 @@ from minigpt.errors import InputError
 from tasks.commands.verify import verify_run
 from tasks.runs.names import find_local_run
 from tasks.tracking.sync import sync_runs
+from tasks.tracking.tracker import OfflineTracker
 from tests.conftest import Workplace
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,8 @@ def test_a_run_that_died_at_once_keeps_no_other_from_mlflow(
         recorded_config(find_local_run(died.name))
     (died / "journal.jsonl").touch()
     with pytest.raises(InputError, match="stopped before its training began"):
-        list(verify_run(find_local_run(died.name)))
+        run = find_local_run(died.name)
+        list(verify_run(run, OfflineTracker(run.tracking)))
 
 
 def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(

@@ -13,6 +13,7 @@ from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL
 from tasks.runs.files import FACTS_FILE, RESULT_FILE
 from tasks.runs.names import find_local_run
+from tasks.tracking.tracker import OfflineTracker
 
 SAME = Comparison(
     of_run="a" * 32,
@@ -76,11 +77,11 @@ def test_a_damaged_run_is_refused_before_its_rerun_trains(
 ) -> None:
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
     shutil.copytree(smoke["run_dir"], tmp_path / "runs" / smoke["run_id"])
-    run = find_local_run("latest").tracked(offline=True)
-    assert read_recorded(run).result["curve_sha256"] == smoke["curve_sha256"]
+    run = find_local_run("latest")
+    assert read_recorded(run, OfflineTracker(run.tracking)).result["curve_sha256"] == smoke["curve_sha256"]
     path = run.folder / name
     lines = path.read_bytes().splitlines(keepends=True)[:kept_lines]
     path.unlink()  # MLflow's copy may be the same file
     path.write_bytes(b"".join(lines))
     with pytest.raises(InputError, match=f"{path} is damaged .*; put it back from a copy"):
-        read_recorded(run)
+        read_recorded(run, OfflineTracker(run.tracking))

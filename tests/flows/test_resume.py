@@ -14,7 +14,8 @@ from tasks.home.settings import TrackingSettings
 from tasks.runs.files import FACTS_FILE, PUBLISHED_FILE, RESULT_FILE
 from tasks.runs.lease import LEASE_FILE, release_lease
 from tasks.runs.run import Run
-from tasks.tracking.write import create_run
+from tasks.tracking.live import create_run
+from tasks.tracking.tracker import open_tracker
 
 ENDED = '{"status": "completed", "steps": 1, "curve_sha256": "", "weights_sha256": "", "val_loss": 1.0, "cost": {}}'
 
@@ -23,7 +24,10 @@ ENDED = '{"status": "completed", "steps": 1, "curve_sha256": "", "weights_sha256
 def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """Of one name: one that has ended, and one that trains, for this process wrote it last."""
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    made = [create_run(TrackingSettings(offline=True), f"night-{number}", {"name": "night"}, {}) for number in (1, 2)]
+    made = [
+        create_run(open_tracker(TrackingSettings(offline=True)), f"night-{number}", {"name": "night"}, {})
+        for number in (1, 2)
+    ]
     runs = [replace(run, start_time_ms=number) for number, run in enumerate(made)]
     for run in runs:
         run.save()

@@ -10,22 +10,23 @@ import pytest
 
 from minigpt.io.store import write_atomically
 from minigpt.training.job import TrainingJob, read_job
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress
 from tasks.promotion.judgement import Judgement
 from tasks.runs.files import RESULT_FILE
 from tasks.runs.run import Run, load_run
 from tasks.steps.held_out import judge_on_held_out
 from tasks.steps.training import Trained
+from tasks.tracking.tracker import MlflowTracker
 from tests.conftest import Workplace
 
 HELD_OUT = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrackingSettings:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowTracker:
     """A home without runs, and its own store."""
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    return TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
+    return MlflowTracker(TrackingAddress(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt"))
 
 
 @pytest.fixture(scope="session")

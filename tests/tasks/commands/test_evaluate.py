@@ -15,9 +15,10 @@ from minigpt.training.job import read_job
 from tasks.commands.evaluate import evaluate_runs
 from tasks.home.settings import TrackingSettings
 from tasks.runs.files import CORPUS_FILE, TRACKING_FILE
+from tasks.tracking.tracker import open_tracker
 from tests.conftest import Workplace
 
-OFFLINE = TrackingSettings(offline=True)
+OFFLINE = open_tracker(TrackingSettings(offline=True))
 README = Path(__file__).parents[3] / "README.md"
 
 

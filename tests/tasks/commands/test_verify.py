@@ -14,15 +14,17 @@ from minigpt.checkpoints.format import newest_intact, written_checkpoints
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL, read_journal
 from minigpt.training.job import CHECKPOINTS, read_job
-from tasks.commands.verify import verify_run
-from tasks.home.settings import TrackingSettings
+from tasks.commands.verify import Check, verify_run
+from tasks.home.settings import TrackingAddress
 from tasks.promotion.weights import checkpoint_of
 from tasks.runs.files import RESULT_FILE
 from tasks.runs.names import find_local_run
 from tasks.runs.run import Run
+from tasks.tracking.live import create_run
 from tasks.tracking.metrics import MetricPoints
 from tasks.tracking.publish import publish_run
-from tasks.tracking.write import attach_to_mlflow, create_run, send_points
+from tasks.tracking.tracker import Tracker, tracker_at
+from tasks.tracking.write import attach_to_mlflow, send_points
 from tests.conftest import edit_record
 
 CHECKS = ["corpus", "journal", "best", "last", "last", "best loss", "weights", "last loss", "MLflow"]
@@ -35,51 +37,55 @@ def run(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ours = shutil.ignore_patterns("published", "artifacts")
     shutil.copytree(smoke["run_dir"], tmp_path / "runs" / smoke["run_id"], ignore=ours)
     threads = torch.get_num_threads()
-    yield find_local_run("latest").tracked(offline=True)
+    yield find_local_run("latest")
     torch.set_num_threads(threads)
 
 
-def wrong(run: Run) -> list[str]:
-    return [check.name for check in verify_run(run) if not check.holds]
+def verified(run: Run, *, offline: bool = False) -> list[Check]:
+    return list(verify_run(run, tracker_at(run.tracking, offline=offline)))
+
+
+def wrong(run: Run, *, offline: bool = True) -> list[str]:
+    return [check.name for check in verified(run, offline=offline) if not check.holds]
 
 
 def test_a_whole_run_holds_in_everything_that_is_looked_at(run: Run) -> None:
-    checks = list(verify_run(run))
+    checks = verified(run, offline=True)
     assert [check.holds for check in checks] == [True] * len(CHECKS)
     assert [check.name.partition("-0")[0] for check in checks] == CHECKS
 
 
 def elsewhere(run: Run, tracking_uri: str, mlflow_id: str | None = "known") -> Run:
-    asked = run.tracking.model_copy(update={"tracking_uri": tracking_uri, "offline": False})
+    asked = run.tracking.model_copy(update={"tracking_uri": tracking_uri})
     return replace(run, tracking=asked, mlflow_id=mlflow_id)
 
 
 def test_a_store_that_is_gone_is_found_and_hides_nothing_else(run: Run, tmp_path: Path) -> None:
-    checks = list(verify_run(elsewhere(run, f"sqlite:///{tmp_path}/gone.db")))
+    checks = verified(elsewhere(run, f"sqlite:///{tmp_path}/gone.db"))
     assert [check.name for check in checks if not check.holds] == ["MLflow"]
     assert [check.name.partition("-0")[0] for check in checks] == CHECKS
     assert checks[-1].found == f"the store sqlite:///{tmp_path}/gone.db is gone; put it back"
     assert not (tmp_path / "gone.db").exists(), "nothing is made by asking"
 
 
-def test_a_store_that_has_lost_the_run_is_found(run: Run, here: TrackingSettings) -> None:
+def test_a_store_that_has_lost_the_run_is_found(run: Run, here: Tracker) -> None:
     create_run(here, "another", {}, {})
-    *_, last = verify_run(elsewhere(run, here.tracking_uri or ""))
+    *_, last = verified(elsewhere(run, here.address.tracking_uri))
     assert (last.name, last.holds) == ("MLflow", False)
 
 
-def test_of_a_run_that_has_not_ended_the_way_to_its_end_is_told(run: Run, here: TrackingSettings) -> None:
+def test_of_a_run_that_has_not_ended_the_way_to_its_end_is_told(run: Run, here: Tracker) -> None:
     """MLflow lacks what that process had yet to send."""
     (run.folder / RESULT_FILE).unlink()
-    unknown = elsewhere(run, here.tracking_uri or "", mlflow_id=None)
+    unknown = elsewhere(run, here.address.tracking_uri, mlflow_id=None)
     unknown.save()
-    *_, last = verify_run(attach_to_mlflow(unknown))
+    *_, last = verified(attach_to_mlflow(unknown))
     way_out = f"sends what is missing; it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
     assert last.found.endswith(way_out)
 
 
 def test_a_run_that_mlflow_has_yet_to_get_is_told(run: Run, tmp_path: Path) -> None:
-    *_, last = verify_run(elsewhere(run, f"sqlite:///{tmp_path}/gone.db", mlflow_id=None))
+    *_, last = verified(elsewhere(run, f"sqlite:///{tmp_path}/gone.db", mlflow_id=None))
     assert last.holds
     assert last.found == f"not there yet; `minigpt sync {run.run_id[:12]}` sends it"
 
@@ -130,7 +136,7 @@ def test_a_checkpoint_that_is_gone_is_found(run: Run, role: str, caplog: pytest.
     shutil.rmtree(newest)
     assert newest.name in wrong(run)
     if older:
-        assert checkpoint_of(run, role) == older[-1]
+        assert checkpoint_of(run, role, tracker_at(run.tracking, offline=True)) == older[-1]
         assert f"{newest.name} of run {run.run_id[:12]} is gone: this is {older[-1].name}" in caplog.text
 
 
@@ -144,7 +150,7 @@ def test_a_checkpoint_under_another_ones_name_is_found(run: Run) -> None:
 
 @pytest.mark.parametrize("what", ["whole", "missing", "twice"])
 def test_what_mlflow_lacks_or_has_twice_is_found(what: str, run: Run, tmp_path: Path) -> None:
-    store = TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
+    store = TrackingAddress(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
     unsent = replace(run, tracking=store, mlflow_id=None, experiment_id="", artifact_uri="")
     unsent.save()
     curves = MetricPoints(read_job(run.folder))
@@ -157,4 +163,4 @@ def test_what_mlflow_lacks_or_has_twice_is_found(what: str, run: Run, tmp_path: 
         attached = find_local_run("latest")
     if what == "twice":
         send_points(attached, [replace(points[0], time_ms=points[0].time_ms + 1)])
-    assert wrong(attached) == ([] if what == "whole" else ["MLflow"])
+    assert wrong(attached, offline=False) == ([] if what == "whole" else ["MLflow"])

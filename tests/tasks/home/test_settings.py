@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import InputError
-from tasks.home.settings import TrackingSettings, check_reachable, read_settings_file, recall_password
+from tasks.home.settings import (
+    RunIdentity,
+    TrackingAddress,
+    TrackingSettings,
+    check_reachable,
+    read_settings_file,
+    recall_password,
+)
 
 EXPECTED = "Basic " + base64.b64encode(b"user:p@ss").decode()
 
@@ -39,8 +46,8 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 def test_a_store_behind_a_password_is_reached_with_it(guarded: int) -> None:
     with pytest.raises(InputError, match="no MLflow server answers"):
-        check_reachable(TrackingSettings(tracking_uri=f"http://127.0.0.1:{guarded}"))
-    tracking = TrackingSettings(tracking_uri=f"http://user:p%40ss@127.0.0.1:{guarded}").resolved()
+        check_reachable(TrackingSettings(tracking_uri=f"http://127.0.0.1:{guarded}").address())
+    tracking = TrackingSettings(tracking_uri=f"http://user:p%40ss@127.0.0.1:{guarded}").address()
     assert tracking.tracking_uri == f"http://127.0.0.1:{guarded}"
     check_reachable(tracking)
 
@@ -52,14 +59,14 @@ def test_a_run_that_recorded_the_address_alone_finds_its_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:p%40ss@127.0.0.1:{guarded}")
     recall_password("http://127.0.0.1:1")
     with pytest.raises(InputError):
-        check_reachable(TrackingSettings(tracking_uri=address))
+        check_reachable(TrackingAddress(tracking_uri=address, experiment="minigpt"))
     recall_password(address)
-    check_reachable(TrackingSettings(tracking_uri=address))
+    check_reachable(TrackingAddress(tracking_uri=address, experiment="minigpt"))
 
 
 def test_a_password_of_the_command_line_is_kept_for_its_own_address(guarded: int) -> None:
-    tracking = TrackingSettings(tracking_uri=f"http://user:p%40ss@127.0.0.1:{guarded}").resolved()
-    recall_password(tracking.tracking_uri or "")  # as for a run of that server that was left behind
+    tracking = TrackingSettings(tracking_uri=f"http://user:p%40ss@127.0.0.1:{guarded}").address()
+    recall_password(tracking.tracking_uri)  # as for a run of that server that was left behind
     check_reachable(tracking)
 
 
@@ -83,11 +90,11 @@ def test_a_flag_comes_before_the_environment_before_the_file_before_the_home(
     for variable in variables:
         monkeypatch.delenv(variable, raising=False)
 
-    def found(**flags: str) -> tuple[str | None, str | None, str | None]:
-        tracking = TrackingSettings.model_validate(flags).resolved()
-        return tracking.tracking_uri, tracking.experiment, tracking.run_name
+    def found(run_name: str | None = None, **flags: str) -> tuple[str, str, str]:
+        address = TrackingSettings.model_validate(flags).address()
+        return address.tracking_uri, address.experiment, RunIdentity(name=run_name).name_or("built in")
 
-    assert found() == (f"sqlite:///{tmp_path}/home/mlflow.db", "minigpt", None)
+    assert found() == (f"sqlite:///{tmp_path}/home/mlflow.db", "minigpt", "built in")
     file = "server: {mlflow_tracking_uri: http://file}\ntracking: {experiment: {name: filed}, run: {name: file's}}\n"
     (tmp_path / "mlflow.yaml").write_text(file)
     assert found() == ("http://file", "filed", "file's")
@@ -120,4 +127,4 @@ def test_what_is_wrong_with_the_file_is_told_without_a_password(
 @pytest.mark.parametrize("address", ["http://localhost:abc", "http://[::1", "http://"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InputError, match=r"^[^\n]+$"):
-        check_reachable(TrackingSettings(tracking_uri=address).resolved())
+        check_reachable(TrackingSettings(tracking_uri=address).address())

@@ -12,12 +12,12 @@ from minigpt.data.sources import Corpus
 from minigpt.io.store import sha256_of_file, write_atomically
 from tasks.commands.compare import list_runs
 from tasks.home.folders import home
-from tasks.home.settings import TrackingSettings
 from tasks.runs.changes import since_last_run
 from tasks.runs.failures import forget_failures, record_failure
 from tasks.runs.files import CORPUS_FILE, FACTS_FILE, RESULT_FILE
 from tasks.runs.run import RERUN_OF_TAG
-from tasks.tracking.write import create_run
+from tasks.tracking.live import create_run
+from tasks.tracking.tracker import OfflineTracker, Tracker
 
 PARAMS = {"name": "nightly", "seed": 1, "corpus.source": "night.txt"}
 CODE = {"code_sha256": "c", "packages": {"torch": "2.13.0"}, "switches": {}}
@@ -34,13 +34,13 @@ def facts(corpus: Corpus) -> dict[str, Any]:
 
 
 @pytest.fixture
-def last(here: TrackingSettings, tmp_path: Path) -> Corpus:
+def last(here: Tracker, tmp_path: Path) -> Corpus:
     """The text of a run that has ended."""
     return trained(here, LINES)
 
 
-def trained(here: TrackingSettings, lines: list[str], **tags: str) -> Corpus:
-    run = create_run(here.model_copy(update={"offline": True}), "nightly-1", PARAMS, tags)
+def trained(here: Tracker, lines: list[str], **tags: str) -> Corpus:
+    run = create_run(OfflineTracker(here.address), "nightly-1", PARAMS, tags)
     corpus = text(run.folder / CORPUS_FILE, lines)
     write_atomically(run.folder / FACTS_FILE, json.dumps(facts(corpus)).encode())
     ended = dict.fromkeys(("steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), 1)
@@ -67,14 +67,14 @@ def test_a_text_that_grew_and_one_that_was_cut_short_are_told_apart(last: Corpus
     )
 
 
-def test_a_little_is_not_nothing(here: TrackingSettings, tmp_path: Path) -> None:
+def test_a_little_is_not_nothing(here: Tracker, tmp_path: Path) -> None:
     lines = [f"{line.strip()} And {number}.\n" for number in range(40) for line in LINES]
     trained(here, lines)
     changed = told(text(tmp_path / "changed", [*lines[:-1], lines[-1].replace("And", "and")]))
     assert changed.endswith(", less than 0.1% of it new, less than 0.1% of the old one gone.")
 
 
-def test_a_night_on_which_nothing_is_new_is_told(here: TrackingSettings, last: Corpus, tmp_path: Path) -> None:
+def test_a_night_on_which_nothing_is_new_is_told(here: Tracker, last: Corpus, tmp_path: Path) -> None:
     same = text(tmp_path / "same", LINES)
     assert told(same).startswith("Nothing has changed since run ")
     assert told(same, seed=2) == ""
@@ -85,7 +85,7 @@ def test_a_night_on_which_nothing_is_new_is_told(here: TrackingSettings, last: C
     assert told(same, code_sha256="d") == ""
 
 
-def test_nights_that_failed_are_told_where_the_runs_are_listed(here: TrackingSettings) -> None:
+def test_nights_that_failed_are_told_where_the_runs_are_listed(here: Tracker) -> None:
     assert "no runs in" in list_runs(here, as_json=False)
     for _ in range(3):
         record_failure("nightly", ValueError("the text is not there"))
@@ -102,9 +102,7 @@ def test_nights_that_failed_are_told_where_the_runs_are_listed(here: TrackingSet
     assert "scheduled" not in list_runs(here, as_json=False)
 
 
-def test_only_a_run_of_the_schedule_shows_that_it_works_again(
-    here: TrackingSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_run_of_the_schedule_shows_that_it_works_again(here: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person's own run, or a rerun of one that kept its text, does not."""
     record_failure("nightly", ValueError("the text is not there"))
     with scheduled_run_log("nightly"):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress
 from tasks.servers import databases
 from tasks.servers.databases import copy_empty_database, empty_database, make_empty_databases
-from tasks.tracking.client import client_of, experiment_id_of
+from tasks.tracking.client import StoreClient, experiment_id_of
 
 PACKAGES = ("prefect", "mlflow")
 
@@ -39,8 +39,8 @@ def test_a_new_store_knows_its_own_place_alone(copied: bool, tmp_path: Path, mon
     expected = content(empty_database("mlflow"))
     if not copied:  # as after an upgrade of MLflow alone
         monkeypatch.setattr(databases, "DATABASES_FOLDER", tmp_path / "nothing")
-    tracking = TrackingSettings(tracking_uri=f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}", experiment="first")
-    client = client_of(tracking)
+    tracking = TrackingAddress(tracking_uri=f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}", experiment="first")
+    client = StoreClient(tracking)
     experiment_id_of(client, tracking)
     experiments = client.search_experiments()
     assert {experiment.name for experiment in experiments} == {"Default", "first"}

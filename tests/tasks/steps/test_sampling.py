@@ -15,6 +15,7 @@ from tasks.reporting.result import Result, summary_lines
 from tasks.runs.files import CORPUS_FILE
 from tasks.steps.sampling import generate_samples
 from tasks.steps.training import Trained
+from tasks.tracking.tracker import open_tracker
 from tests.conftest import Workplace
 from tests.tasks.conftest import with_config
 
@@ -51,7 +52,11 @@ def test_each_option_of_sample_does_what_it_says(
     def written(**options: Any) -> list[str]:
         usual = {"samples": 2, "temperature": 1.0, "top_k": None, "top_p": None, "max_new_tokens": 12, "stop": None}
         pieces = sample_texts(
-            TrackingSettings(offline=True), smoke["run_id"], "best", "The ", **{**usual, "seed": 5, **options}
+            open_tracker(TrackingSettings(offline=True)),
+            smoke["run_id"],
+            "best",
+            "The ",
+            **{**usual, "seed": 5, **options},
         )
         return ["".join(text) for text in zip(*pieces, strict=True)]
 

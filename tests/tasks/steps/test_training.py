@@ -70,7 +70,7 @@ def test_what_is_kept_of_a_divergence_was_measured(
     evaluated: Sequence[int], last_step: int, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
-    run = Run("diverged", "diverged", TrackingSettings(), 0, {}, {})
+    run = Run("diverged", "diverged", TrackingSettings().address(), 0, {}, {})
     for name in ("best-0000000", "last-0000010"):
         (run.folder / "checkpoints" / name).mkdir(parents=True)
     records: list[Record] = [{"kind": "checkpoint", "name": name} for name in ("best-0000000", "last-0000010")]

@@ -15,15 +15,17 @@ from mlflow import MlflowClient
 from minigpt.errors import InputError
 from minigpt.io.store import write_atomically
 from tasks.commands.find import runs_table
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress
 from tasks.runs.files import FACTS_FILE, RESULT_FILE
 from tasks.runs.lease import LEASE_FILE
 from tasks.runs.names import find_local_run
 from tasks.runs.run import Run, unfinished
-from tasks.tracking.client import TIMEOUT_SECONDS, TIMEOUT_VARIABLE, StoreError, client_of, local_path, patience_for
-from tasks.tracking.publish import PUBLISH_LOCK, closing_run, publish_run, report_status
+from tasks.tracking.client import TIMEOUT_SECONDS, TIMEOUT_VARIABLE, StoreClient, StoreError, local_path, patience_for
+from tasks.tracking.live import closing_run, report_status
+from tasks.tracking.publish import PUBLISH_LOCK, publish_run
 from tasks.tracking.read import tracked_runs
 from tasks.tracking.recovery import settle_dead_runs
+from tasks.tracking.tracker import MlflowTracker
 from tasks.tracking.write import ERROR_TAG, attach_to_mlflow
 
 
@@ -33,7 +35,7 @@ def ended(smoke: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
     ours = shutil.ignore_patterns("artifacts", "published")
     shutil.copytree(smoke["run_dir"], tmp_path / "runs" / smoke["run_id"], ignore=ours)
-    store = TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
+    store = TrackingAddress(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="minigpt")
     run = replace(find_local_run("latest"), tracking=store, mlflow_id=None, experiment_id="", artifact_uri="")
     run.save()
     return run
@@ -52,7 +54,7 @@ def test_a_store_that_takes_no_checkpoint_has_all_the_rest(ended: Run, tmp_path:
     assert {"final/val_loss", "bill/usd"} <= set(sent.data.metrics)
     assert not find_local_run("latest").is_published()
     (ended.folder / LEASE_FILE).unlink(missing_ok=True)
-    assert list(runs_table(ended.tracking)["status"]) == ["completed, not synced"]
+    assert list(runs_table(MlflowTracker(ended.tracking))["status"]) == ["completed, not synced"]
     blocking.unlink()
     publish_run(find_local_run("latest"))
     assert find_local_run("latest").is_published()
@@ -62,7 +64,7 @@ def test_a_store_that_takes_no_checkpoint_has_all_the_rest(ended: Run, tmp_path:
 def test_a_damaged_result_of_one_run_holds_up_no_other(ended: Run, caplog: pytest.LogCaptureFixture) -> None:
     (ended.folder / LEASE_FILE).unlink(missing_ok=True)
     (ended.folder / RESULT_FILE).write_bytes(b"{")
-    settle_dead_runs(ended.tracking, None)
+    settle_dead_runs(MlflowTracker(ended.tracking), None)
     assert f"run {ended.run_id[:12]} still waits for MLflow: {ended.folder / RESULT_FILE} is damaged" in caplog.text
     assert list(unfinished()) == []
 
@@ -106,15 +108,15 @@ def test_two_commands_that_send_one_run_send_each_checkpoint_once(ended: Run, tm
 def test_who_trains_waits_for_nobody_who_sends(ended: Run) -> None:
     (ended.folder / LEASE_FILE).unlink(missing_ok=True)
     with FileLock(ended.folder / PUBLISH_LOCK):
-        settle_dead_runs(ended.tracking, None)
+        settle_dead_runs(MlflowTracker(ended.tracking), None)
     assert tracked_runs(ended.tracking) == []
-    settle_dead_runs(ended.tracking, None)
+    settle_dead_runs(MlflowTracker(ended.tracking), None)
     assert [sent.mlflow_status for sent in tracked_runs(ended.tracking)] == ["finished"]
 
 
 def test_what_fails_behind_the_end_of_a_run_leaves_it_as_it_ended(ended: Run) -> None:
     publish_run(ended)
-    with pytest.raises(ConnectionError), closing_run(find_local_run("latest")):
+    with pytest.raises(ConnectionError), closing_run(find_local_run("latest"), MlflowTracker(ended.tracking)):
         raise ConnectionError("the last word to Prefect")
     [sent] = tracked_runs(ended.tracking)
     assert (sent.mlflow_status, sent.tags["minigpt.status"]) == ("finished", "completed")
@@ -123,9 +125,9 @@ def test_what_fails_behind_the_end_of_a_run_leaves_it_as_it_ended(ended: Run) ->
 
 def test_a_run_that_goes_on_has_no_error_any_more(ended: Run) -> None:
     run = attach_to_mlflow(ended)
-    report_status(run, "KILLED", "interrupted", {ERROR_TAG: "its process died"})
+    report_status(run, MlflowTracker(run.tracking), "KILLED", "interrupted", {ERROR_TAG: "its process died"})
     assert [sent.tags[ERROR_TAG] for sent in tracked_runs(ended.tracking)] == ["its process died"]
-    report_status(run, "RUNNING", "running", {})
+    report_status(run, MlflowTracker(run.tracking), "RUNNING", "running", {})
     [sent] = tracked_runs(ended.tracking)
     assert sent.mlflow_status == "running"
     assert ERROR_TAG not in sent.tags
@@ -133,7 +135,7 @@ def test_a_run_that_goes_on_has_no_error_any_more(ended: Run) -> None:
 
 def test_a_large_file_may_take_its_time(ended: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TIMEOUT_VARIABLE, raising=False)
-    client_of(ended.tracking)
+    StoreClient(ended.tracking)
     assert os.environ[TIMEOUT_VARIABLE] == str(TIMEOUT_SECONDS)
     with patience_for(2_000_000_000):
         assert int(os.environ[TIMEOUT_VARIABLE]) >= 600

@@ -6,17 +6,18 @@ import pytest
 from mlflow import MlflowClient
 
 from minigpt.errors import InputError
-from tasks.home.settings import TrackingSettings
+from tasks.home.settings import TrackingAddress, TrackingSettings
 from tasks.runs.run import Run
+from tasks.tracking.live import create_run
 from tasks.tracking.read import fetch_artifact, tracked_runs
-from tasks.tracking.write import create_run
+from tasks.tracking.tracker import MlflowTracker, open_tracker
 
 
 def test_a_download_that_breaks_off_leaves_nothing_that_the_next_one_takes_for_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path / "home"))
-    tracking = TrackingSettings(tracking_uri="http://127.0.0.1:9", experiment="minigpt")
+    tracking = TrackingAddress(tracking_uri="http://127.0.0.1:9", experiment="minigpt")
     run = Run("1" * 32, "far", tracking, 0, {}, {}, mlflow_id="1" * 32, artifact_uri="mlflow-artifacts:/1")
 
     def breaks_off(_: MlflowClient, run_id: str, path: str, dst_path: str) -> str:
@@ -35,15 +36,15 @@ def test_a_home_that_was_moved_is_told_how_to_be_reached(tmp_path: Path, monkeyp
     """Nothing is made again in the old place, where MLflow would look for it."""
     old, new = tmp_path / "old", tmp_path / "new"
     monkeypatch.setenv("MINIGPT_HOME", str(old))
-    run = create_run(TrackingSettings(experiment="minigpt").resolved(), "moved", {}, {})
+    run = create_run(open_tracker(TrackingSettings(experiment="minigpt")), "moved", {}, {})
     old.rename(new)
     monkeypatch.setenv("MINIGPT_HOME", str(new))
-    assert [known.name for known in tracked_runs(TrackingSettings().resolved())] == ["moved"]
-    for there in (run.tracking, TrackingSettings(experiment="minigpt").resolved()):
+    assert [known.name for known in tracked_runs(TrackingSettings().address())] == ["moved"]
+    for there in (MlflowTracker(run.tracking), open_tracker(TrackingSettings(experiment="minigpt"))):
         with pytest.raises(InputError, match=f"there is no folder {old}.*`mkdir -p {tmp_path} && ln -s {new} {old}`"):
             create_run(there, "again", {}, {})
         assert not old.exists()
     old.symlink_to(new)
-    again = create_run(TrackingSettings(experiment="minigpt").resolved(), "again", {}, {})
+    again = create_run(open_tracker(TrackingSettings(experiment="minigpt")), "again", {}, {})
     assert again.folder.parent == new / "runs"
     assert {known.name for known in tracked_runs(run.tracking)} == {"moved", "again"}

@@ -1,0 +1,259 @@
+"""What a command has of MLflow: one tracker, built once and handed down.
+
+An MlflowTracker talks to a store; an OfflineTracker keeps everything in the runs' folders, where `minigpt sync` finds
+it. Nobody else asks which of the two it is.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from minigpt.errors import InputError
+from tasks.home.folders import runs_folder
+from tasks.home.settings import (
+    TrackingAddress,
+    TrackingSettings,
+    UnreachableError,
+    check_reachable,
+    recall_password,
+)
+from tasks.runs.files import TRACKING_FILE
+from tasks.runs.names import find_local_run, match_run
+from tasks.runs.run import Run, load_run, runs_here
+from tasks.tracking.client import StoreError, is_made, make_local_store
+from tasks.tracking.read import (
+    TrackedRun,
+    fetch_artifact,
+    local_artifact,
+    stored_points,
+    tracked_runs,
+)
+from tasks.tracking.write import Point, attach_to_mlflow, create_in_mlflow, send_points, set_status
+
+log = logging.getLogger(__name__)
+
+
+class Tracker(Protocol):
+    """Where runs are tracked, for as long as a command takes."""
+
+    address: TrackingAddress
+
+    def check(self) -> None:
+        """Raise UnreachableError if the store does not answer, InputError if none can be at the address."""
+
+    def prepare(self) -> None:
+        """Make a local store while there is time for it."""
+
+    def create(self, run: Run) -> Run:
+        """Make the run known; a store that fails is an InputError."""
+
+    def attach(self, run: Run) -> Run:
+        """The run as the store knows it, made there if it was started offline."""
+
+    def send_opening(self, run: Run) -> None:
+        """Send what a rerun needs; a store that fails is only warned of."""
+
+    def send_points(self, run: Run, points: Sequence[Point]) -> bool:
+        """Send points of curves; false if they have to wait for a later `sync`. Raises StoreError."""
+
+    def set_status(
+        self, run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None
+    ) -> bool:
+        """Set the run's status and tags; false if the store failed."""
+
+    def finish(self, run: Run, curve: bool) -> None:
+        """Send all that a run that has ended still lacks; a store that fails is only warned of."""
+
+    def reaches(self, run: Run) -> bool:
+        """True if what that run lacks can be sent by this tracker now."""
+
+    def known_runs(self) -> list[Run | TrackedRun]:
+        """Every run, newest first; one that is in the store and in this home is the store's."""
+
+    def find(self, text: str) -> Run:
+        """The run that a person means by an id, a name or `latest`; InputError without one."""
+
+    def fetch(self, run: Run, name: str) -> Path:
+        """A file or folder of the run; InputError if it cannot be had."""
+
+    def stored_points(self, run: Run, keys: Iterable[str]) -> list[Point] | None:
+        """Every point of these curves in the store; None if the store is not asked. Raises StoreError."""
+
+
+class MlflowTracker:
+    """Tracks runs in an MLflow store."""
+
+    def __init__(self, address: TrackingAddress) -> None:
+        self.address = address
+        if not address.is_local:
+            recall_password(address.tracking_uri)
+
+    def check(self) -> None:
+        check_reachable(self.address)
+
+    def prepare(self) -> None:
+        make_local_store(self.address)
+
+    def create(self, run: Run) -> Run:
+        try:
+            return create_in_mlflow(run)
+        except StoreError as error:
+            raise _at_the_start(error) from error
+
+    def attach(self, run: Run) -> Run:
+        try:
+            return attach_to_mlflow(run)
+        except StoreError as error:
+            raise _at_the_start(error) from error
+
+    def send_opening(self, run: Run) -> None:
+        from tasks.tracking.publish import publish_opening  # imports torch, which `runs` does without
+
+        try:
+            publish_opening(run)
+        except StoreError as error:
+            log.warning("%s; the run goes on, and what is missing is sent when it ends", error)
+
+    def send_points(self, run: Run, points: Sequence[Point]) -> bool:
+        send_points(run, points)
+        return True
+
+    def set_status(
+        self, run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None
+    ) -> bool:
+        if run.mlflow_id is None:  # a later `sync` says it
+            return True
+        try:
+            set_status(run, mlflow_status, status, tags, ended_ms)
+        except StoreError:
+            return False
+        return True
+
+    def finish(self, run: Run, curve: bool) -> None:
+        from tasks.tracking.publish import publish_run
+
+        try:
+            publish_run(run, curve)
+        except StoreError as error:
+            log.warning("%s; `minigpt sync %s` sends what is missing", error, run.run_id[:12])
+
+    def reaches(self, run: Run) -> bool:
+        return run.tracking.tracking_uri == self.address.tracking_uri
+
+    def known_runs(self) -> list[Run | TrackedRun]:
+        known: dict[str, Run | TrackedRun] = {run.run_id: run for run in _waiting_runs()}
+        known |= {run.run_id: run for run in tracked_runs(self.address)}
+        return sorted(known.values(), key=lambda run: run.start_time_ms, reverse=True)
+
+    def find(self, text: str) -> Run:
+        own = [run for run in self.known_runs() if isinstance(run, TrackedRun) or run.tracking == self.address]
+        found = match_run(text, own) or match_run(text, _waiting_runs())
+        if found is None:
+            raise InputError(
+                f"there is no run with the id or name {text!r} in the experiment {self.address.experiment!r} at "
+                f"{self.address.shown}; `minigpt runs` lists them"
+            )
+        return _as_run(found, self.address) if isinstance(found, TrackedRun) else found
+
+    def fetch(self, run: Run, name: str) -> Path:
+        return fetch_artifact(run, name)
+
+    def stored_points(self, run: Run, keys: Iterable[str]) -> list[Point] | None:
+        if run.mlflow_id is None:
+            return []
+        if not is_made(run.tracking):
+            raise StoreError(f"the store {run.tracking.shown} is gone; put it back")
+        return stored_points(run, keys)
+
+
+class OfflineTracker:
+    """Leaves everything in the runs' folders."""
+
+    def __init__(self, address: TrackingAddress) -> None:
+        self.address = address
+
+    def check(self) -> None:
+        pass
+
+    def prepare(self) -> None:
+        pass
+
+    def create(self, run: Run) -> Run:
+        return run
+
+    def attach(self, run: Run) -> Run:
+        return run
+
+    def send_opening(self, run: Run) -> None:
+        pass
+
+    def send_points(self, run: Run, points: Sequence[Point]) -> bool:
+        return False
+
+    def set_status(
+        self, run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None
+    ) -> bool:
+        return True
+
+    def finish(self, run: Run, curve: bool) -> None:
+        log.warning("run %s is not in MLflow; `minigpt sync %s` sends it", run.run_id, run.run_id[:12])
+
+    def reaches(self, run: Run) -> bool:
+        return False
+
+    def known_runs(self) -> list[Run | TrackedRun]:
+        return list(runs_here())
+
+    def find(self, text: str) -> Run:
+        return find_local_run(text)
+
+    def fetch(self, run: Run, name: str) -> Path:
+        return local_artifact(run, name)
+
+    def stored_points(self, run: Run, keys: Iterable[str]) -> list[Point] | None:
+        return None
+
+
+def open_tracker(settings: TrackingSettings) -> Tracker:
+    """The tracker that the settings ask for; offline where that is allowed and the store does not answer."""
+    tracker = tracker_at(settings.address(), offline=settings.offline)
+    if settings.offline_if_unreachable:
+        try:
+            tracker.check()
+        except UnreachableError as error:
+            log.warning("%s; this run goes on offline", error)
+            return OfflineTracker(tracker.address)
+    return tracker
+
+
+def tracker_at(address: TrackingAddress, *, offline: bool) -> Tracker:
+    """The tracker of an address, such as the one that a run of this home belongs to."""
+    return OfflineTracker(address) if offline else MlflowTracker(address)
+
+
+def _at_the_start(error: StoreError) -> InputError:
+    return InputError(f"{error}; see that it works, or go without it with --offline")
+
+
+def _waiting_runs() -> list[Run]:
+    """The runs of this home that MLflow has yet to get, newest first."""
+    return [run for run in runs_here() if run.mlflow_id is None]
+
+
+def _as_run(tracked: TrackedRun, address: TrackingAddress) -> Run:
+    """The run as this home knows it, or as MLflow alone does."""
+    if (runs_folder() / tracked.run_id / TRACKING_FILE).exists():
+        return replace(load_run(runs_folder() / tracked.run_id), tracking=address)
+    return Run(
+        run_id=tracked.run_id,
+        name=tracked.name,
+        tracking=address,
+        start_time_ms=tracked.start_time_ms,
+        params=tracked.params,
+        tags=tracked.tags,
+        mlflow_id=tracked.mlflow_id,
+        experiment_id=tracked.experiment_id,
+        artifact_uri=tracked.artifact_uri,
+    )
