@@ -89,11 +89,11 @@ def _paid_before(config: RunConfig) -> list[str]:
             del wanted[name]
     for run in runs_here():
         result = run.readable_result() if wanted.items() <= run.params.items() else None
-        if result is not None and result["status"] == "completed":
-            paid = result["cost"]["actual"]
+        if result is not None and result.status == "completed":
+            paid = result.cost.actual
             return [
-                f"run {run.run_id[:12]} of this config took {format_duration(paid['seconds'])} here and cost "
-                f"{format_usd(paid['usd'])}, evaluations, samples and checkpoints in training among it"
+                f"run {run.short_id} of this config took {format_duration(paid.seconds)} here and cost "
+                f"{format_usd(paid.usd)}, evaluations, samples and checkpoints in training among it"
             ]
     return []
 

@@ -14,7 +14,8 @@ from flows.missed_runs import newer_due_run
 from minigpt.recipe import RunConfig
 from minigpt.training.job import TrainingJob
 from tasks.home.settings import RunIdentity, TrackingSettings
-from tasks.reporting.result import Result, headline
+from tasks.reporting.summary import headline
+from tasks.runs.result import Result
 from tasks.steps.corpus import download_corpus
 from tasks.steps.evaluation import evaluate_model
 from tasks.steps.held_out import check_held_out, judge_on_held_out

@@ -10,11 +10,11 @@ from minigpt.errors import InputError
 from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, has_ended, loss_curve, of_kind, read_journal
 from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
 from tasks.home.settings import RunIdentity
-from tasks.reporting.result import Result
-from tasks.runs.files import CORPUS_FILE, FACTS_FILE, RESULT_FILE
+from tasks.runs.files import A_COPY, CORPUS_FILE, FACTS_FILE, RESULT_FILE, read_stored
 from tasks.runs.names import find_local_run
-from tasks.runs.provenance import fact_differences
-from tasks.runs.run import A_COPY, Run, read_facts, read_result
+from tasks.runs.provenance import Facts, fact_differences
+from tasks.runs.result import Result
+from tasks.runs.run import Run
 from tasks.steps.corpus import restore_corpus
 from tasks.tracking.tracker import OfflineTracker, Tracker
 
@@ -74,14 +74,14 @@ class RecordedRun:
     name: str
     recorded: RunConfig
     corpus: Path | None
-    facts: dict[str, Any]
+    facts: Facts
     records: list[Record]
-    result: dict[str, Any]
+    result: Result
 
     def config(self, overrides: Sequence[str]) -> RunConfig:
         """The recorded config with changes; the kept text is put where its digest finds it."""
         if self.corpus is not None:
-            restore_corpus(self.corpus, self.facts["corpus"]["sha256"])
+            restore_corpus(self.corpus, self.facts.corpus.sha256)
         config = validate_config(self.recorded.model_dump(mode="json"), overrides, f"the config of run {self.run_id}")
         check_given_source(config, overrides)
         return config
@@ -94,7 +94,7 @@ class RecordedRun:
         """With a run of this home, whose folder has all that is asked for, whatever became of the tracking store."""
         again = _read_here(find_local_run(result.run_id))
         step = first_difference(loss_curve(self.records), loss_curve(again.records))
-        same = step is None and self.result["weights_sha256"] == result.weights_sha256
+        same = step is None and self.result.weights_sha256 == result.weights_sha256
         before, now = self.all_facts(), again.all_facts()
         return Comparison(
             of_run=self.run_id,
@@ -103,7 +103,7 @@ class RecordedRun:
             first_differing_step=step,
             differing_facts=fact_differences(before, now),
             another_class=before["process"]["cpu_class"] != now["process"]["cpu_class"],
-            val_loss_difference=abs(self.result["val_loss"] - result.val_loss),
+            val_loss_difference=abs(self.result.val_loss - result.val_loss),
             curve_sha256=result.curve_sha256,
             weights_sha256=result.weights_sha256,
         )
@@ -116,7 +116,8 @@ class RecordedRun:
             for key in begun[0]
             if key not in NOT_FACTS
         }
-        return {"config": self.recorded.model_dump(mode="json"), "code_and_data": self.facts, "process": process}
+        config, facts = self.recorded.model_dump(mode="json"), self.facts.model_dump()
+        return {"config": config, "code_and_data": facts, "process": process}
 
 
 def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[int, float]]) -> int | None:
@@ -153,7 +154,7 @@ def read_recorded(run: Run, tracker: Tracker) -> RecordedRun:
         name=run.name,
         recorded=read_config(config),
         corpus=corpus,
-        facts=read_facts(facts),
+        facts=read_stored(Facts, facts),
         records=records,
-        result=read_result(result),
+        result=read_stored(Result, result),
     )

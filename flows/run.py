@@ -12,7 +12,7 @@ from tasks.servers.prefect_server import PrefectServer, prefect_server
 if TYPE_CHECKING:  # imported for real while the server starts
     from minigpt.recipe import RunConfig
     from tasks.home.settings import RunIdentity, TrackingSettings
-    from tasks.reporting.result import Result
+    from tasks.runs.result import Result
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def run_flow(
     with redirect_stdout(sys.stderr), running_prefect(tracking) as server:
         from flows.flush import flush_logs_and_events, wait_for_final_states
         from flows.pretraining import pretrain
-        from tasks.reporting.result import Result
+        from tasks.runs.result import Result
 
         log.info("Prefect shows the run at %s", server.url)
         with server.answering():

@@ -14,7 +14,7 @@ from minigpt.errors import FAILED, INPUT_IS_WRONG, FailedError, InputError, faul
 from minigpt.runtime.startup import COMMAND_VARIABLES, STEADY, collecting_rarely
 
 if TYPE_CHECKING:
-    from tasks.reporting.result import Result
+    from tasks.runs.result import Result
 
 RERUN_DIFFERS = 3
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
@@ -78,7 +78,7 @@ def set_up_command(*, quiet: bool = False) -> None:
 
 def print_result(result: "Result", as_json: bool) -> NoReturn:
     """The end of a command that trained."""
-    from tasks.reporting.result import summary_lines
+    from tasks.reporting.summary import summary_lines
 
     typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
     sys.exit(0 if result.status in ("completed", "stopped_early") else FAILED)

@@ -47,6 +47,17 @@ class Quote:
     bill: Bill
 
 
+@dataclass(frozen=True)
+class ActualCost:
+    """What a training cost, and by which share of its seconds the quote was off; positive if the quote was too high."""
+
+    seconds: float
+    usd: float
+    kwh: float
+    co2_kg: float
+    quote_error_fraction: float
+
+
 def make_bill(seconds: float, config: CostConfig, devices: int = 1) -> Bill:
     table = HARDWARE[config.hardware]
     usd_per_hour = table.usd_per_hour if config.usd_per_hour is None else config.usd_per_hour

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from minigpt.cpu.matmul import linear
 from minigpt.data.windows import Windows
+from minigpt.evaluation.difference import PairedDifference
 from minigpt.evaluation.loss import perplexity
 from minigpt.model.gpt import GPT
 
@@ -43,15 +44,6 @@ class TextLoss:
     @property
     def bits_per_byte(self) -> float:
         return self.passage_bits.sum().item() / self.text_bytes
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Bits per byte between two models on one text, and the standard error of that from passage to passage."""
-
-    bits_per_byte: float
-    standard_error: float
-    may_be_chance: bool
 
 
 @torch.inference_mode()

@@ -1,10 +1,8 @@
 """What a run's own measurements make its training cost: the quote from its probe, the bill from its seconds."""
 
-from dataclasses import asdict
-
 from minigpt.cost.config import CostConfig
 from minigpt.cost.flops import PALM_FORMULA, flops_per_token_palm
-from minigpt.cost.price import Quote, make_bill, make_quote
+from minigpt.cost.price import ActualCost, Quote, make_bill, make_quote
 from minigpt.io.journal import Record
 from minigpt.training.job import TrainingJob
 
@@ -39,8 +37,12 @@ def quote_for(job: TrainingJob, start: Record, probe: Record) -> Quote:
     )
 
 
-def bill_values(quote: Quote, training_seconds: float, prices: CostConfig) -> dict[str, float]:
-    """What the training cost, and by which share of it the quote was off."""
-    bill = asdict(make_bill(training_seconds, prices))
-    values = {key: bill[key] for key in ("seconds", "usd", "kwh", "co2_kg")}
-    return {**values, "quote_error_fraction": quote.seconds / max(training_seconds, 1e-9) - 1}
+def actual_cost(quote: Quote, training_seconds: float, prices: CostConfig) -> ActualCost:
+    bill = make_bill(training_seconds, prices)
+    return ActualCost(
+        seconds=bill.seconds,
+        usd=bill.usd,
+        kwh=bill.kwh,
+        co2_kg=bill.co2_kg,
+        quote_error_fraction=quote.seconds / max(training_seconds, 1e-9) - 1,
+    )

@@ -11,6 +11,7 @@ from tasks.commands.find import runs_table
 from tasks.home.folders import home
 from tasks.promotion.champion import champion_sentences
 from tasks.runs.failures import failure_sentences
+from tasks.runs.ids import shortened
 from tasks.tracking.tracker import Tracker
 
 RESULTS = {
@@ -54,14 +55,12 @@ def compare_runs(tracker: Tracker, names: list[str], as_json: bool) -> str:
     if len(ids) < 2:
         raise InputError(f"{' and '.join(names)}: that is one run, and two are needed to compare them; name another")
     table = runs_table(tracker, ids).drop(columns="steps")  # of those that ended, epochs tell them
-    if HELD_OUT in table:  # which older runs do not have
-        table[HELD_OUT] = table[HELD_OUT].fillna("None")
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
     if "params.corpus.sha256" in given and given["params.corpus.sha256"].nunique(dropna=False) == 1:
-        given = given.drop(columns="facts.corpus_bytes", errors="ignore")  # which older runs do not have
+        given = given.drop(columns="facts.corpus_bytes", errors="ignore")
     differing = [str(column) for column in given if given[column].nunique(dropna=False) > 1]
     shown = _renamed(table[["name", "status", *differing, *_results(table)]])
-    shown.index = pd.Index([run_id[:12] for run_id in table["run_id"]])
+    shown.index = pd.Index([shortened(run_id) for run_id in table["run_id"]])
     if as_json:
         return str(shown.to_json(orient="index"))
     short = {column: shown[column].str[:12] for column in DIGESTS if column in differing}
@@ -103,7 +102,7 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
 
 def _text(table: pd.DataFrame) -> str:
     started = [time.strftime("%Y-%m-%d %H:%M") for time in table["started"]]
-    shown = table.assign(run_id=table["run_id"].str[:12], started=started).drop(columns=UNLISTED, errors="ignore")
+    shown = table.assign(run_id=table["run_id"].map(shortened), started=started).drop(columns=UNLISTED, errors="ignore")
     blank = shown.astype(object).fillna("")  # to_string's own way leaves out whole numbers
     blank = blank.set_index("run_id").rename_axis(index=None, columns="run_id")
     return str(blank.to_string(float_format=lambda value: f"{value:.4g}", line_width=_columns()))

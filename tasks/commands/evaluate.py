@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from minigpt.evaluation.paired import PairedDifference, paired_difference
+from minigpt.evaluation.difference import PairedDifference
+from minigpt.evaluation.paired import paired_difference
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.runtime.environment import apply_environment
 from tasks.commands.compare import OTHER_TOKENIZERS
@@ -32,7 +33,7 @@ def evaluate_runs(tracker: Tracker, names: list[str], source: Path, role: str, a
             for measured, more in zip(found, differences, strict=True)
         ]
         return json.dumps(rows)
-    table = pd.DataFrame([measured.row() | {"run_id": measured.run_id[:12]} for measured in found])
+    table = pd.DataFrame([measured.row() | {"run_id": measured.short_id} for measured in found])
     shown = table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
     lines = [f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)]
     if (most := max(measured.read_share or 0 for measured in found)) >= UNFAIR_SHARE:
@@ -43,19 +44,19 @@ def evaluate_runs(tracker: Tracker, names: list[str], source: Path, role: str, a
 
 
 def _words(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
-    best = found[0].run_id[:12]
+    best = found[0].short_id
     for measured, more in list(zip(found, differences, strict=True))[1:]:
         yield (
-            f"{best} needs {more.bits_per_byte:.2g} bits per byte less than {measured.run_id[:12]}, which "
+            f"{best} needs {more.bits_per_byte:.2g} bits per byte less than {measured.short_id}, which "
             f"{'may be' if more.may_be_chance else 'is hardly'} chance: the standard error from passage to passage is "
             f"{more.standard_error:.2g}."
         )
 
 
 def _verdict(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
-    beaten = [measured.run_id[:12] for measured, more in zip(found, differences, strict=True) if not more.may_be_chance]
+    beaten = [measured.short_id for measured, more in zip(found, differences, strict=True) if not more.may_be_chance]
     if beaten:
-        yield f"By this text {found[0].run_id[:12]} is better than {', '.join(beaten)}."
+        yield f"By this text {found[0].short_id} is better than {', '.join(beaten)}."
     elif len(found) > 1:
         yield "By this text the best is better than no other beyond chance: keep what you have."
 
@@ -63,7 +64,7 @@ def _verdict(found: Sequence[Measured], differences: Sequence[PairedDifference])
 def _reservations(found: Sequence[Measured]) -> Iterator[str]:
     for measured in found:
         if measured.steps == 0:
-            yield f"{measured.checkpoint} of {measured.run_id[:12]} holds untrained weights."
+            yield f"{measured.checkpoint} of {measured.short_id} holds untrained weights."
     if len({measured.tokenizer_sha256 for measured in found}) > 1:
         yield OTHER_TOKENIZERS
     yield from (measured.about_reading for measured in found)

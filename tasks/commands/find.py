@@ -11,9 +11,9 @@ import pandas as pd
 
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL, loss_curve, read_journal
-from tasks.home.folders import runs_folder
 from tasks.runs.lease import is_alive, is_owned
-from tasks.runs.run import Run, held_out_metrics, load_run
+from tasks.runs.result import Result
+from tasks.runs.run import Run, load_run
 from tasks.tracking.client import local_path
 from tasks.tracking.read import TrackedRun
 from tasks.tracking.tracker import Tracker
@@ -38,7 +38,7 @@ def runs_table(tracker: Tracker, run_ids: Sequence[str] | None = None) -> pd.Dat
     return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
 
 
-def _started(run: Run | TrackedRun) -> pd.Timestamp:
+def _started(run: Run) -> pd.Timestamp:
     here = datetime.fromtimestamp(run.start_time_ms / 1000).astimezone().tzinfo
     return pd.Timestamp(run.start_time_ms, unit="ms", tz="UTC").round("s").tz_convert(here)
 
@@ -52,7 +52,7 @@ def _tracked_row(run: TrackedRun) -> dict[str, Any]:
     return row | {"steps": _steps(here, result) if here else None}
 
 
-def _status(run: TrackedRun, here: Run | None, result: Mapping[str, Any] | None) -> str:
+def _status(run: TrackedRun, here: Run | None, result: Result | None) -> str:
     """What the run says of itself; where it says that it is running, its folder or its process know better."""
     status = run.tags.get(STATUS_TAG, run.mlflow_status)
     if here is None:
@@ -76,11 +76,11 @@ def _is_gone(run: TrackedRun) -> bool:
 def _run_here(run: TrackedRun) -> Run | None:
     """The run in this home, if it lies here and can be read."""
     with suppress(InputError):
-        return load_run(runs_folder() / run.run_id)
+        return load_run(run.folder)
     return None
 
 
-def _result(run: Run) -> dict[str, Any] | None:
+def _result(run: Run) -> Result | None:
     """What the run came to, if it has ended and that can be read."""
     try:
         return run.result()
@@ -89,13 +89,13 @@ def _result(run: Run) -> dict[str, Any] | None:
         return None
 
 
-def _status_here(run: Run, result: Mapping[str, Any] | None) -> str:
+def _status_here(run: Run, result: Result | None) -> str:
     if is_owned(run.folder):
         return "running"
     if result is None:
         noted = run.tags.get(STATUS_TAG, "running")
         return "dead" if noted == "running" else noted
-    return str(result["status"]) if run.is_published() else f"{result['status']}, not synced"
+    return result.status if run.is_published() else f"{result.status}, not synced"
 
 
 def _row_here(run: Run) -> dict[str, Any]:
@@ -104,20 +104,17 @@ def _row_here(run: Run) -> dict[str, Any]:
     return row | {"steps": _steps(run, result)}
 
 
-def _verdicts(result: Mapping[str, Any] | None) -> dict[str, str]:
-    """Whether to ship the run, as far as a held-out text says it, and what speaks against it."""
-    if result is None:
-        return {"decision": "", "diagnosis": ""}
-    since = result.get("overfitting_since_step")  # of older runs, which say no more
-    diagnosis = result.get("diagnosis", "" if since is None else f"over-fitting since {since}")
-    return {"decision": (result.get("held_out") or {}).get("decision", ""), "diagnosis": diagnosis}
+def _verdicts(result: Result | None) -> dict[str, str]:
+    """The decision on shipping the run, if a held-out text led to one, and what speaks against the run."""
+    decision = result.held_out.decision if result and result.held_out else ""
+    return {"decision": decision, "diagnosis": result.diagnosis if result else ""}
 
 
 def _metrics(values: Mapping[str, float]) -> dict[str, float]:
     return {f"metrics.{key}": value for key, value in values.items()}
 
 
-def _row(run: Run | TrackedRun, status: str, verdicts: Mapping[str, str]) -> dict[str, Any]:
+def _row(run: Run, status: str, verdicts: Mapping[str, str]) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
@@ -135,22 +132,21 @@ def _facts(tags: Mapping[str, str]) -> dict[str, str]:
     return packages | {name: tags[tag] for name, tag in FACT_TAGS.items() if tag in tags}
 
 
-def _steps(run: Run, result: Mapping[str, Any] | None) -> int | None:
+def _steps(run: Run, result: Result | None) -> int | None:
     """How many it has taken, also before its end; None if its journal is damaged."""
     if result is not None:
-        return int(result["steps"])
+        return result.steps
     with suppress(InputError):
         return len(loss_curve(read_journal(run.folder / JOURNAL)))
     return None
 
 
-def _results(result: Mapping[str, Any] | None) -> dict[str, float]:
+def _results(result: Result | None) -> dict[str, float]:
     """By MLflow's names; nothing before the run has ended."""
     if result is None:
         return {}
-    final = ("epochs", "train_loss", "val_loss", "perplexity", "bits_per_byte")
-    best = ("val_loss", "bits_per_byte", "step")
-    told = {f"final/{key}": result[key] for key in final if key in result}  # older runs have not all of them
-    told |= {f"best/{key}": result[f"best_{key}"] for key in best if f"best_{key}" in result}
-    told |= {f"bill/{key}": result["cost"]["actual"][key] for key in ("seconds", "usd")}
-    return told | held_out_metrics(result)
+    return result.metrics() | {
+        "best/val_loss": result.best_val_loss,
+        "best/bits_per_byte": result.best_bits_per_byte,
+        "best/step": result.best_step,
+    }

@@ -70,7 +70,7 @@ def verify_run(run: Run, tracker: Tracker) -> Iterator[Check]:
 
 
 def _corpus(run: Run) -> Check:
-    sha256, kept = run.facts()["corpus"]["sha256"], run.folder / CORPUS_FILE
+    sha256, kept = run.facts().corpus.sha256, run.folder / CORPUS_FILE
     if not kept.exists():
         return Check("corpus", True, f"not kept with the run; it has sha256 {sha256[:16]}")
     holds = sha256_of_file(kept) == sha256
@@ -82,8 +82,8 @@ def _journal(run: Run, records: Sequence[Record]) -> Check:
     if [step for step, _ in curve] != list(range(1, len(curve) + 1)):
         return Check("journal", False, "its steps are not 1, 2, 3, ..., each once")
     sha256, result = curve_sha256(curve), run.result()
-    if result is not None and sha256 != result["curve_sha256"]:
-        return Check("journal", False, f"its curve has sha256 {sha256[:16]}, the result {result['curve_sha256'][:16]}")
+    if result is not None and sha256 != result.curve_sha256:
+        return Check("journal", False, f"its curve has sha256 {sha256[:16]}, the result {result.curve_sha256[:16]}")
     return Check("journal", True, f"{len(curve):,} steps, curve sha256 {sha256[:16]}")
 
 
@@ -150,12 +150,12 @@ def _mlflow(run: Run, tracker: Tracker, records: Sequence[Record]) -> Check:
     if found is None:
         return Check("MLflow", True, "not asked")
     if run.mlflow_id is None:
-        return Check("MLflow", True, f"not there yet; `minigpt sync {run.run_id[:12]}` sends it")
+        return Check("MLflow", True, f"not there yet; `minigpt sync {run.short_id}` sends it")
     stored = Counter(found)
     missing, extra = (wanted - stored).total(), (stored - wanted).total()
     if missing or extra:
-        way_out = f"; `minigpt sync {run.run_id[:12]}` sends what is missing" if missing else ""
+        way_out = f"; `minigpt sync {run.short_id}` sends what is missing" if missing else ""
         if run.result() is None:
-            way_out += f"; it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
+            way_out += f"; it has not ended: `minigpt resume {run.short_id}` finishes it"
         return Check("MLflow", False, f"{missing} points missing, {extra} too many{way_out}")
     return Check("MLflow", True, f"{wanted.total():,} points, each as the journal has it")

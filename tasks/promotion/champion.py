@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from minigpt.errors import InputError
 from tasks.home.notes import note_file, noted_names, read_note, write_note
+from tasks.runs.ids import shortened
+from tasks.runs.result import Judgement
 from tasks.runs.run import Run, runs_here
 
 CHAMPION_NOTE = "shipped"
@@ -33,8 +34,8 @@ def champion_for(run: Run) -> Run | None:
 def _shipped(name: str, runs: Iterable[Run]) -> Iterator[tuple[int, str]]:
     """When which run was to be shipped: by the text, of these runs of the name, and what was noted last."""
     for run in runs:
-        if (judgement := _judgement(run)) and not judgement["objection"]:
-            yield judgement["time_ms"], run.run_id
+        if (judgement := _judgement(run)) and not judgement.objection:
+            yield judgement.time_ms, run.run_id
     if noted := _noted(name):
         yield noted
 
@@ -46,13 +47,14 @@ def _ended(run_id: str, runs: Iterable[Run]) -> Run | None:
 def _may_have_been_shipped(run: Run) -> bool:
     """Before there was a held-out text: it learnt something, and did not diverge."""
     result = run.readable_result()
-    if result is None or run.is_rerun or result.get("held_out"):
+    if result is None or run.is_rerun or result.held_out:
         return False
-    return result["status"] != "diverged" and bool(result.get("best_step", 1))
+    return result.status != "diverged" and result.best_step > 0
 
 
-def _judgement(run: Run) -> dict[str, Any] | None:
-    return (run.readable_result() or {}).get("held_out")
+def _judgement(run: Run) -> Judgement | None:
+    result = run.readable_result()
+    return result.held_out if result else None
 
 
 def _name(run: Run) -> str:
@@ -62,7 +64,7 @@ def _name(run: Run) -> str:
 def way_out_without(run: Run) -> str:
     """The end of a sentence, for someone whose run to beat is damaged."""
     judgement, noted = _judgement(run), str(note_file(CHAMPION_NOTE, _name(run)))
-    by_hand_alone = judgement is not None and bool(judgement["objection"])
+    by_hand_alone = judgement is not None and bool(judgement.objection)
     return (
         f", name another by `minigpt ship`, or delete {noted if by_hand_alone else f'{run.folder} and {noted}'} to go "
         "on without it"
@@ -91,4 +93,4 @@ def champion_sentences() -> Iterator[str]:
             time_ms, run_id = shipped
             since = time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ms / 1000))
             gone = "" if _ended(run_id, runs[name]) else "; it is gone or damaged"
-            yield f"Of {name}, {run_id[:12]} is the run to beat since {since}{gone}."
+            yield f"Of {name}, {shortened(run_id)} is the run to beat since {since}{gone}."

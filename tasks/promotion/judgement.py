@@ -1,16 +1,16 @@
 """The decision about a run: its best weights and the champion's, on a held-out text."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from minigpt.evaluation.paired import PairedDifference, paired_difference
+from minigpt.evaluation.difference import PairedDifference
+from minigpt.evaluation.paired import paired_difference
 from minigpt.io.journal import now_ms
 from minigpt.io.store import sha256_of_file
 from tasks.promotion.champion import way_out_without
 from tasks.promotion.measure import UNFAIR_SHARE, Measured, copy_of_text, measure_run
 from tasks.promotion.weights import intact_best
+from tasks.runs.result import Decision, Judgement
 from tasks.runs.run import Run
 from tasks.tracking.tracker import OfflineTracker
 
@@ -22,29 +22,6 @@ TOLD_SHARE = 0.01
 NOT_JUDGED = "not judged"
 UNFAIR = "no fair test"
 GIVE_ANOTHER = f"; {UNFAIR}: give a text that no run has read"
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the held-out text says of a run; without a measurement if there is none."""
-
-    time_ms: int
-    sentences: tuple[str, ...]
-    objection: str
-    """Why the run is not to be shipped, in a few words; empty if nothing speaks against it."""
-    decision: Literal["ship", "keep", "undecided"]
-    """Ship it, keep what there is, or neither: where there was none to beat, no fair test or no measurement."""
-    source: str
-    sha256: str | None = None
-    size_bytes: int | None = None
-    checkpoint: str | None = None
-    bits_per_byte: float | None = None
-    read_share: float | None = None
-    """How much of the text stands in the run's training text."""
-    to_beat: str | None = None
-    """The other run, if there is one."""
-    saved: PairedDifference | None = None
-    """What this run's weights need less than the other's."""
 
 
 def judge_run(run: Run, other: Run | None, status: str, source: str) -> Judgement:
@@ -91,7 +68,7 @@ def _finding(ours: Measured, beside: tuple[Measured, PairedDifference] | None, s
     read_there = theirs.read_share or 0.0
     if max(read, read_there) >= UNFAIR_SHARE or read - read_there >= UNFAIR_LEAD:
         return GIVE_ANOTHER, UNFAIR
-    other, better = theirs.run_id[:12], saved.bits_per_byte > 0
+    other, better = theirs.short_id, saved.bits_per_byte > 0
     if saved.bits_per_byte == 0:
         return f", just as many as {theirs.checkpoint} of {other}: keep {other}", f"no better than {other}"
     apart = f", {abs(saved.bits_per_byte):.2g} {'less' if better else 'more'} than {theirs.checkpoint} of {other}"
@@ -103,7 +80,7 @@ def _finding(ours: Measured, beside: tuple[Measured, PairedDifference] | None, s
     return f"{apart}, which is hardly chance{error}: keep {other}", f"worse than {other}"
 
 
-def _decision(objection: str, compared: bool) -> Literal["ship", "keep", "undecided"]:
+def _decision(objection: str, compared: bool) -> Decision:
     if objection == UNFAIR or not compared:
         return "undecided"
     return "keep" if objection else "ship"

@@ -24,6 +24,7 @@ from minigpt.recipe import CONFIG_FILE, read_config
 from minigpt.runtime.machine import available_cores
 from tasks.home.folders import arriving, cache_folder
 from tasks.runs.files import CORPUS_FILE
+from tasks.runs.ids import HasRunId
 from tasks.runs.run import Run
 from tasks.tracking.tracker import Tracker
 
@@ -35,7 +36,7 @@ UNFAIR_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(HasRunId):
     """One run's model on the text."""
 
     run_id: str
@@ -54,7 +55,7 @@ class Measured:
     @property
     def about_reading(self) -> str:
         """How much of the text it may know by heart."""
-        who = self.run_id[:12]
+        who = self.short_id
         if self.read_share is None:
             return f"The text that {who} was trained on is not here: it may have read this one."
         share = f"{self.read_share:.1%}" if self.read_share >= 0.001 else "Less than 0.1%"
@@ -97,7 +98,7 @@ def measure_run(run: Run, folder: Path, text: Path, tracker: Tracker) -> Measure
     tokens_file, size_bytes = text.with_name("tokens"), text.stat().st_size
     with text.open("rb") as file:
         count = tokenizer.encode_file(file, 0, size_bytes, tokens_file, available_cores())
-        log.info("run %s: %s on %s tokens", run.run_id[:12], folder.name, f"{count:,}")
+        log.info("run %s: %s on %s tokens", run.short_id, folder.name, f"{count:,}")
         token_bytes = torch.from_numpy(tokenizer.token_bytes())
         reading = measure_passages(model, open_tokens(tokens_file), token_bytes, size_bytes)
         read_share = _read_share(run, file, tracker)

@@ -21,13 +21,11 @@ def checkpoint_of(run: Run, role: str, tracker: Tracker) -> Path:
     if not here:
         return tracker.fetch(run, f"checkpoints/{role}")
     if (saved := _saved(run, role)) and saved != here[-1].name:
-        log.warning("%s of run %s is gone: this is %s", saved, run.run_id[:12], here[-1].name)
+        log.warning("%s of run %s is gone: this is %s", saved, run.short_id, here[-1].name)
     elif step_of(here[-1]) == 0:
-        log.warning(
-            "%s of run %s holds the untrained weights: none that were measured are better", role, run.run_id[:12]
-        )
+        log.warning("%s of run %s holds the untrained weights: none that were measured are better", role, run.short_id)
     elif not run.has_result:
-        log.warning("run %s has not ended: %s is what it has so far", run.run_id[:12], here[-1].name)
+        log.warning("run %s has not ended: %s is what it has so far", run.short_id, here[-1].name)
     return here[-1]
 
 
@@ -44,7 +42,7 @@ def ship_run(run: Run) -> str:
         raise InputError(f"run {run.run_id} has no result to be shipped by; {way_out(run)}")
     best, name = intact_best(run), run.params["name"]
     record_champion(run, now_ms())
-    return f"From now on {best.name} of {run.run_id[:12]} is what runs of {name} have to beat."
+    return f"From now on {best.name} of {run.short_id} is what runs of {name} have to beat."
 
 
 def _saved(run: Run, role: str) -> str | None:

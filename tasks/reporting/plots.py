@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from minigpt.evaluation.loss import perplexity
 from minigpt.io.journal import Record
-from tasks.reporting.result import Result
+from tasks.runs.result import Result
 
 
 def plot_curve(evaluations: Sequence[Record], what: str, unit: str, result: Result, path: Path) -> None:
@@ -22,6 +22,6 @@ def plot_curve(evaluations: Sequence[Record], what: str, unit: str, result: Resu
     axes.axvline(result.best_step, color="grey", linestyle=":", label=f"best: {best:.4g} at step {result.best_step}")
     if what == "perplexity":
         axes.set_yscale("log")
-    axes.set(xlabel="step", ylabel=f"{what} ({unit})", title=f"{what} of {Path(result.run_dir).name[:12]}")
+    axes.set(xlabel="step", ylabel=f"{what} ({unit})", title=f"{what} of {result.short_id}")
     axes.legend()
     figure.savefig(path, dpi=120, metadata={"Software": ""})

@@ -1,34 +1,13 @@
 """Which run a person means."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
 from minigpt.errors import InputError
 from tasks.home.folders import runs_folder
 from tasks.runs.run import Run, runs_here
 
 
-class NamedRun(Protocol):
-    """A run as a person may call it."""
-
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def mlflow_id(self) -> str | None: ...
-    @property
-    def params(self) -> dict[str, str]: ...
-    @property
-    def has_ended(self) -> bool: ...
-    @property
-    def is_rerun(self) -> bool: ...
-
-
-AnyRun = TypeVar("AnyRun", bound=NamedRun)
-
-
-def match_run(text: str, runs: Sequence[AnyRun]) -> AnyRun | None:
+def match_run(text: str, runs: Sequence[Run]) -> Run | None:
     """Of runs, newest first, the one that a person means: `latest`, an id, a name, or the beginning of an id.
 
     `latest`, and a config's name, is the newest that has ended and repeats no other, else the newest of all.

@@ -5,12 +5,14 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import minigpt
 from minigpt.io.store import sha256_of_file
+from tasks.runs.files import Stored
 
 # The packages that the bits, the flow or the curves come from; the others are recorded as well.
 MAIN_PACKAGES = (
@@ -39,16 +41,57 @@ LOCKFILE = CODE.parent / "requirements.lock"
 PACKAGES = ("minigpt", "tasks", "flows")
 
 
-def code_facts() -> dict[str, Any]:
-    """Versions, the digest of minigpt's own source, and the commit that it lies in, if any."""
-    return {
-        "packages": dict(sorted((found.name.lower(), found.version) for found in metadata.distributions())),
-        "code_sha256": code_sha256(),
-        "lock_sha256": sha256_of_file(LOCKFILE) if LOCKFILE.exists() else None,
-        "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
-        "git_commit": None if (commit := _git("rev-parse", "HEAD")) is None else commit.decode().strip(),
-        "git_dirty": None if (changes := _git("status", "--porcelain")) is None else bool(changes),
-    }
+@dataclass(frozen=True)
+class CorpusFacts:
+    """The text, and where it came from, without passwords."""
+
+    sha256: str
+    size_bytes: int
+    source: str
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """How many tokens each side of the text has."""
+
+    train: int
+    validation: int
+
+
+class Facts(Stored):
+    """What a run was made with besides its config, as facts.json holds it."""
+
+    packages: dict[str, str]
+    """The version of every installed distribution."""
+    code_sha256: str
+    lock_sha256: str | None
+    switches: dict[str, str]
+    git_commit: str | None
+    """None where the code is installed and not checked out."""
+    git_dirty: bool | None
+    corpus: CorpusFacts
+    tokens: TokenCounts
+    tokenizer_sha256: str
+    windows: dict[str, dict[str, str]]
+    """Digests of the inputs and targets of each side."""
+
+
+def collect_facts(
+    corpus: CorpusFacts, tokens: TokenCounts, tokenizer_sha256: str, windows: dict[str, dict[str, str]]
+) -> Facts:
+    """These with the versions, the digest of minigpt's own source, and the commit that it lies in, if any."""
+    return Facts(
+        packages=dict(sorted((found.name.lower(), found.version) for found in metadata.distributions())),
+        code_sha256=code_sha256(),
+        lock_sha256=sha256_of_file(LOCKFILE) if LOCKFILE.exists() else None,
+        switches={name: os.environ[name] for name in SWITCHES if name in os.environ},
+        git_commit=None if (commit := _git("rev-parse", "HEAD")) is None else commit.decode().strip(),
+        git_dirty=None if (changes := _git("status", "--porcelain")) is None else bool(changes),
+        corpus=corpus,
+        tokens=tokens,
+        tokenizer_sha256=tokenizer_sha256,
+        windows=windows,
+    )
 
 
 def code_sha256() -> str:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -14,22 +14,21 @@ from minigpt.io.journal import JOURNAL, read_journal
 from minigpt.io.store import write_atomically
 from tasks.home.folders import runs_folder
 from tasks.home.settings import TrackingAddress
-from tasks.runs.files import FACTS_FILE, PUBLISHED_FILE, RESULT_FILE, TRACKING_FILE
+from tasks.runs.files import A_COPY, FACTS_FILE, FORMAT, PUBLISHED_FILE, RESULT_FILE, TRACKING_FILE, read_stored
+from tasks.runs.ids import HasRunId
 from tasks.runs.lease import is_owned
+from tasks.runs.provenance import Facts
+from tasks.runs.result import Result
 
 log = logging.getLogger(__name__)
-# Of tracking.json.
-FORMAT = 2
 # The tag of a rerun: the run that it was to repeat.
 RERUN_OF_TAG = "minigpt.rerun_of"
 # The tag that tells what is new since the last run of the config's name.
 CHANGE_TAG = "minigpt.change"
-# What helps a file that is damaged.
-A_COPY = "put it back from a copy; a tracking server may have one among the run's artifacts"
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(HasRunId):
     """One run: its folder here, and where MLflow keeps it, or will once it is reached."""
 
     run_id: str
@@ -52,25 +51,23 @@ class Run:
         values = {"format": FORMAT} | asdict(self) | {"tracking": self.tracking.model_dump()}
         write_atomically(self.folder / TRACKING_FILE, json.dumps(values, indent=1).encode())
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """What the run came to; None while it has not ended."""
-        try:
-            return read_result(
-                self.folder / RESULT_FILE, f"delete it, and `minigpt resume {self.run_id[:12]}` writes it anew"
-            )
-        except FileNotFoundError:
-            return None
+        with suppress(FileNotFoundError):
+            without_it = f"delete it, and `minigpt resume {self.short_id}` writes it again"
+            return read_stored(Result, self.folder / RESULT_FILE, without_it)
+        return None
 
-    def readable_result(self) -> dict[str, Any] | None:
+    def readable_result(self) -> Result | None:
         """The same, and None as well if it is damaged."""
         with suppress(InputError):
             return self.result()
         return None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What it was made with."""
         try:
-            return read_facts(self.folder / FACTS_FILE)
+            return read_stored(Facts, self.folder / FACTS_FILE)
         except FileNotFoundError as error:
             raise InputError(f"{self.folder / FACTS_FILE} is not there; {A_COPY}") from error
 
@@ -105,32 +102,6 @@ class Run:
 def as_params(values: Mapping[str, Any]) -> dict[str, str]:
     """Hyperparameters as MLflow keeps them."""
     return {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in values.items()}
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    return _read_json(path, ("corpus", "tokens"), A_COPY)
-
-
-def read_result(path: Path, way_out: str = A_COPY) -> dict[str, Any]:
-    return _read_json(path, ("status", "steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), way_out)
-
-
-def held_out_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """What was measured on a held-out text, if anything was."""
-    held_out = result.get("held_out") or {}
-    measured = held_out.get("bits_per_byte")
-    return {} if measured is None else {"held_out/bits_per_byte": measured}
-
-
-def _read_json(path: Path, needed: Sequence[str], way_out: str) -> dict[str, Any]:
-    """A file that a run wrote; InputError if it is damaged."""
-    try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-        if missing := [name for name in needed if name not in values]:
-            raise ValueError(f"it has no {missing[0]}")
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); {way_out}") from error
-    return values
 
 
 def load_run(folder: Path) -> Run:
@@ -188,7 +159,7 @@ def resume_hint() -> str:
     """The run that `minigpt resume` takes by itself, for the end of a sentence."""
     with suppress(OSError, InputError):
         if run := next(unfinished(), None):
-            return f"; `minigpt resume` goes on with run {run.run_id[:12]} of {run.params.get('name')}"
+            return f"; `minigpt resume` goes on with run {run.short_id} of {run.params.get('name')}"
     return ""
 
 
@@ -199,5 +170,5 @@ def way_out(run: Run) -> str:
     if is_owned(run.folder):
         return "it is still being written: wait for its end"
     if run.result() is None:
-        return f"it has not ended: `minigpt resume {run.run_id[:12]}` finishes it"
+        return f"it has not ended: `minigpt resume {run.short_id}` finishes it"
     return "put the file back from a copy"

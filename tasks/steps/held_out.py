@@ -12,8 +12,9 @@ from minigpt.io.journal import now_ms
 from minigpt.runtime.environment import apply_environment
 from minigpt.training.job import TrainingJob
 from tasks.promotion.champion import champion_for, record_champion
-from tasks.promotion.judgement import NOT_JUDGED, Judgement, judge_run
+from tasks.promotion.judgement import NOT_JUDGED, judge_run
 from tasks.promotion.measure import copy_of_text
+from tasks.runs.result import Judgement
 from tasks.runs.run import Run
 from tasks.steps.training import Trained
 
@@ -38,7 +39,7 @@ def judge_on_held_out(run: Run, job: TrainingJob, trained: Trained, source: str)
         other = champion_for(run)
         judgement = judge_run(run, other, trained.status, source)
     except Exception as error:  # such as of weights that another version wrote, or of files that someone deletes
-        by_hand = f"`minigpt evaluate {' '.join(one.run_id[:12] for one in (other, run) if one)} --on {source}`"
+        by_hand = f"`minigpt evaluate {' '.join(one.short_id for one in (other, run) if one)} --on {source}`"
         said = (
             f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} measures on it once that is "
             "mended, and does not change which run is to beat: `minigpt ship` does."

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import httpx
 from prefect import task
@@ -18,16 +18,15 @@ from minigpt.evaluation.memorization import copy_words, is_memorized
 from minigpt.io.journal import JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
 from minigpt.io.store import write_atomically
 from minigpt.training.job import TrainingJob
-from minigpt.training.quote import bill_values
-from tasks.promotion.judgement import Judgement
+from minigpt.training.quote import actual_cost
 from tasks.reporting.plots import plot_curve
-from tasks.reporting.result import Result, markdown
+from tasks.reporting.summary import markdown
 from tasks.runs.files import REPORT_FILE, RESULT_FILE
 from tasks.runs.lease import release_lease
+from tasks.runs.result import Cost, FinalSamples, Judgement, Result, Samples, TrainingSample
 from tasks.runs.run import CHANGE_TAG, Run
 from tasks.steps.evaluation import Evaluated
 from tasks.steps.held_out import remember_champion
-from tasks.steps.sampling import Samples
 from tasks.steps.split import SplitWindows
 from tasks.steps.tokenization import Tokens
 from tasks.steps.training import Trained
@@ -48,7 +47,7 @@ class StepResults:
     windows: SplitWindows
     trained: Trained
     evaluated: Evaluated
-    samples: Samples
+    samples: FinalSamples
     judgement: Judgement | None
     """Without a held-out text there is none."""
 
@@ -63,7 +62,7 @@ def write_report(run: Run, job: TrainingJob, tracker: Tracker, work: StepResults
     plot_curve(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     plot_curve(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
     # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
-    write_atomically(run.folder / RESULT_FILE, result.model_dump_json(indent=1).encode())
+    result.write(run.folder / RESULT_FILE)
     if work.judgement:
         remember_champion(run, work.judgement)
     tracker.finish(run, curve=not work.trained.curve_sent)
@@ -123,7 +122,7 @@ def _result(
         best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
         val_windows=windows.val_windows,
         val_windows_measured_in_training=in_training,
-        held_out=asdict(work.judgement) if work.judgement else None,
+        held_out=work.judgement,
         val_copied_share=work.tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(filter(None, dict.fromkeys(kept_from_shipping))),
@@ -131,23 +130,17 @@ def _result(
         corpus_sha256=work.corpus.sha256,
         weights_sha256=trained.weights_sha256,
         curve_sha256=curve_sha256(loss_curve(records)),
-        cost={
-            "quoted": asdict(trained.quote),
-            "actual": bill_values(trained.quote, trained.training_seconds, job.config.prices),
-        },
-        samples={
-            "in_training": [{k: r[k] for k in ("step", "text")} for r in of_kind(records, "sample")],
-            "greedy": samples.greedy,
-            "longest_copied_tokens": samples.longest_copied_tokens,
-            "passages_with_such_a_copy": samples.passages_with_such_a_copy,
-            "table": samples.table,
-        },
+        cost=Cost(trained.quote, actual_cost(trained.quote, trained.training_seconds, job.config.prices)),
+        samples=Samples(
+            **vars(samples),
+            in_training=tuple(TrainingSample(r["step"], r["text"]) for r in of_kind(records, "sample")),
+        ),
         words=words,
         run_dir=str(run.folder),
     )
 
 
-def _words_beside_the_curve(run: Run, tokens: Tokens, samples: Samples) -> Iterator[str]:
+def _words_beside_the_curve(run: Run, tokens: Tokens, samples: FinalSamples) -> Iterator[str]:
     """About copies in what was written and in what was measured, and about what is new."""
     if samples.longest_copied_tokens is not None and samples.passages_with_such_a_copy is not None:
         yield copy_words(samples.longest_copied_tokens, samples.passages_with_such_a_copy)

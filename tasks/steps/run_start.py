@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from dataclasses import replace
-from typing import Any
 
 import psutil
 from prefect import task
@@ -23,7 +22,15 @@ from tasks.home.settings import RunIdentity
 from tasks.runs.changes import since_last_run
 from tasks.runs.files import CORPUS_FILE, DIFF_FILE, FACTS_FILE, PUBLISHED_FILE
 from tasks.runs.lease import take_lease
-from tasks.runs.provenance import MAIN_PACKAGES, code_diff, code_facts, fact_differences
+from tasks.runs.provenance import (
+    MAIN_PACKAGES,
+    CorpusFacts,
+    Facts,
+    TokenCounts,
+    code_diff,
+    collect_facts,
+    fact_differences,
+)
 from tasks.runs.run import CHANGE_TAG, RERUN_OF_TAG, Run, as_params, load_run
 from tasks.steps.split import SplitWindows
 from tasks.steps.tokenization import Tokens
@@ -53,22 +60,22 @@ def start_run(
     config = job.config
     encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), config.sampling.prompt, config.model.context_length)
     settle_dead_runs(tracker, resumed)
-    facts = code_facts() | {
-        "corpus": {"sha256": corpus.sha256, "size_bytes": corpus.size_bytes, "source": corpus.source},
-        "tokens": {"train": tokens.train_tokens, "validation": tokens.val_tokens},
-        "tokenizer_sha256": tokens.tokenizer_sha256,
-        "windows": windows.digests,
-    }
+    facts = collect_facts(
+        CorpusFacts(corpus.sha256, corpus.size_bytes, corpus.source),
+        TokenCounts(tokens.train_tokens, tokens.val_tokens),
+        tokens.tokenizer_sha256,
+        windows.digests,
+    )
     if resumed is not None:
         return _open_again(tracker, resumed, job, facts, flow_run_id)
     name = identity.name_or(f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     tags = {
         STATUS_TAG: "running",
-        "minigpt.code_sha256": facts["code_sha256"],
+        "minigpt.code_sha256": facts.code_sha256,
         "mlflow.source.name": "minigpt",
-        "mlflow.source.git.commit": str(facts["git_commit"]),
-        "minigpt.git_dirty": str(facts["git_dirty"]),
-        "minigpt.packages": json.dumps({package: facts["packages"][package] for package in MAIN_PACKAGES}),
+        "mlflow.source.git.commit": str(facts.git_commit),
+        "minigpt.git_dirty": str(facts.git_dirty),
+        "minigpt.packages": json.dumps({package: facts.packages[package] for package in MAIN_PACKAGES}),
         "minigpt.corpus_sha256": corpus.sha256,
         "minigpt.corpus_bytes": str(corpus.size_bytes),
         "minigpt.cpu_class": cpu_class(),
@@ -95,7 +102,7 @@ def start_run(
             )
         if diff := code_diff():
             write_atomically(run.folder / DIFF_FILE, diff)
-        write_atomically(run.folder / FACTS_FILE, json.dumps(facts, indent=1).encode())
+        facts.write(run.folder / FACTS_FILE)
         tracker.send_opening(run)
     log.info("run %s (%s) in %s, tracked at %s", name, run.run_id, run.folder, tracker.address.shown)
     return run
@@ -112,13 +119,13 @@ def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
     }
 
 
-def _open_again(tracker: Tracker, run_id: str, job: TrainingJob, facts: dict[str, Any], flow_run_id: str | None) -> Run:
+def _open_again(tracker: Tracker, run_id: str, job: TrainingJob, facts: Facts, flow_run_id: str | None) -> Run:
     """The run for this process, with a word on each recorded fact that is no longer the same."""
     run = load_run(runs_folder() / run_id)
     take_lease(run.folder)
     _write_job(run, job)  # the tokens may lie elsewhere now
     (run.folder / PUBLISHED_FILE).unlink(missing_ok=True)  # of a run whose result was deleted, to be made anew
-    for difference in fact_differences(run.facts(), facts):
+    for difference in fact_differences(run.facts().model_dump(), facts.model_dump()):
         log.warning("resuming run %s with a difference: %s", run.run_id, difference)
     tags = _prefect_tags(flow_run_id)
     noted = {key: value for key, value in run.tags.items() if key != ERROR_TAG}  # of how it ended offline

@@ -1,8 +1,5 @@
 """The step `sample generation`: what the trained model writes, greedily and at each temperature and top-k."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,25 +12,15 @@ from minigpt.generation.prepare import prepare_for_generation
 from minigpt.generation.sampling import Sampler, table_samplers
 from minigpt.runtime.environment import apply_environment
 from minigpt.training.job import TrainingJob
+from tasks.runs.result import FinalSamples, TableSample
 from tasks.steps.training import Trained
 
 # Looking for copies holds the training text in memory and reads it for each token.
 COPY_SEARCH_MAX_TOKENS = 20_000_000
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Texts with how they were drawn, and how much of the greedy one, prompt aside, stands in the training text."""
-
-    greedy: str
-    table: list[dict[str, Any]]
-    longest_copied_tokens: int | None
-    passages_with_such_a_copy: float | None
-    """Share of the validation text's passages, as long as the sample, that have as long a one, if it is long."""
-
-
 @task(name="sample generation", cache_policy=NO_CACHE)
-def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
+def generate_samples(trained: Trained, job: TrainingJob) -> FinalSamples:
     """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
     apply_environment(job.config.environment)
     model, tokenizer = load_checkpoint(trained.checkpoint)
@@ -42,10 +29,7 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
     [greedy] = complete_prompt(model, tokenizer, config.prompt, [Sampler()], config.last_new_tokens)
     draws = table_samplers(config, job.config.seed)
     texts = complete_prompt(model, tokenizer, config.prompt, draws, config.max_new_tokens) if draws else []
-    table = [
-        {"temperature": draw.temperature, "top_k": draw.top_k, "text": text}
-        for draw, text in zip(draws, texts, strict=True)
-    ]
+    table = tuple(TableSample(draw.temperature, draw.top_k, text) for draw, text in zip(draws, texts, strict=True))
     training_tokens = open_tokens(job.tokens_folder / "train.bin")
     copied = share = None
     if len(training_tokens) <= COPY_SEARCH_MAX_TOKENS:
@@ -56,4 +40,4 @@ def generate_samples(trained: Trained, job: TrainingJob) -> Samples:
             share = passages_with_copy_fraction(
                 validation_tokens, training_tokens, len(written), copied, COPY_DISTINCT_TOKENS
             )
-    return Samples(greedy, table, copied, share)
+    return FinalSamples(greedy, table, copied, share)

@@ -24,6 +24,7 @@ from minigpt.io.journal import JOURNAL, JournalReader, Record, has_ended, of_kin
 from minigpt.recipe import CONFIG_FILE
 from minigpt.training.job import CHECKPOINTS, TrainingJob
 from tasks.reporting.progress import ProgressLog
+from tasks.runs.ids import shortened
 from tasks.runs.run import Run
 from tasks.tracking.live import CurveSender
 from tasks.tracking.tracker import Tracker
@@ -106,7 +107,7 @@ def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
 def failure(run_id: str, exit_code: int, said: str) -> FailedError | InputError:
     """Why a training process ended without an end, by its exit code (negative for a signal) and what it said."""
     lines = said.strip().splitlines() or ["nothing"]
-    resume = f"`minigpt resume {run_id[:12]}` goes on from its last checkpoint"
+    resume = f"`minigpt resume {shortened(run_id)}` goes on from its last checkpoint"
     if exit_code == INPUT_IS_WRONG:
         return InputError(lines[-1])
     if refusal := next((line.strip() for line in lines if OUT_OF_MEMORY.search(line)), None):

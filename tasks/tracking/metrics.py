@@ -1,13 +1,12 @@
 """What MLflow shows of a journal: a pure function of the records, so that sending them again sends the same points."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from minigpt.evaluation.loss import perplexity
 from minigpt.io.journal import Record
 from minigpt.training.job import TrainingJob
 from minigpt.training.quote import quote_for
-from tasks.runs.run import held_out_metrics
+from tasks.runs.result import Result
 from tasks.tracking.write import Point
 
 # More points make MLflow's pages slow.
@@ -27,16 +26,6 @@ EVALUATION_METRICS = {
     "bits_per_byte/train": "train_bits_per_byte",
     "bits_per_byte/val": "val_bits_per_byte",
 }
-FINAL_FIELDS = (
-    "epochs",
-    "train_loss",
-    "val_loss",
-    "perplexity",
-    "bits_per_byte",
-    "xz_bits_per_byte",
-    "xz_after_training_bits_per_byte",
-)
-BILL_FIELDS = ("seconds", "usd", "kwh", "co2_kg", "quote_error_fraction")
 
 
 def keeps_step(step: int, max_steps: int) -> bool:
@@ -91,8 +80,6 @@ class MetricPoints:
         return values
 
 
-def final_points(result: Mapping[str, Any], time_ms: int) -> list[Point]:
-    """The last weights' numbers and the bill, of a result as `--json` prints it."""
-    values = {f"final/{key}": result[key] for key in FINAL_FIELDS if result.get(key) is not None}
-    values |= {f"bill/{key}": result["cost"]["actual"][key] for key in BILL_FIELDS} | held_out_metrics(result)
-    return [Point(key, value, time_ms, result["steps"]) for key, value in values.items()]
+def final_points(result: Result, time_ms: int) -> list[Point]:
+    """The numbers of the last weights, and the bill."""
+    return [Point(key, value, time_ms, result.steps) for key, value in result.metrics().items()]

@@ -4,8 +4,7 @@ The folder is the truth. A store that fails never stops a run: what it did not t
 """
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from filelock import FileLock
 
@@ -25,6 +24,7 @@ from tasks.runs.files import (
     RESULT_FILE,
 )
 from tasks.runs.lease import no_owner
+from tasks.runs.result import Result
 from tasks.runs.run import Run
 from tasks.tracking.metrics import MetricPoints, final_points
 from tasks.tracking.read import status_in_mlflow, stored_files
@@ -50,8 +50,7 @@ PUBLISH_LOCK = ".publishing.lock"
 
 def publish_opening(run: Run) -> None:
     """What a rerun needs, so that it can be seen from the first step on."""
-    facts = run.facts()
-    log_dataset(run, facts["corpus"], facts["tokens"])
+    log_dataset(run, run.facts())
     kept = stored_files(run)
     for name in (CONFIG_FILE, FACTS_FILE, CORPUS_FILE, DIFF_FILE):
         if name not in kept and (run.folder / name).exists():
@@ -83,20 +82,20 @@ def publish_run(run: Run, curve: bool = True, again: bool = False, timeout_secon
         write_atomically(run.folder / PUBLISHED_FILE, b"")
 
 
-def _publish_end(run: Run, result: Mapping[str, Any], last_ms: int) -> None:
+def _publish_end(run: Run, result: Result, last_ms: int) -> None:
     for name in (RESULT_FILE, REPORT_FILE, JOURNAL, *PLOT_FILES):
         keep_file(run, run.folder / name)
     send_points(run, final_points(result, last_ms))
     tags = {
-        "minigpt.words": " ".join(result["words"]),
-        "minigpt.weights_sha256": result["weights_sha256"],
-        "minigpt.curve_sha256": result["curve_sha256"],
-        "minigpt.overfitting_since_step": str(result["overfitting_since_step"]),
-        DIAGNOSIS_TAG: result.get("diagnosis", ""),
-        **({DECISION_TAG: held_out["decision"]} if (held_out := result.get("held_out")) else {}),
+        "minigpt.words": " ".join(result.words),
+        "minigpt.weights_sha256": result.weights_sha256,
+        "minigpt.curve_sha256": result.curve_sha256,
+        "minigpt.overfitting_since_step": str(result.overfitting_since_step),
+        DIAGNOSIS_TAG: result.diagnosis,
+        **({DECISION_TAG: result.held_out.decision} if result.held_out else {}),
     }
     ended_ms = (run.folder / RESULT_FILE).stat().st_mtime_ns // 1_000_000
-    set_status(run, MLFLOW_STATUS[result["status"]], result["status"], tags, ended_ms)
+    set_status(run, MLFLOW_STATUS[result.status], result.status, tags, ended_ms)
 
 
 def _tell_end_unheard(run: Run) -> None:
@@ -109,16 +108,21 @@ def _tell_end_unheard(run: Run) -> None:
             set_status(run, mlflow_status, status, error, run.last_ms())
 
 
-def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Mapping[str, Any]) -> None:
+def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Result) -> None:
     """With the losses that the checkpoint was measured with: the last one behind the end, the best in training."""
     folder = newest_intact(run.folder / CHECKPOINTS, role)
     if folder is None:
         return
     step = step_of(folder)
-    last = {result["steps"]: result} if result["status"] != "diverged" else {}  # when it is of older weights
-    measured = {record["step"]: record for record in of_kind(records, "evaluation")} | last
-    losses = {side: measured[step][f"{side}_loss"] for side in ("train", "val")} if step in measured else {}
-    metrics = {f"checkpoint/{role}_{side}_loss": loss for side, loss in losses.items()}
-    if losses:
-        metrics[f"checkpoint/{role}_perplexity"] = perplexity(losses["val"])
+    measured = {e["step"]: (e["train_loss"], e["val_loss"]) for e in of_kind(records, "evaluation")}
+    if result.status != "diverged":  # when its losses are those of older weights
+        measured[result.steps] = (result.train_loss, result.val_loss)
+    metrics = {}
+    if step in measured:
+        train_loss, val_loss = measured[step]
+        metrics = {
+            f"checkpoint/{role}_train_loss": train_loss,
+            f"checkpoint/{role}_val_loss": val_loss,
+            f"checkpoint/{role}_perplexity": perplexity(val_loss),
+        }
     keep_checkpoint(run, folder, role, metrics)

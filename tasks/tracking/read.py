@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from minigpt.errors import InputError
 from tasks.home.folders import runs_folder
 from tasks.home.settings import TrackingAddress
 from tasks.runs.files import RESULT_FILE
-from tasks.runs.run import RERUN_OF_TAG, Run, way_out
+from tasks.runs.run import Run, way_out
 from tasks.tracking.client import StoreClient, StoreError, is_made, known_experiment_id, local_path, store_errors
 from tasks.tracking.write import OUR_ID_TAG, STATUS_TAG, Point
 
@@ -18,35 +18,18 @@ from tasks.tracking.write import OUR_ID_TAG, STATUS_TAG, Point
 ENDS = ("completed", "stopped_early", "diverged")
 
 
-@dataclass(frozen=True)
-class TrackedRun:
-    """A run as MLflow has it."""
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun(Run):
+    """A run as MLflow has it; its folder may be elsewhere."""
 
-    mlflow_id: str
-    name: str
-    start_time_ms: int
     mlflow_status: str
-    params: dict[str, str]
     metrics: dict[str, float]
-    tags: dict[str, str]
-    experiment_id: str
-    artifact_uri: str
 
     @property
     def has_ended(self) -> bool:
         """Whether it came to a result; what its folder has MLflow may have missed."""
         ended = self.tags.get(STATUS_TAG, "completed") in ENDS and self.mlflow_status != "running"
         return ended or (runs_folder() / self.run_id / RESULT_FILE).exists()
-
-    @property
-    def is_rerun(self) -> bool:
-        return RERUN_OF_TAG in self.tags
-
-    @property
-    def run_id(self) -> str:
-        """The id that it has here; a tag that is none, which others may have set, is not followed."""
-        tagged = self.tags.get(OUR_ID_TAG, "")
-        return tagged if re.fullmatch("[0-9a-f]{32}", tagged) else self.mlflow_id
 
 
 def tracked_runs(address: TrackingAddress) -> list[TrackedRun]:
@@ -61,7 +44,9 @@ def tracked_runs(address: TrackingAddress) -> list[TrackedRun]:
         raise InputError(f"{error}; see that it runs, or give another address with --tracking-uri") from error
     return [
         TrackedRun(
+            run_id=_our_id(entity.info.run_id, entity.data.tags),
             mlflow_id=entity.info.run_id,
+            tracking=address,
             name=entity.info.run_name,
             start_time_ms=entity.info.start_time,
             mlflow_status=entity.info.status.lower(),
@@ -73,6 +58,12 @@ def tracked_runs(address: TrackingAddress) -> list[TrackedRun]:
         )
         for entity in entities
     ]
+
+
+def _our_id(mlflow_id: str, tags: Mapping[str, str]) -> str:
+    """The id that the run has here; a tag that is none, which others may have set, is not followed."""
+    tagged = tags.get(OUR_ID_TAG, "")
+    return tagged if re.fullmatch("[0-9a-f]{32}", tagged) else mlflow_id
 
 
 def status_in_mlflow(run: Run) -> str:

@@ -36,17 +36,17 @@ def _send(run: Run) -> None:
     try:
         publish_run(run, timeout_seconds=0)
     except Timeout:
-        log.info("run %s is being sent by another process", run.run_id[:12])
+        log.info("run %s is being sent by another process", run.short_id)
     except (StoreError, InputError) as error:
-        log.warning("run %s still waits for MLflow: %s", run.run_id[:12], error)
+        log.warning("run %s still waits for MLflow: %s", run.short_id, error)
     else:
-        log.warning("run %s is now complete in MLflow", run.run_id[:12])
+        log.warning("run %s is now complete in MLflow", run.short_id)
 
 
 def _bury(run: Run, tracker: Tracker, reported: bool) -> None:
     """Mark a run as dead, once: the next process that writes it takes a new lease."""
     if not reported:
-        log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.run_id[:12])
+        log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.short_id)
         error = {ERROR_TAG: "its process died"}
         reported = report_status(run, tracker, "KILLED", "interrupted", error, run.last_ms())
     flow_run_id = run.tags.get("prefect.flow_run_id", "None")

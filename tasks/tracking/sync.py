@@ -22,9 +22,9 @@ def sync_runs(text: str | None) -> Iterator[str]:
             MlflowTracker(run.tracking).check()
             publish_run(run, again=text is not None)
         except (StoreError, InputError) as error:
-            refused.setdefault(str(error), []).append(run.run_id[:12])
+            refused.setdefault(str(error), []).append(run.short_id)
         else:
-            ended = "" if run.result() else f" so far; `minigpt resume {run.run_id[:12]}` goes on with it"
+            ended = "" if run.result() else f" so far; `minigpt resume {run.short_id}` goes on with it"
             yield f"run {run.run_id}: MLflow at {run.tracking.shown} has all of it{ended}"
     if refused:
         reasons = "; ".join(f"{error} (still waiting: {', '.join(ids)})" for error, ids in refused.items())

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 from minigpt.errors import InputError
-from tasks.home.folders import runs_folder
 from tasks.home.settings import (
     TrackingAddress,
     TrackingSettings,
@@ -69,7 +68,7 @@ class Tracker(Protocol):
     def reaches(self, run: Run) -> bool:
         """True if what that run lacks can be sent by this tracker now."""
 
-    def known_runs(self) -> list[Run | TrackedRun]:
+    def known_runs(self) -> list[Run]:
         """Every run, newest first; one that is in the store and in this home is the store's."""
 
     def find(self, text: str) -> Run:
@@ -137,13 +136,13 @@ class MlflowTracker:
         try:
             publish_run(run, curve)
         except StoreError as error:
-            log.warning("%s; `minigpt sync %s` sends what is missing", error, run.run_id[:12])
+            log.warning("%s; `minigpt sync %s` sends what is missing", error, run.short_id)
 
     def reaches(self, run: Run) -> bool:
         return run.tracking.tracking_uri == self.address.tracking_uri
 
-    def known_runs(self) -> list[Run | TrackedRun]:
-        known: dict[str, Run | TrackedRun] = {run.run_id: run for run in _waiting_runs()}
+    def known_runs(self) -> list[Run]:
+        known: dict[str, Run] = {run.run_id: run for run in _waiting_runs()}
         known |= {run.run_id: run for run in tracked_runs(self.address)}
         return sorted(known.values(), key=lambda run: run.start_time_ms, reverse=True)
 
@@ -155,7 +154,7 @@ class MlflowTracker:
                 f"there is no run with the id or name {text!r} in the experiment {self.address.experiment!r} at "
                 f"{self.address.shown}; `minigpt runs` lists them"
             )
-        return _as_run(found, self.address) if isinstance(found, TrackedRun) else found
+        return _from_folder(found) if isinstance(found, TrackedRun) else found
 
     def fetch(self, run: Run, name: str) -> Path:
         return fetch_artifact(run, name)
@@ -198,12 +197,12 @@ class OfflineTracker:
         return True
 
     def finish(self, run: Run, curve: bool) -> None:
-        log.warning("run %s is not in MLflow; `minigpt sync %s` sends it", run.run_id, run.run_id[:12])
+        log.warning("run %s is not in MLflow; `minigpt sync %s` sends it", run.run_id, run.short_id)
 
     def reaches(self, run: Run) -> bool:
         return False
 
-    def known_runs(self) -> list[Run | TrackedRun]:
+    def known_runs(self) -> list[Run]:
         return list(runs_here())
 
     def find(self, text: str) -> Run:
@@ -242,18 +241,7 @@ def _waiting_runs() -> list[Run]:
     return [run for run in runs_here() if run.mlflow_id is None]
 
 
-def _as_run(tracked: TrackedRun, address: TrackingAddress) -> Run:
-    """The run as this home knows it, or as MLflow alone does."""
-    if (runs_folder() / tracked.run_id / TRACKING_FILE).exists():
-        return replace(load_run(runs_folder() / tracked.run_id), tracking=address)
-    return Run(
-        run_id=tracked.run_id,
-        name=tracked.name,
-        tracking=address,
-        start_time_ms=tracked.start_time_ms,
-        params=tracked.params,
-        tags=tracked.tags,
-        mlflow_id=tracked.mlflow_id,
-        experiment_id=tracked.experiment_id,
-        artifact_uri=tracked.artifact_uri,
-    )
+def _from_folder(run: TrackedRun) -> Run:
+    """The run as its folder in this home has it, or as MLflow alone does."""
+    here = (run.folder / TRACKING_FILE).exists()
+    return replace(load_run(run.folder), tracking=run.tracking) if here else run

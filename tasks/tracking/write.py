@@ -5,7 +5,7 @@ Every call names its run; nothing here is global, and doing anything twice leave
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 
 from minigpt.io.store import MANIFEST, link_or_copy
 from tasks.home.process import this_process
+from tasks.runs.provenance import Facts
 from tasks.runs.run import Run, load_run
 from tasks.tracking.client import (
     StoreClient,
@@ -96,14 +97,14 @@ def _with_entity(run: Run, entity: mlflow.entities.Run) -> Run:
     return replace(run, mlflow_id=info.run_id, experiment_id=info.experiment_id, artifact_uri=info.artifact_uri)
 
 
-def log_dataset(run: Run, source: Mapping[str, Any], profile: Mapping[str, Any]) -> None:
-    """The corpus: `source` has its sha256 and address."""
+def log_dataset(run: Run, facts: Facts) -> None:
+    """The corpus and how many tokens it has."""
     dataset = Dataset(
         name="corpus",
-        digest=source["sha256"][:DIGEST_CHARACTERS],
+        digest=facts.corpus.sha256[:DIGEST_CHARACTERS],
         source_type="text",
-        source=json.dumps(source),
-        profile=json.dumps(profile),
+        source=json.dumps(asdict(facts.corpus)),
+        profile=json.dumps(asdict(facts.tokens)),
     )
     used = DatasetInput(dataset, [InputTag("mlflow.data.context", "train and validation")])
     StoreClient(run.tracking).log_inputs(run.mlflow_id, [used])

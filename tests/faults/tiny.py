@@ -32,6 +32,7 @@ from tasks.runs.files import FACTS_FILE
 from tasks.runs.run import Run
 from tasks.tracking.live import create_run
 from tasks.tracking.tracker import MlflowTracker
+from tests.examples import FACTS
 from tests.faults import checks, victim
 
 STEPS = 12
@@ -179,8 +180,7 @@ def prepare(place: Path) -> Run:
         patch.setenv("MINIGPT_HOME", str(place))
         run = create_run(MlflowTracker(there), "tiny", {"seed": 1}, {"minigpt.status": "running"})
         write_atomically(run.folder / JOB, tiny_job(tokens).model_dump_json().encode())
-        facts = {"corpus": {"sha256": "0" * 64}, "tokens": {}}
-        write_atomically(run.folder / FACTS_FILE, json.dumps(facts).encode())
+        FACTS.write(run.folder / FACTS_FILE)
     return run
 
 

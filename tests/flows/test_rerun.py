@@ -14,6 +14,7 @@ from minigpt.io.journal import JOURNAL
 from tasks.runs.files import FACTS_FILE, RESULT_FILE
 from tasks.runs.names import find_local_run
 from tasks.tracking.tracker import OfflineTracker
+from tests.examples import FACTS, RESULT
 
 SAME = Comparison(
     of_run="a" * 32,
@@ -67,7 +68,7 @@ def test_a_run_that_was_resumed_elsewhere_has_every_fact_that_it_had() -> None:
         {"kind": "start", "time_ms": 1, "cpu_class": "A", "torch_threads": 2},
         {"kind": "resume", "time_ms": 2, "cpu_class": "B", "torch_threads": 2, "after_step": 3, "damaged": []},
     ]
-    run = RecordedRun("a" * 32, "name", load_config("smoke"), None, {}, records, {})
+    run = RecordedRun("a" * 32, "name", load_config("smoke"), None, FACTS, records, RESULT)
     assert run.all_facts()["process"] == {"cpu_class": "A, then B", "torch_threads": "2"}
 
 
@@ -78,7 +79,7 @@ def test_a_damaged_run_is_refused_before_its_rerun_trains(
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path))
     shutil.copytree(smoke["run_dir"], tmp_path / "runs" / smoke["run_id"])
     run = find_local_run("latest")
-    assert read_recorded(run, OfflineTracker(run.tracking)).result["curve_sha256"] == smoke["curve_sha256"]
+    assert read_recorded(run, OfflineTracker(run.tracking)).result.curve_sha256 == smoke["curve_sha256"]
     path = run.folder / name
     lines = path.read_bytes().splitlines(keepends=True)[:kept_lines]
     path.unlink()  # MLflow's copy may be the same file

@@ -16,8 +16,7 @@ from tasks.runs.lease import LEASE_FILE, release_lease
 from tasks.runs.run import Run
 from tasks.tracking.live import create_run
 from tasks.tracking.tracker import open_tracker
-
-ENDED = '{"status": "completed", "steps": 1, "curve_sha256": "", "weights_sha256": "", "val_loss": 1.0, "cost": {}}'
+from tests.examples import RESULT
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     for run in runs:
         run.save()
         (run.folder / FACTS_FILE).touch()
-    (runs[0].folder / RESULT_FILE).write_text(ENDED)
+    RESULT.write(runs[0].folder / RESULT_FILE)
     release_lease(runs[0].folder)
     return runs
 

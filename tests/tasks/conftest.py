@@ -11,8 +11,8 @@ import pytest
 from minigpt.io.store import write_atomically
 from minigpt.training.job import TrainingJob, read_job
 from tasks.home.settings import TrackingAddress
-from tasks.promotion.judgement import Judgement
 from tasks.runs.files import RESULT_FILE
+from tasks.runs.result import Judgement
 from tasks.runs.run import Run, load_run
 from tasks.steps.held_out import judge_on_held_out
 from tasks.steps.training import Trained
@@ -55,13 +55,9 @@ def with_config(job: TrainingJob, **parts: Any) -> TrainingJob:
 
 
 def change_judgement(run: Run, **changes: Any) -> None:
-    """Of a run's result; without any, leave it out."""
-    path = run.folder / RESULT_FILE
-    result = json.loads(path.read_text())
-    judgement = result.pop("held_out")
-    if changes:
-        result["held_out"] = {**judgement, **changes}
-    write_atomically(path, json.dumps(result).encode())
+    """Of a run's result; without any, it has none."""
+    judgement = json.loads((run.folder / RESULT_FILE).read_text())["held_out"]
+    change_result(run, held_out={**judgement, **changes} if changes else None)
 
 
 def change_result(run: Run, **changes: Any) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from minigpt.data.tokens import TOKEN_DTYPE
-from minigpt.evaluation.paired import PASSAGES, PairedDifference, TextLoss, measure_passages, paired_difference
+from minigpt.evaluation.difference import PairedDifference
+from minigpt.evaluation.paired import PASSAGES, TextLoss, measure_passages, paired_difference
 from minigpt.model.config import ModelConfig
 from minigpt.model.gpt import GPT
 from minigpt.model.init import build_model

@@ -29,6 +29,7 @@ from tasks.tracking.recovery import settle_dead_runs
 from tasks.tracking.sync import sync_runs
 from tasks.tracking.tracker import MlflowTracker, OfflineTracker, Tracker
 from tasks.tracking.write import DIAGNOSIS_TAG, OUR_ID_TAG, _create, attach_to_mlflow, set_tags
+from tests.examples import FACTS, result_with
 
 ADDRESS = TrackingAddress(tracking_uri="sqlite:///mlflow.db", experiment="minigpt")
 
@@ -45,11 +46,7 @@ def made(tracker: Tracker, name: str, *, offline: bool = False) -> Run:
 
 def ended(val_loss: float) -> bytes:
     """The result of a run that completed."""
-    final = dict.fromkeys(("train_loss", "perplexity", "bits_per_byte"), 1.0)
-    best = {"best_val_loss": 1.0, "best_bits_per_byte": 1.0, "best_step": 7}
-    cost = {"actual": {"seconds": 60.0, "usd": 0.5}}
-    bits = {"steps": 7, "curve_sha256": "", "weights_sha256": ""}
-    return json.dumps({"status": "completed", "val_loss": val_loss, **final, **best, **bits, "cost": cost}).encode()
+    return result_with(val_loss=val_loss).model_dump_json().encode()
 
 
 def test_a_name_is_meant_before_the_beginning_of_an_id() -> None:
@@ -193,7 +190,7 @@ def test_asking_makes_nothing(here: Tracker, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "status"), [("failed", "FAILED"), ("interrupted", "KILLED")])
 def test_how_a_run_ended_offline_is_told_when_it_is_sent(here: Tracker, said: str, status: str) -> None:
     run = made(here, "ended", offline=True)
-    write_atomically(run.folder / FACTS_FILE, json.dumps({"corpus": {"sha256": "0" * 64}, "tokens": {}}).encode())
+    FACTS.write(run.folder / FACTS_FILE)
     report_status(run, offline_at(here), status, said, {"minigpt.error": "why"})
     (run.folder / LEASE_FILE).unlink()
     [sentence] = sync_runs("ended")
@@ -280,12 +277,11 @@ def test_what_is_missing_of_a_run_is_told_with_the_reason(here: Tracker) -> None
     ("noted", "said"),
     [
         ({}, ""),
-        ({"overfitting_since_step": 7}, "over-fitting since 7"),
+        ({"overfitting_since_step": 7, "diagnosis": "over-fitting since 7"}, "over-fitting since 7"),
         ({"diagnosis": "memorisation"}, "memorisation"),
     ],
 )
 def test_what_was_found_wrong_with_a_run_is_listed(noted: dict[str, object], said: str, here: Tracker) -> None:
-    """Older runs have noted over-fitting alone."""
     run = made(here, "old", offline=True)
     write_atomically(run.folder / RESULT_FILE, json.dumps(json.loads(ended(val_loss=2.5)) | noted).encode())
     assert list(runs_table(here)["diagnosis"]) == [said]

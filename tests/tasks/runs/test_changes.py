@@ -1,6 +1,5 @@
 """What is told of a night's text and of the nights that failed."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 
 from flows.console import scheduled_run_log
 from minigpt.data.sources import Corpus
-from minigpt.io.store import sha256_of_file, write_atomically
+from minigpt.io.store import sha256_of_file
 from tasks.commands.compare import list_runs
 from tasks.home.folders import home
 from tasks.runs.changes import since_last_run
@@ -18,19 +17,15 @@ from tasks.runs.files import CORPUS_FILE, FACTS_FILE, RESULT_FILE
 from tasks.runs.run import RERUN_OF_TAG
 from tasks.tracking.live import create_run
 from tasks.tracking.tracker import OfflineTracker, Tracker
+from tests.examples import facts_of, result_with
 
 PARAMS = {"name": "nightly", "seed": 1, "corpus.source": "night.txt"}
-CODE = {"code_sha256": "c", "packages": {"torch": "2.13.0"}, "switches": {}}
 LINES = [f"Line {number * 7919 % 1000} of the text, which is none of the others: {number}.\n" for number in range(400)]
 
 
 def text(path: Path, lines: list[str]) -> Corpus:
     path.write_text("".join(lines))
     return Corpus(path, sha256_of_file(path), path.stat().st_size, str(path))
-
-
-def facts(corpus: Corpus) -> dict[str, Any]:
-    return {**CODE, "corpus": {"sha256": corpus.sha256, "size_bytes": corpus.size_bytes}, "tokens": {}}
 
 
 @pytest.fixture
@@ -42,16 +37,15 @@ def last(here: Tracker, tmp_path: Path) -> Corpus:
 def trained(here: Tracker, lines: list[str], **tags: str) -> Corpus:
     run = create_run(OfflineTracker(here.address), "nightly-1", PARAMS, tags)
     corpus = text(run.folder / CORPUS_FILE, lines)
-    write_atomically(run.folder / FACTS_FILE, json.dumps(facts(corpus)).encode())
-    ended = dict.fromkeys(("steps", "curve_sha256", "weights_sha256", "val_loss", "cost"), 1)
-    write_atomically(run.folder / RESULT_FILE, json.dumps({**ended, "status": "completed"}).encode())
+    facts_of(corpus.sha256, corpus.size_bytes).write(run.folder / FACTS_FILE)
+    result_with(run_id=run.run_id).write(run.folder / RESULT_FILE)
     time.sleep(0.002)  # each has a start of its own
     return corpus
 
 
 def told(corpus: Corpus, code_sha256: str = "c", **params: Any) -> str:
     values = {key: str(value) for key, value in {**PARAMS, **params}.items()}
-    return since_last_run(values, {**facts(corpus), "code_sha256": code_sha256}, corpus)
+    return since_last_run(values, facts_of(corpus.sha256, corpus.size_bytes, code_sha256=code_sha256), corpus)
 
 
 def test_a_text_that_grew_and_one_that_was_cut_short_are_told_apart(last: Corpus, tmp_path: Path) -> None:

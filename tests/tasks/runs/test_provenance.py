@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from tasks.runs import provenance
-from tasks.runs.provenance import CODE, PACKAGES, code_diff, code_facts, code_sha256
+from tasks.runs.provenance import CODE, PACKAGES, CorpusFacts, Facts, TokenCounts, code_diff, code_sha256, collect_facts
+
+
+def collected() -> Facts:
+    return collect_facts(CorpusFacts("0" * 64, 1, "text.txt"), TokenCounts(1, 1), "0" * 64, {})
 
 
 def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
@@ -24,7 +28,7 @@ def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
     git("commit", "-m", "x")
     monkeypatch.setattr(provenance, "CODE", tmp_path / "minigpt")
     assert code_diff() is None
-    assert code_facts()["git_dirty"] is False
+    assert collected().git_dirty is False
     edited = tmp_path / "flows" / "cli" / "main.py"
     edited.write_text(edited.read_text() + "\n\n# edited, and a blank line behind it\n\n")
     new = tmp_path / "minigpt" / "new.py"
@@ -38,7 +42,7 @@ def test_the_recorded_change_of_the_code_can_be_applied_to_its_commit(
     git("apply", ".git/change.diff")
     assert edited.read_bytes() == after
     assert new.read_text() == "WIDTH = 64\n"
-    assert code_facts()["git_dirty"] is True
+    assert collected().git_dirty is True
 
 
 def test_the_digest_of_the_code_covers_sub_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

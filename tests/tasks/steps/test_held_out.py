@@ -18,8 +18,9 @@ from minigpt.training.job import CHECKPOINTS
 from tasks.home.folders import home
 from tasks.promotion.judgement import NOT_JUDGED, _decision, _finding
 from tasks.promotion.measure import Measured
-from tasks.reporting.result import Result, headline
+from tasks.reporting.summary import headline
 from tasks.runs.files import CORPUS_FILE
+from tasks.runs.result import Result
 from tasks.runs.run import Run
 from tasks.steps.held_out import check_held_out
 from tests.conftest import Workplace

@@ -11,8 +11,9 @@ from minigpt.cost.price import Quote
 from minigpt.training.job import read_job
 from tasks.commands.sample import sample_texts
 from tasks.home.settings import TrackingSettings
-from tasks.reporting.result import Result, summary_lines
+from tasks.reporting.summary import summary_lines
 from tasks.runs.files import CORPUS_FILE
+from tasks.runs.result import Result
 from tasks.steps.sampling import generate_samples
 from tasks.steps.training import Trained
 from tasks.tracking.tracker import open_tracker

@@ -1,69 +1,28 @@
-"""What a run came to: one value, as a script reads it, and the words that a person reads."""
+"""The words in which a person reads what a run came to: a line, a summary, a page."""
 
 import json
 import re
-from typing import Any
-
-from pydantic import BaseModel
 
 from tasks.reporting.units import format_duration, format_usd
-
-
-class Result(BaseModel):
-    """What `--json` prints: one object about a run that ended."""
-
-    run_id: str
-    flow_run_id: str | None
-    status: str
-    steps: int
-    epochs: float
-    training_seconds: float
-    tokens_per_second: float
-    train_loss: float
-    val_loss: float
-    perplexity: float
-    bits_per_byte: float
-    xz_bits_per_byte: float | None
-    xz_after_training_bits_per_byte: float | None
-    best_step: int
-    best_val_loss: float
-    best_bits_per_byte: float
-    val_windows: int
-    val_windows_measured_in_training: int
-    """So many of them, the first, the evaluations in training measure, of which the best is one."""
-    held_out: dict[str, Any] | None
-    """What the held-out text says of the best weights and of those to beat, if the config names one."""
-    val_copied_share: float | None
-    """How much of the validation text stands in the training text, if that was measured."""
-    overfitting_since_step: int | None
-    diagnosis: str
-    """What may keep the last weights, or after a held-out text the run, from being shipped; empty if nothing does."""
-    parameters: int
-    corpus_sha256: str
-    weights_sha256: str
-    curve_sha256: str
-    cost: dict[str, Any]
-    samples: dict[str, Any]
-    words: list[str]
-    run_dir: str
+from tasks.runs.result import Result
 
 
 def headline(result: Result) -> str:
     """The result in one line, for a log."""
     held_out = result.held_out
     ship = ""
-    if held_out and not held_out["objection"]:
-        ship = f"ship {held_out['checkpoint']}" if held_out["to_beat"] else "nothing was there to beat"
+    if held_out and not held_out.objection:
+        ship = f"ship {held_out.checkpoint}" if held_out.to_beat else "nothing was there to beat"
     length = f"{result.steps:,} steps in {format_duration(result.training_seconds)}"
     losses = f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte"
-    said = [f"{losses}, {format_usd(result.cost['actual']['usd'])}", result.diagnosis, ship]
+    said = [f"{losses}, {format_usd(result.cost.actual.usd)}", result.diagnosis, ship]
     return f"run {result.run_id} {result.status} after {length}, " + "; ".join(filter(None, said))
 
 
 def summary_lines(result: Result) -> list[str]:
     """The result for a person at a terminal."""
     bar = f", {_bar(result)}" if result.xz_bits_per_byte else ""
-    untrained = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
+    untrained = result.samples.in_training[0].text if result.samples.in_training else ""
     return [
         f"run {result.run_id}: {result.status} after {_length(result)} in {format_duration(result.training_seconds)}",
         f"  loss           train {result.train_loss:.3f}, validation {result.val_loss:.3f} nats per token",
@@ -72,7 +31,7 @@ def summary_lines(result: Result) -> list[str]:
         f"  best           {_best(result)}",
         f"  bill           {_bill(result)}",
         f"  untrained      {_without_repeats(untrained)[:160]!r}",
-        f"  trained        {_without_repeats(result.samples['greedy'])[:240]!r}",
+        f"  trained        {_without_repeats(result.samples.greedy)[:240]!r}",
         *(f"  {sentence}" for sentence in result.words),
         f"  all of it      {result.run_dir}; `minigpt ui` shows it in MLflow and Prefect",
     ]
@@ -81,7 +40,7 @@ def summary_lines(result: Result) -> list[str]:
 def markdown(result: Result) -> str:
     """The report as a page."""
     bar = f" ({_bar(result)})" if result.xz_bits_per_byte else ""
-    first = result.samples["in_training"][0]["text"] if result.samples["in_training"] else ""
+    first = result.samples.in_training[0].text if result.samples.in_training else ""
     rows = [
         ("status", f"{result.status} after {_length(result)}"),
         ("training", f"{format_duration(result.training_seconds)}, {result.tokens_per_second:,.0f} tokens/s"),
@@ -97,13 +56,13 @@ def markdown(result: Result) -> str:
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     samples = "\n".join(
-        f"| {sample['temperature']:g} | {sample['top_k'] or 'all'} | {_cell(sample['text'])} |"
-        for sample in result.samples["table"]
+        f"| {sample.temperature:g} | {sample.top_k or 'all'} | {_cell(sample.text)} |"
+        for sample in result.samples.table
     )
     return (
         f"# Run {result.run_id}\n\n" + "\n".join(f"- {sentence}" for sentence in result.words) + "\n\n"
         f"| what | value |\n| --- | --- |\n{table}\n\n"
-        f"Untrained: {_cell(first)}\n\nTrained: {_cell(result.samples['greedy'])}\n\n"
+        f"Untrained: {_cell(first)}\n\nTrained: {_cell(result.samples.greedy)}\n\n"
         f"| temperature | top-k | text |\n| --- | --- | --- |\n{samples}\n"
     )
 
@@ -141,10 +100,10 @@ def _cell(text: str) -> str:
 
 def _bill(result: Result) -> str:
     """Money, power, carbon dioxide, and how far the quote was off, if the training that it was for took place."""
-    actual = result.cost["actual"]
-    bill = f"{format_usd(actual['usd'])}, {actual['kwh']:.5f} kWh, {actual['co2_kg']:.5f} kg CO2"
+    actual = result.cost.actual
+    bill = f"{format_usd(actual.usd)}, {actual.kwh:.5f} kWh, {actual.co2_kg:.5f} kg CO2"
     if result.status != "completed":
         return bill
-    error = actual["quote_error_fraction"]
-    quoted = format_usd(result.cost["quoted"]["bill"]["usd"])
+    error = actual.quote_error_fraction
+    quoted = format_usd(result.cost.quoted.bill.usd)
     return f"{bill}; the quote of {quoted} was {abs(error):.1%} too {'high' if error > 0 else 'low'}"
