@@ -5,7 +5,7 @@ A *step* is one optimizer step; step n is the n-th, so 0 means untrained. A *los
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from minigpt.model.gpt import GPT
 from minigpt.randomness import stream
 from minigpt.training.config import TrainingConfig
 from minigpt.training.gradients import Gradient
-from minigpt.training.schedule import learning_rate_at
+from minigpt.training.schedule import RateShare, scheduled_share
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def train(
     config: TrainingConfig,
     seed: int,
     after_step: int = 0,
+    schedule: Callable[[int, TrainingConfig], RateShare] = scheduled_share,
 ) -> Iterator[StepMetrics]:
     """Take the steps after `after_step` up to max_steps, each a pure function of weights, optimizer state and step."""
     tokens_per_step = config.tokens_per_step(model.config.context_length)
@@ -69,13 +70,14 @@ def train(
         gradient_norm = gradient.finish(config.gradient_clip_norm)
         if not math.isfinite(gradient_norm):
             raise DivergedError(step, "gradient norm", gradient_norm)
-        rate = learning_rate_at(step, config)
+        share = schedule(step, config)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = optimizer.defaults["lr"] * (rate / config.learning_rate)
+                group["lr"] = share.of(optimizer.defaults["lr"])
             optimizer.step()
         seconds = time.perf_counter() - started
-        yield StepMetrics(step, loss, rate, gradient_norm, step * tokens_per_step, tokens_per_step / seconds)
+        rate, speed = share.of(config.learning_rate), tokens_per_step / seconds
+        yield StepMetrics(step, loss, rate, gradient_norm, step * tokens_per_step, speed)
 
 
 def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, seed: int, step: int) -> float:

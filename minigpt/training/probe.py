@@ -4,13 +4,12 @@ import time
 from contextlib import suppress
 from itertools import islice
 
-import torch
-
 from minigpt.data.windows import Windows
 from minigpt.model.gpt import GPT
 from minigpt.training.config import TrainingConfig
 from minigpt.training.loop import DivergedError, train
 from minigpt.training.optimizers import make_optimizers
+from minigpt.training.schedule import no_learning
 
 # So many steps, or as many as fit into this time, whichever comes first; the first ones warm up, of two the first.
 STEPS = 60
@@ -24,17 +23,10 @@ def probe(model: GPT, windows: Windows, config: TrainingConfig, seed: int) -> li
     seconds: list[float] = []
     started = time.perf_counter()
     with suppress(DivergedError):  # the training will come to it and say so
-        for metrics in islice(train(model, _of_no_effect(model, config), windows, config, seed), STEPS):
+        steps = train(model, make_optimizers(model, config), windows, config, seed, schedule=no_learning)
+        for metrics in islice(steps, STEPS):
             seconds.append(tokens / metrics.tokens_per_second)
             if sum(seconds) > SECONDS and len(seconds) > 1:
                 break
     seconds = seconds or [time.perf_counter() - started]
     return seconds[min(WARM_UP_STEPS, len(seconds) - 1) :]
-
-
-def _of_no_effect(model: GPT, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """Optimizers that do all of their work at a learning rate of 0."""
-    optimizers = make_optimizers(model, config)
-    for optimizer in optimizers:
-        optimizer.defaults["lr"] = 0.0
-    return optimizers

@@ -1,20 +1,34 @@
-"""The learning rate over the steps of a run."""
+"""The learning rate over the steps of a run, as a share of the highest one."""
 
 import math
+from typing import NamedTuple
 
 from minigpt.training.config import TrainingConfig
 
 
-def learning_rate_at(step: int, config: TrainingConfig) -> float:
-    """The learning rate of step 1 to max_steps."""
+class RateShare(NamedTuple):
+    """A share of a highest learning rate, as a fraction: to divide before multiplying would round differently."""
+
+    numerator: float
+    denominator: float = 1.0
+
+    def of(self, highest: float) -> float:
+        return highest * self.numerator / self.denominator
+
+
+def scheduled_share(step: int, config: TrainingConfig) -> RateShare:
+    """The share of every optimizer's highest learning rate that step 1 to max_steps takes."""
     if step <= config.warmup_steps:
-        return config.learning_rate * step / config.warmup_steps
+        return RateShare(step, config.warmup_steps)
     last = config.final_learning_rate_fraction
     progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)  # in (0, 1]
     if config.schedule == "cosine":
-        share = last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
-    elif config.schedule == "warmup_stable_decay":
-        share = 1 - (1 - last) * max(0.0, 1 - (1 - progress) / config.decay_fraction)
-    else:
-        share = 1.0
-    return config.learning_rate * share
+        return RateShare(last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2)
+    if config.schedule == "warmup_stable_decay":
+        return RateShare(1 - (1 - last) * max(0.0, 1 - (1 - progress) / config.decay_fraction))
+    return RateShare(1.0)
+
+
+def no_learning(step: int, config: TrainingConfig) -> RateShare:
+    """A schedule of zeros: each step does all of its work and leaves the weights as they are."""
+    return RateShare(0.0)

@@ -23,7 +23,7 @@ from minigpt.training.config import TrainingConfig
 from minigpt.training.gradients import ROWS_PER_TOKEN
 from minigpt.training.loop import DivergedError, check_batch_size, train
 from minigpt.training.optimizers import make_optimizers
-from minigpt.training.schedule import learning_rate_at
+from minigpt.training.schedule import no_learning, scheduled_share
 
 MODEL = ModelConfig(context_length=16, width=16, heads=2, layers=2, dropout=0.2)
 TOKENS = torch.randint(64, (2000,), generator=stream(1, "tokens")).numpy().astype(TOKEN_DTYPE)
@@ -143,9 +143,9 @@ def test_the_learning_rate_rises_and_falls(schedule: str, middle: float, last: f
     config = TrainingConfig.model_validate(
         {"max_steps": 210, "warmup_steps": 10, "learning_rate": 2.0, "schedule": schedule}
     )
-    assert [learning_rate_at(step, config) for step in (1, 5, 10)] == pytest.approx([0.2, 1.0, 2.0])
-    assert learning_rate_at(110, config) == pytest.approx(2 * middle)
-    assert learning_rate_at(210, config) == pytest.approx(2 * last)
+    assert [scheduled_share(step, config).of(2.0) for step in (1, 5, 10)] == pytest.approx([0.2, 1.0, 2.0])
+    assert scheduled_share(110, config).of(2.0) == pytest.approx(2 * middle)
+    assert scheduled_share(210, config).of(2.0) == pytest.approx(2 * last)
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.4, 1.0])
@@ -153,10 +153,29 @@ def test_the_decay_takes_its_share_of_the_steps_behind_the_warm_up(fraction: flo
     schedule = {"schedule": "warmup_stable_decay", "decay_fraction": fraction, "final_learning_rate_fraction": 0.0}
     config = TrainingConfig.model_validate({"max_steps": 210, "warmup_steps": 10, "learning_rate": 2.0, **schedule})
     first = 210 - round(200 * fraction)
-    assert learning_rate_at(first, config) == pytest.approx(2.0)
-    assert learning_rate_at(first + 1, config) < 2.0
-    assert learning_rate_at(210 - round(100 * fraction), config) == pytest.approx(1.0)
-    assert learning_rate_at(210, config) == 0.0
+    assert scheduled_share(first, config).of(2.0) == pytest.approx(2.0)
+    assert scheduled_share(first + 1, config).of(2.0) < 2.0
+    assert scheduled_share(210 - round(100 * fraction), config).of(2.0) == pytest.approx(1.0)
+    assert scheduled_share(210, config).of(2.0) == 0.0
+
+
+def test_every_optimizer_takes_the_same_share_of_its_own_rate() -> None:
+    """To the bit as the product is rounded before the division, which a warm-up has to keep."""
+    config = RECIPES["modern"][1].model_copy(update={"warmup_steps": 7, "learning_rate": 3e-3})
+    model = build_model(RECIPES["modern"][0], 64, seed=3)
+    optimizers = make_optimizers(model, config)
+    for step, metrics in enumerate(islice(train(model, optimizers, WINDOWS, config, seed=3), 7), 1):
+        assert metrics.learning_rate == 3e-3 * step / 7
+        rates = {group["lr"] for optimizer in optimizers for group in optimizer.param_groups}
+        assert rates == {3e-3 * step / 7, config.muon_learning_rate * step / 7}
+
+
+def test_a_schedule_of_zeros_leaves_optimizers_and_weights_as_they_are() -> None:
+    model, optimizers = new("gpt2")
+    before, highest = digest(model), [optimizer.defaults["lr"] for optimizer in optimizers]
+    [metrics] = islice(train(model, optimizers, WINDOWS, CONFIG, seed=3, schedule=no_learning), 1)
+    assert (metrics.learning_rate, digest(model)) == (0.0, before)
+    assert [optimizer.defaults["lr"] for optimizer in optimizers] == highest
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_change() -> None:
