@@ -40,6 +40,7 @@ def main(folder: str) -> None:
     from minigpt.checkpoints.format import weights_of, weights_sha256
     from minigpt.checkpoints.manager import CheckpointManager
     from minigpt.io.journal import Journal
+    from minigpt.io.records import StepRecord
 
     place = Path(folder)
     (place / "vocabulary").write_bytes(b"")
@@ -49,11 +50,24 @@ def main(folder: str) -> None:
     step = median(seconds_of(lambda: next(steps)) for _ in range(STEPS))
 
     journal = Journal(place / "journal.jsonl")
-    record = {"step": 1, "loss": 10.987654321, "learning_rate": 4e-4, "gradient_norm": 1.23456789, "tokens_seen": 512}
-    appending = seconds_of(lambda: [journal.append("step", **record) for _ in range(VERDICT_RECORDS)])
+
+    def append_step() -> None:
+        journal.append(
+            StepRecord(
+                step=1,
+                loss=10.987654321,
+                learning_rate=4e-4,
+                gradient_norm=1.23456789,
+                tokens_seen=512,
+                tokens_per_second=1234.56789,
+                training_seconds=12.3456789,
+            )
+        )
+
+    appending = seconds_of(lambda: [append_step() for _ in range(VERDICT_RECORDS)])
     syncing = 0.0
     for _ in range(VERDICT_SYNCS):
-        journal.append("step", **record)
+        append_step()
         syncing += seconds_of(journal.sync)
     digest = seconds_of(lambda: weights_sha256(weights_of(model)))
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from flows.config import check_given_source, validate_config
 from minigpt.errors import InputError
-from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, has_ended, loss_curve, of_kind, read_journal
+from minigpt.io.journal import JOURNAL, has_ended, loss_curve, read_journal
+from minigpt.io.records import Record, ResumeRecord, StartRecord, of_kind
 from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
 from tasks.home.settings import RunIdentity
 from tasks.runs.files import A_COPY, CORPUS_FILE, FACTS_FILE, RESULT_FILE, read_stored
@@ -18,8 +19,6 @@ from tasks.runs.run import Run
 from tasks.steps.corpus import restore_corpus
 from tasks.tracking.tracker import OfflineTracker, Tracker
 
-# Of the record with which a training process begins, what is not about bits.
-NOT_FACTS = ("kind", "time_ms", "parameters", "multiplied_parameters", "after_step", "damaged")
 # Nats per token between one config's last validation losses on two machine classes. Measured on one machine and thread:
 # 1,200 steps of quickstart with AVX2 kernels alone end 0.010 from those with AVX-512, and are at most 0.027 apart on
 # the way; 600 steps of smoke 2e-8. The limit is five times the first.
@@ -110,12 +109,8 @@ class RecordedRun:
 
     def all_facts(self) -> dict[str, Any]:
         """Config, code, data and process as one value; of a run that was resumed elsewhere, all that a fact was."""
-        begun = list(of_kind(self.records, *BEGINNINGS))
-        process = {
-            key: ", then ".join(dict.fromkeys(str(record[key]) for record in begun if key in record))
-            for key in begun[0]
-            if key not in NOT_FACTS
-        }
+        begun = [record.process_facts() for record in of_kind(self.records, StartRecord, ResumeRecord)]
+        process = {key: ", then ".join(dict.fromkeys(str(facts[key]) for facts in begun)) for key in begun[0]}
         config, facts = self.recorded.model_dump(mode="json"), self.facts.model_dump()
         return {"config": config, "code_and_data": facts, "process": process}
 
@@ -147,7 +142,7 @@ def read_recorded(run: Run, tracker: Tracker) -> RecordedRun:
     except InputError:
         corpus = None
     records = read_journal(curve)
-    if not (has_ended(records) and any(of_kind(records, *BEGINNINGS))):
+    if not (has_ended(records) and any(of_kind(records, StartRecord, ResumeRecord))):
         raise InputError(f"{curve} is damaged (it has no beginning or no end); {A_COPY}")
     return RecordedRun(
         run_id=run.run_id,

@@ -46,8 +46,8 @@ ROWS = {
         ["generation", "evaluation", "checkpoints"],
         ["data"],
         ["recipe"],
-        ["model", "runtime", "io", "cost"],
-        ["cpu"],
+        ["model", "runtime", "io"],
+        ["cpu", "cost"],
         ["config", "errors", "randomness"],
     ],
     "tasks": [

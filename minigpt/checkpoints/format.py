@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from minigpt.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from minigpt.errors import InputError
-from minigpt.io.journal import Record, of_kind
+from minigpt.io.records import CheckpointRecord, Record, of_kind
 from minigpt.io.store import MANIFEST, PendingFolder, fill_folder, read_folder
 from minigpt.model.config import ModelConfig
 from minigpt.model.gpt import GPT, empty_model
@@ -147,7 +147,7 @@ def is_intact(folder: Path) -> bool:
 
 def newest_journalled(records: Iterable[Record], prefix: str) -> str | None:
     """The name of the newest checkpoint of that prefix that the journal knows of; it is never deleted by a run."""
-    names = [record["name"] for record in of_kind(records, "checkpoint") if record["name"].startswith(f"{prefix}-")]
+    names = [saved.name for saved in of_kind(records, CheckpointRecord) if saved.name.startswith(f"{prefix}-")]
     return max(names, key=lambda name: step_of(Path(name)), default=None)
 
 

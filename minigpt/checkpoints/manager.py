@@ -27,6 +27,7 @@ from minigpt.checkpoints.format import (
     superseded_checkpoints,
 )
 from minigpt.io.journal import Journal
+from minigpt.io.records import CheckpointRecord
 from minigpt.io.store import finish_folder
 from minigpt.model.gpt import GPT
 from minigpt.runtime.startup import bounded_start
@@ -99,7 +100,7 @@ class CheckpointManager:
             (folder, ended), self._pending = self._pending, None
             self._superseded = ended.result()
             if folder.name not in self._saved:
-                self._journal.append("checkpoint", step=step_of(folder), name=folder.name)
+                self._journal.append(CheckpointRecord(step=step_of(folder), name=folder.name))
 
     def finish(self) -> None:
         """Return when the checkpoint that was begun is whole, and what it supersedes is gone."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigpt.io.journal import Record
+from minigpt.io.records import EvaluationRecord
 
 # Validation losses closer than this (nats per token) are the same.
 LOSS_TOLERANCE = 0.01
@@ -53,26 +53,26 @@ class Diagnosis:
         return "" if self.worse_since_step is None else f"worse since {self.worse_since_step}{doubt}"
 
 
-def diagnose(evaluations: Sequence[Record]) -> Diagnosis:
+def diagnose(evaluations: Sequence[EvaluationRecord]) -> Diagnosis:
     """Read the evaluations (step, train_loss, val_loss), in order of their steps; there is at least one.
 
     Over-fitting begins at the lowest validation loss if the curve has left it again by more than LOSS_TOLERANCE, and
     the training loss has not risen as well.
     """
-    best, last = min(evaluations, key=lambda e: e["val_loss"]), evaluations[-1]
-    since = best["step"] if last["val_loss"] > best["val_loss"] + LOSS_TOLERANCE else None
-    unlearnt = last["train_loss"] > best["train_loss"] + LOSS_TOLERANCE
-    gap = next((e["step"] for e in evaluations if _is_apart(e)), None)
-    noise = _noise([e["val_loss"] for e in evaluations])
+    best, last = min(evaluations, key=lambda e: e.val_loss), evaluations[-1]
+    since = best.step if last.val_loss > best.val_loss + LOSS_TOLERANCE else None
+    unlearnt = last.train_loss > best.train_loss + LOSS_TOLERANCE
+    gap = next((e.step for e in evaluations if _is_apart(e)), None)
+    noise = _noise([e.val_loss for e in evaluations])
     return Diagnosis(
-        best_step=best["step"],
-        best_val_loss=best["val_loss"],
+        best_step=best.step,
+        best_val_loss=best.val_loss,
         overfitting_since_step=None if unlearnt else since,
         worse_since_step=since if unlearnt else None,
         gap_since_step=gap,
-        learnt_nothing=best["step"] == 0 < last["step"],
+        learnt_nothing=best.step == 0 < last.step,
         noise=noise,
-        may_be_chance=since is not None and last["val_loss"] - best["val_loss"] <= CHANCE_DEVIATIONS * noise,
+        may_be_chance=since is not None and last.val_loss - best.val_loss <= CHANCE_DEVIATIONS * noise,
     )
 
 
@@ -89,11 +89,11 @@ def _noise(losses: Sequence[float]) -> float:
     return float(NORMAL_DEVIATIONS * np.median(np.abs(bends - np.median(bends))) / math.sqrt(6))
 
 
-def _is_apart(evaluation: Record) -> bool:
-    return bool(evaluation["val_loss"] - evaluation["train_loss"] > LOSS_GAP)
+def _is_apart(evaluation: EvaluationRecord) -> bool:
+    return bool(evaluation.val_loss - evaluation.train_loss > LOSS_GAP)
 
 
-def diagnosis_sentences(evaluations: Sequence[Record], status: str, kept_step: int) -> list[str]:
+def diagnosis_sentences(evaluations: Sequence[EvaluationRecord], status: str, kept_step: int) -> list[str]:
     """Sentences about a run's evaluations, for someone who has not seen a loss curve before.
 
     `kept_step` is that of the weights that are measured at the end; after a divergence they are older than the end.
@@ -116,12 +116,12 @@ def diagnosis_sentences(evaluations: Sequence[Record], status: str, kept_step: i
     if found.overfitting_since_step is not None:
         sentences.append(
             f"Over-fitting since step {found.overfitting_since_step}: from there on the model learns its training text "
-            f"by heart, and the validation loss rose from {found.best_val_loss:.3f} to {last['val_loss']:.3f}{shipped}."
+            f"by heart, and the validation loss rose from {found.best_val_loss:.3f} to {last.val_loss:.3f}{shipped}."
         )
     elif found.worse_since_step is not None:
         sentences.append(
             f"Worse since step {found.worse_since_step}: from there on the validation loss rose from "
-            f"{found.best_val_loss:.3f} to {last['val_loss']:.3f}, and the loss on the training text rose with it, so "
+            f"{found.best_val_loss:.3f} to {last.val_loss:.3f}, and the loss on the training text rose with it, so "
             f"the steps are too large; lower the learning rate{shipped}."
         )
     if found.may_be_chance and not found.learnt_nothing:
@@ -130,14 +130,14 @@ def diagnosis_sentences(evaluations: Sequence[Record], status: str, kept_step: i
             "next without any trend."
         )
     if since is None and len(evaluations) > 1 and status != "diverged":
-        earlier = [e for e in evaluations[:-1] if e["step"] <= TREND_SHARE * last["step"]] or evaluations[:1]
-        fell = earlier[-1]["val_loss"] - last["val_loss"] > LOSS_TOLERANCE
+        earlier = [e for e in evaluations[:-1] if e.step <= TREND_SHARE * last.step] or evaluations[:1]
+        fell = earlier[-1].val_loss - last.val_loss > LOSS_TOLERANCE
         trend = "still falling: more steps may help" if fell else "level at the end"
-        sentences.append(f"No over-fitting so far: the validation loss ({last['val_loss']:.3f}) is {trend}.")
+        sentences.append(f"No over-fitting so far: the validation loss ({last.val_loss:.3f}) is {trend}.")
     if found.gap_since_step is not None:
         apart = f"the validation loss is more than {LOSS_GAP:g} nat above the training loss"
-        if all(_is_apart(e) for e in evaluations if e["step"] >= found.gap_since_step):
-            gap = last["val_loss"] - last["train_loss"]
+        if all(_is_apart(e) for e in evaluations if e.step >= found.gap_since_step):
+            gap = last.val_loss - last.train_loss
             sentences.append(
                 f"From step {found.gap_since_step} on {apart}, at the end by {gap:.2f}: on average the model gives a "
                 f"token of text that it has read {math.exp(gap):.1f} times the probability of one of new text."

@@ -1,28 +1,35 @@
 """The journal of a run: one JSON object a line, appended and never changed; the truth about what happened.
 
-Every record has a `kind` and the `time_ms` (Unix milliseconds) of its first writing. Kinds: `start`, `probe`, `step`,
-`evaluation`, `sample`, `checkpoint`, `end`, and `resume` where a later process goes on: behind which step, and which
-newer checkpoints were damaged; `repeated` is a step that it did again, and tells the time spent so far.
+The classes of `minigpt.io.records` say what a line can hold.
 """
 
 import hashlib
 import json
 import os
 import struct
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from minigpt.errors import InputError
-
-Record = dict[str, Any]
+from minigpt.io.records import (
+    FORMAT_VERSION,
+    EndRecord,
+    NewerFormatError,
+    Record,
+    StepRecord,
+    of_kind,
+    record_from,
+    values_of,
+)
 
 # In the folder of its run.
 JOURNAL = "journal.jsonl"
+JSON = json.JSONEncoder(default=asdict)
 
-# Of the records with which a training process begins.
-BEGINNINGS = ("start", "resume")
+
+class DamagedJournalError(InputError):
+    """A complete line of a journal is no record; the message names the file and the byte."""
 
 
 class Journal:
@@ -37,12 +44,10 @@ class Journal:
         if data and not data.endswith(b"\n"):
             os.ftruncate(self._file, data.rfind(b"\n") + 1)
 
-    def append(self, kind: str, /, **fields: Any) -> Record:
-        record = {"kind": kind, "time_ms": now_ms(), **fields}
-        line = (json.dumps(record) + "\n").encode()
+    def append(self, record: Record) -> None:
+        line = (JSON.encode({"kind": record.kind, **values_of(record)}) + "\n").encode()
         while line:  # a disk that is almost full takes a part, and says only the next time that it is full
             line = line[os.write(self._file, line) :]
-        return record
 
     def sync(self) -> None:
         """Return when all records are on the disk."""
@@ -66,9 +71,14 @@ class JournalReader:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         try:
-            records = [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
+            records = [record_from(json.loads(line)) for line in whole.splitlines()]
+        except NewerFormatError as newer:
             raise InputError(
+                f"{self._path} has format version {newer.version}, and this version of minigpt reads those up to "
+                f"{FORMAT_VERSION}; take the version that made the run, or a newer one"
+            ) from newer
+        except ValueError as error:
+            raise DamagedJournalError(
                 f"{self._path} is damaged behind byte {self._offset:,} ({error}); put it back from a copy, such as "
                 "MLflow has of runs that ended, or start a new run"
             ) from error
@@ -76,27 +86,19 @@ class JournalReader:
         return records
 
 
-def now_ms() -> int:
-    """As MLflow counts time as well."""
-    return time.time_ns() // 1_000_000
-
-
 def read_journal(path: Path) -> list[Record]:
     return JournalReader(path).new_records()
 
 
 def has_ended(records: Sequence[Record]) -> bool:
-    """Whether the training came to an end of its own, and not by a signal or an error."""
-    return bool(records) and records[-1]["kind"] == "end" and records[-1]["status"] not in ("interrupted", "differs")
-
-
-def of_kind(records: Iterable[Record], *kinds: str) -> Iterator[Record]:
-    return (record for record in records if record["kind"] in kinds)
+    """True if the training came to an end of its own, and not by a signal or an error."""
+    last = records[-1] if records else None
+    return isinstance(last, EndRecord) and last.status not in ("interrupted", "differs")
 
 
 def loss_curve(records: Iterable[Record]) -> list[tuple[int, float]]:
     """(step, training loss) of every step, in order."""
-    return [(record["step"], record["loss"]) for record in of_kind(records, "step")]
+    return [(record.step, record.loss) for record in of_kind(records, StepRecord)]
 
 
 def curve_sha256(points: Iterable[tuple[int, float]]) -> str:

@@ -7,7 +7,8 @@ the last whole checkpoint, and proves each step that it does again against the j
 import math
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,21 @@ from minigpt.errors import InputError
 from minigpt.evaluation.loss import evaluate
 from minigpt.generation.generate import complete_prompt
 from minigpt.generation.sampling import Sampler
-from minigpt.io.journal import JOURNAL, Journal, of_kind, read_journal
+from minigpt.io.journal import JOURNAL, Journal, read_journal
+from minigpt.io.records import (
+    FORMAT_VERSION,
+    CheckpointRecord,
+    EndRecord,
+    EvaluationRecord,
+    ProbeRecord,
+    RepeatedRecord,
+    ResumeRecord,
+    SampleRecord,
+    StartRecord,
+    StepRecord,
+    of_kind,
+    values_of,
+)
 from minigpt.io.store import delete_temporaries
 from minigpt.model.gpt import count_multiplied_parameters, count_parameters
 from minigpt.model.init import build_model
@@ -39,13 +54,17 @@ from minigpt.training.job import CHECKPOINTS, read_job
 from minigpt.training.loop import DivergedError, StepMetrics, train
 from minigpt.training.optimizers import make_optimizers
 from minigpt.training.probe import probe
+from minigpt.training.quote import quote_for
 
 WRITER_LOCK = ".worker.lock"
 # The worker of a command that was killed saves and ends; two never write one run.
 WRITER_LOCK_SECONDS = 120
 
 # Fields of a record that are measured and not computed.
-MEASURED = ("tokens_per_second", "training_seconds")
+MEASURED = ("time_ms", "tokens_per_second", "training_seconds")
+
+
+StepResult = StepRecord | EvaluationRecord | SampleRecord
 
 
 class ContinuationError(Exception):
@@ -71,8 +90,15 @@ class Trainer:
         delete_temporaries(self.checkpoints)
         self.journal = Journal(run_folder / JOURNAL)
         records = read_journal(run_folder / JOURNAL)
-        self.known = {(record["kind"], record.get("step")): record for record in records}
-        self.saved = {record["name"] for record in of_kind(records, "checkpoint")}
+        self.is_probed = any(of_kind(records, ProbeRecord))
+        results: Iterator[StepResult] = of_kind(records, StepRecord, EvaluationRecord, SampleRecord)
+        self.known = {(record.kind, record.step): record for record in results}
+        self.saved = {record.name for record in of_kind(records, CheckpointRecord)}
+        # What is done again is paid for again, each time that it is.
+        paid: Iterator[StepRecord | RepeatedRecord | EndRecord] = of_kind(
+            records, StepRecord, RepeatedRecord, EndRecord
+        )
+        self.training_seconds = max((record.training_seconds for record in paid), default=0.0)
         self.saver = CheckpointManager(
             self.checkpoints,
             job.tokens_folder / TOKENIZER_FILE,
@@ -87,9 +113,15 @@ class Trainer:
         self.token_bytes = torch.from_numpy(self.tokenizer.token_bytes())
         self.model = build_model(config.model, self.tokenizer.vocabulary_size, config.seed)
         self.optimizers = make_optimizers(self.model, config.training)
+        self.process = StartRecord(
+            **process_facts(),
+            parameters=count_parameters(self.model),
+            multiplied_parameters=count_multiplied_parameters(self.model),
+            format_version=FORMAT_VERSION,
+        )
+        self.start = next(of_kind(records, StartRecord), self.process)
         self.best_val_loss = math.inf
         self.evaluations_since_best = 0
-        self.training_seconds = 0.0
         self.stop = threading.Event()
 
     def run(self) -> None:
@@ -125,12 +157,13 @@ class Trainer:
         digest = weights_sha256(weights_of(self.model))  # while the disk takes them
         self.saver.finish()
         self.journal.append(
-            "end",
-            status=status,
-            error=error,
-            step=step,
-            training_seconds=self.training_seconds,
-            weights_sha256=digest,
+            EndRecord(
+                status=status,
+                error=error,
+                step=step,
+                training_seconds=self.training_seconds,
+                weights_sha256=digest,
+            )
         )
         self.journal.sync()
 
@@ -138,56 +171,49 @@ class Trainer:
         """Go on from the newest whole checkpoint, and say where; 0 where none was written yet."""
         folder, damaged = checkpoint_to_resume(self.checkpoints, self.saved)
         last = step_of(folder) if folder else 0
-        resumed = ("start", None) in self.known
-        self.journal.append(
-            "resume" if resumed else "start",
-            **process_facts(),
-            parameters=count_parameters(self.model),
-            multiplied_parameters=count_multiplied_parameters(self.model),
-            **({"after_step": last, "damaged": damaged} if resumed else {}),
-        )
+        if self.start is self.process:
+            self.journal.append(self.start)
+        else:
+            self.journal.append(ResumeRecord(**values_of(self.process), after_step=last, damaged=damaged))
         if folder:
             state = load_weights(folder, self.model)
             load_optimizers(folder, self.optimizers)
             self.best_val_loss = state["best_val_loss"]
             self.evaluations_since_best = state["evaluations_since_best"]
-        # What is done again is paid for again, as often as that is.
-        spent = (record.get("training_seconds", 0.0) for record in self.known.values())
-        self.training_seconds = max(spent, default=0.0)
         return last
 
     def _begin(self) -> None:
         """Measure the untrained model, and with it how long everything takes, for the quote."""
-        quoted = ("probe", None) in self.known
-        step_seconds = [] if quoted else self._probe()
+        step_seconds = [] if self.is_probed else self._probe()
         started = time.perf_counter()
         self._evaluate(0)
         evaluated = time.perf_counter()
         self._sample(0)
         sampled = time.perf_counter()
         self._save_best(0)
-        if not quoted:
-            self.journal.append(
-                "probe",
+        if not self.is_probed:
+            measured = ProbeRecord(
                 step_seconds=step_seconds,
                 evaluation_seconds=evaluated - started,
                 sample_seconds=sampled - evaluated,
                 checkpoint_seconds=time.perf_counter() - sampled,
             )
+            self.journal.append(replace(measured, quote=quote_for(self.config, self.start, measured)))
 
-    def _record(self, kind: str, step: int, **fields: Any) -> None:
+    def _record(self, record: StepResult) -> None:
         """Journal what a step gave; what is there already has to be the same, keeps its first time and costs again."""
-        known = self.known.get((kind, step))
+        known = self.known.get((record.kind, record.step))
         if known is None:
-            self.journal.append(kind, step=step, **fields)
+            self.journal.append(record)
             return
-        for name, value in fields.items():
-            if name not in MEASURED and value != known[name]:
+        before = values_of(known)
+        for name, value in values_of(record).items():
+            if name not in MEASURED and value != before[name]:
                 raise ContinuationError(
-                    f"step {step} done again gives {name} {value!r}, and the journal has {known[name]!r}"
+                    f"step {record.step} done again gives {name} {value!r}, and the journal has {before[name]!r}"
                 )
-        if kind == "step":
-            self.journal.append("repeated", step=step, training_seconds=fields["training_seconds"])
+        if isinstance(record, StepRecord):
+            self.journal.append(RepeatedRecord(step=record.step, training_seconds=record.training_seconds))
 
     def _probe(self) -> list[float]:
         """Seconds of a few real steps, which leave no trace."""
@@ -198,7 +224,7 @@ class Trainer:
     def _after_step(self, metrics: StepMetrics) -> None:
         step, config = metrics.step, self.config
         self.saver.note()
-        self._record("step", **asdict(metrics), training_seconds=self.training_seconds)
+        self._record(StepRecord(**vars(metrics), training_seconds=self.training_seconds))
         measured = config.evaluation.due(step) or step == config.training.max_steps
         if measured and self._evaluate(step):
             self._save_best(step)
@@ -219,12 +245,13 @@ class Trainer:
             if not math.isfinite(measured.loss):
                 raise DivergedError(step, f"{name} loss", measured.loss)
         self._record(
-            "evaluation",
-            step,
-            train_loss=train_side.loss,
-            val_loss=val_side.loss,
-            train_bits_per_byte=train_side.bits_per_byte,
-            val_bits_per_byte=val_side.bits_per_byte,
+            EvaluationRecord(
+                step=step,
+                train_loss=train_side.loss,
+                val_loss=val_side.loss,
+                train_bits_per_byte=train_side.bits_per_byte,
+                val_bits_per_byte=val_side.bits_per_byte,
+            )
         )
         better = val_side.loss < self.best_val_loss
         self.best_val_loss = min(val_side.loss, self.best_val_loss)
@@ -238,7 +265,7 @@ class Trainer:
     def _sample(self, step: int) -> None:
         config = self.config.sampling
         [text] = complete_prompt(self.model, self.tokenizer, config.prompt, [Sampler()], config.max_new_tokens)
-        self._record("sample", step, text=text)
+        self._record(SampleRecord(step=step, text=text))
 
     def _facts(self, step: int) -> dict[str, Any]:
         return {

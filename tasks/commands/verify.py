@@ -23,7 +23,8 @@ from minigpt.data.tokenizer import Tokenizer
 from minigpt.data.windows import Windows, cut_windows
 from minigpt.errors import InputError
 from minigpt.evaluation.loss import evaluate
-from minigpt.io.journal import BEGINNINGS, JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.journal import JOURNAL, DamagedJournalError, curve_sha256, loss_curve, read_journal
+from minigpt.io.records import EndRecord, EvaluationRecord, Record, ResumeRecord, StartRecord, of_kind
 from minigpt.io.store import sha256_of_file
 from minigpt.io.text import blocks, size_bytes
 from minigpt.recipe import RunConfig
@@ -33,7 +34,7 @@ from tasks.runs.files import CORPUS_FILE
 from tasks.runs.lease import is_owned
 from tasks.runs.run import Run
 from tasks.tracking.client import StoreError
-from tasks.tracking.metrics import MetricPoints
+from tasks.tracking.metrics import journal_points
 from tasks.tracking.tracker import Tracker
 
 # Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
@@ -57,10 +58,10 @@ def verify_run(run: Run, tracker: Tracker) -> Iterator[Check]:
         raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
     try:
         records = read_journal(run.folder / JOURNAL)
-    except InputError as error:
+    except DamagedJournalError as error:
         yield Check("journal", False, str(error))
         return
-    if not any(of_kind(records, "start")):
+    if not any(of_kind(records, StartRecord)):
         raise InputError(f"run {run.run_id} was stopped before its training began, so there is nothing to verify")
     yield _corpus(run)
     yield _journal(run, records)
@@ -103,10 +104,10 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     """The weights against the digest that the training ended with, and against the losses that it measured."""
     config = read_job(run.folder).config
     apply_environment(config.environment)
-    begun, facts = list(of_kind(records, *BEGINNINGS)), process_facts()
-    same_class = all(record[key] == facts[key] for record in begun for key in BITS)
-    measured = {record["step"]: record for record in of_kind(records, "evaluation")}
-    ended = {record["step"]: record["weights_sha256"] for record in of_kind(records, "end")}
+    begun, facts = list(of_kind(records, StartRecord, ResumeRecord)), process_facts()
+    same_class = all(getattr(record, key) == facts[key] for record in begun for key in BITS)
+    measured = {record.step: record for record in of_kind(records, EvaluationRecord)}
+    ended = {record.step: record.weights_sha256 for record in of_kind(records, EndRecord)}
     for role in ("best", "last"):
         folder = newest_intact(run.folder / CHECKPOINTS, role)
         if folder is None:
@@ -120,7 +121,7 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
             windows = _validation_windows(run.folder / CORPUS_FILE, tokenizer, config)
             batches = windows.in_order(config.evaluation.batch_size, config.evaluation.validation_batches)
             loss = evaluate(model, batches, torch.from_numpy(tokenizer.token_bytes())).loss
-            yield _loss(f"{role} loss", step, loss, measured[step]["val_loss"], same_class)
+            yield _loss(f"{role} loss", step, loss, measured[step].val_loss, same_class)
 
 
 def _validation_windows(text_file: Path, tokenizer: Tokenizer, config: RunConfig) -> Windows:
@@ -141,8 +142,7 @@ def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Ch
 
 def _mlflow(run: Run, tracker: Tracker, records: Sequence[Record]) -> Check:
     """Every point of the journal that MLflow should have, once, with its time, and no other."""
-    curves = MetricPoints(read_job(run.folder))
-    wanted = Counter(point for record in records for point in curves.points(record))
+    wanted = Counter(journal_points(records, read_job(run.folder)))
     try:
         found = tracker.stored_points(run, sorted({point.key for point in wanted}))
     except StoreError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minigpt.evaluation.difference import PairedDifference
 from minigpt.evaluation.paired import paired_difference
-from minigpt.io.journal import now_ms
+from minigpt.io.records import now_ms
 from minigpt.io.store import sha256_of_file
 from tasks.promotion.champion import way_out_without
 from tasks.promotion.measure import UNFAIR_SHARE, Measured, copy_of_text, measure_run

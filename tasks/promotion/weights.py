@@ -6,7 +6,8 @@ from pathlib import Path
 
 from minigpt.checkpoints.format import newest_intact, newest_journalled, step_of, written_checkpoints
 from minigpt.errors import InputError
-from minigpt.io.journal import JOURNAL, now_ms, read_journal
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.io.records import now_ms
 from minigpt.training.job import CHECKPOINTS
 from tasks.promotion.champion import record_champion
 from tasks.runs.run import Run, way_out

@@ -6,18 +6,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from minigpt.evaluation.loss import perplexity
-from minigpt.io.journal import Record
+from minigpt.io.records import EvaluationRecord
 from tasks.runs.result import Result
 
 
-def plot_curve(evaluations: Sequence[Record], what: str, unit: str, result: Result, path: Path) -> None:
+def plot_curve(evaluations: Sequence[EvaluationRecord], what: str, unit: str, result: Result, path: Path) -> None:
     """Train and validation curve over the steps, the best evaluation marked."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    steps = [record["step"] for record in evaluations]
+    steps = [record.step for record in evaluations]
     value = perplexity if what == "perplexity" else float
-    for side, name in (("train", "training text"), ("val", "validation text")):
-        axes.plot(steps, [value(record[f"{side}_loss"]) for record in evaluations], marker=".", label=name)
+    axes.plot(steps, [value(record.train_loss) for record in evaluations], marker=".", label="training text")
+    axes.plot(steps, [value(record.val_loss) for record in evaluations], marker=".", label="validation text")
     best = value(result.best_val_loss)
     axes.axvline(result.best_step, color="grey", linestyle=":", label=f"best: {best:.4g} at step {result.best_step}")
     if what == "perplexity":

@@ -5,10 +5,17 @@ from collections.abc import Iterable
 
 from minigpt.cost.price import Quote, make_bill
 from minigpt.evaluation.loss import perplexity
-from minigpt.io.journal import Record
+from minigpt.io.records import (
+    EvaluationRecord,
+    ProbeRecord,
+    Record,
+    ResumeRecord,
+    SampleRecord,
+    StartRecord,
+    StepRecord,
+)
 from minigpt.runtime.environment import BITS
 from minigpt.training.job import TrainingJob
-from minigpt.training.quote import quote_for
 from tasks.reporting.units import format_duration, format_usd
 from tasks.runs.provenance import fact_differences
 
@@ -20,46 +27,32 @@ class ProgressLog:
 
     def __init__(self, job: TrainingJob) -> None:
         self._job = job
-        self._start: Record = {}
+        self._start: StartRecord | None = None
         self._training_seconds = 0.0
         self._tokens_per_second = 0.0
-        self.quote: Quote | None = None
 
     def tell(self, records: Iterable[Record]) -> None:
         for record in records:
-            if record["kind"] == "start":
+            if isinstance(record, StartRecord):
                 self._start = record
-                log.info("training %s parameters in a process of its own", f"{record['parameters']:,}")
-            elif record["kind"] == "resume":
+                log.info("training %s parameters in a process of its own", f"{record.parameters:,}")
+            elif isinstance(record, ResumeRecord) and self._start:
                 _tell_resume(record, self._start)
-            elif record["kind"] == "probe":
-                self._tell_quote(record)
-            elif record["kind"] == "step":
-                self._training_seconds = record["training_seconds"]
-                self._tokens_per_second = record["tokens_per_second"]
-            elif record["kind"] == "evaluation":
+            elif isinstance(record, ProbeRecord) and record.quote:
+                _tell_quote(record.quote)
+            elif isinstance(record, StepRecord):
+                self._training_seconds = record.training_seconds
+                self._tokens_per_second = record.tokens_per_second
+            elif isinstance(record, EvaluationRecord):
                 self._tell_evaluation(record)
-            elif record["kind"] == "sample":
-                log.info("step %d writes: %r", record["step"], record["text"])
+            elif isinstance(record, SampleRecord):
+                log.info("step %d writes: %r", record.step, record.text)
 
-    def _tell_quote(self, probe: Record) -> None:
-        self.quote = quote = quote_for(self._job, self._start, probe)
-        log.info(
-            "quote: %s (%s to %s), %s, %.4f kWh, %.4f kg CO2 at %s",
-            format_duration(quote.seconds),
-            format_duration(quote.seconds_low),
-            format_duration(quote.seconds_high),
-            format_usd(quote.bill.usd),
-            quote.bill.kwh,
-            quote.bill.co2_kg,
-            f"${quote.bill.usd_per_hour:g} an hour and {quote.bill.watts:g} W",
-        )
-
-    def _tell_evaluation(self, record: Record) -> None:
-        step, last = record["step"], self._job.config.training.max_steps
+    def _tell_evaluation(self, record: EvaluationRecord) -> None:
+        step, last = record.step, self._job.config.training.max_steps
         told = (
-            f"step {step:{len(str(last))}} of {last}: train {record['train_loss']:.3f}, val {record['val_loss']:.3f}, "
-            f"perplexity {perplexity(record['val_loss']):.4g}, {record['val_bits_per_byte']:.3f} bits/byte"
+            f"step {step:{len(str(last))}} of {last}: train {record.train_loss:.3f}, val {record.val_loss:.3f}, "
+            f"perplexity {perplexity(record.val_loss):.4g}, {record.val_bits_per_byte:.3f} bits/byte"
         )
         if step == 0:  # the quote says how long it will take
             log.info("%s", told)
@@ -73,13 +66,26 @@ class ProgressLog:
         )
 
 
-def _tell_resume(record: Record, start: Record) -> None:
-    log.info("continuing after step %d", record["after_step"])
-    before, now = ({key: process[key] for key in BITS} for process in (start, record))
+def _tell_quote(quote: Quote) -> None:
+    log.info(
+        "quote: %s (%s to %s), %s, %.4f kWh, %.4f kg CO2 at %s",
+        format_duration(quote.seconds),
+        format_duration(quote.seconds_low),
+        format_duration(quote.seconds_high),
+        format_usd(quote.bill.usd),
+        quote.bill.kwh,
+        quote.bill.co2_kg,
+        f"${quote.bill.usd_per_hour:g} an hour and {quote.bill.watts:g} W",
+    )
+
+
+def _tell_resume(record: ResumeRecord, start: StartRecord) -> None:
+    log.info("continuing after step %d", record.after_step)
+    before, now = ({key: getattr(process, key) for key in BITS} for process in (start, record))
     if changed := fact_differences(before, now):
         log.warning(
             "this machine is not the one that began the run, so that other bits are to be expected from here on: %s",
             "; ".join(changed),
         )
-    if record["damaged"]:
-        log.warning("damaged or missing checkpoints, not used: %s", ", ".join(record["damaged"]))
+    if record.damaged:
+        log.warning("damaged or missing checkpoints, not used: %s", ", ".join(record.damaged))

@@ -88,7 +88,7 @@ class Run(HasRunId):
         """When it last did something that its journal tells, if that can be read."""
         with suppress(InputError):
             if records := read_journal(self.folder / JOURNAL):
-                return int(records[-1]["time_ms"])
+                return records[-1].time_ms
         return self.start_time_ms
 
     def is_opened(self) -> bool:

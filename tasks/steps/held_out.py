@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from minigpt.errors import InputError, on_one_line
-from minigpt.io.journal import now_ms
+from minigpt.io.records import now_ms
 from minigpt.runtime.environment import apply_environment
 from minigpt.training.job import TrainingJob
 from tasks.promotion.champion import champion_for, record_champion

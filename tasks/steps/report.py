@@ -15,7 +15,8 @@ from minigpt.evaluation.contamination import SHINGLE_BYTES
 from minigpt.evaluation.diagnosis import diagnose, diagnosis_sentences
 from minigpt.evaluation.loss import perplexity
 from minigpt.evaluation.memorization import copy_words, is_memorized
-from minigpt.io.journal import JOURNAL, Record, curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.journal import JOURNAL, curve_sha256, loss_curve, read_journal
+from minigpt.io.records import EvaluationRecord, Record, SampleRecord, StartRecord, StepRecord, of_kind
 from minigpt.io.store import write_atomically
 from minigpt.training.job import TrainingJob
 from minigpt.training.quote import actual_cost
@@ -56,7 +57,7 @@ class StepResults:
 def write_report(run: Run, job: TrainingJob, tracker: Tracker, work: StepResults, flow_run_id: str | None) -> Result:
     """Say what happened, in numbers, pictures and words, and close the run."""
     records = read_journal(run.folder / JOURNAL)
-    evaluations = list(of_kind(records, "evaluation"))
+    evaluations = list(of_kind(records, EvaluationRecord))
     result = _result(run, job, work, flow_run_id, records)
     write_atomically(run.folder / REPORT_FILE, markdown(result).encode())
     plot_curve(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
@@ -84,9 +85,9 @@ def _result(
     run: Run, job: TrainingJob, work: StepResults, flow_run_id: str | None, records: Sequence[Record]
 ) -> Result:
     trained, evaluated, samples, windows = work.trained, work.evaluated, work.samples, work.windows
-    evaluations = list(of_kind(records, "evaluation"))
+    evaluations = list(of_kind(records, EvaluationRecord))
     found = diagnose(evaluations)
-    steps = list(of_kind(records, "step"))
+    steps = list(of_kind(records, StepRecord))
     in_training = int(min(windows.val_windows, job.config.evaluation.most_val_windows))
     words = diagnosis_sentences(evaluations, trained.status, step_of(trained.checkpoint))
     words += _words_beside_the_curve(run, work.tokens, samples)
@@ -110,7 +111,7 @@ def _result(
         steps=trained.steps,
         epochs=evaluated.epochs,
         training_seconds=trained.training_seconds,
-        tokens_per_second=(steps[-1]["tokens_seen"] if steps else 0) / max(trained.training_seconds, 1e-9),
+        tokens_per_second=(steps[-1].tokens_seen if steps else 0) / max(trained.training_seconds, 1e-9),
         train_loss=evaluated.train.loss,
         val_loss=evaluated.val.loss,
         perplexity=perplexity(evaluated.val.loss),
@@ -119,21 +120,21 @@ def _result(
         xz_after_training_bits_per_byte=windows.xz_after_training_bits_per_byte,
         best_step=found.best_step,
         best_val_loss=found.best_val_loss,
-        best_bits_per_byte=next(e["val_bits_per_byte"] for e in evaluations if e["step"] == found.best_step),
+        best_bits_per_byte=next(e.val_bits_per_byte for e in evaluations if e.step == found.best_step),
         val_windows=windows.val_windows,
         val_windows_measured_in_training=in_training,
         held_out=work.judgement,
         val_copied_share=work.tokens.val_copied_share,
         overfitting_since_step=found.overfitting_since_step,
         diagnosis=", ".join(filter(None, dict.fromkeys(kept_from_shipping))),
-        parameters=next(of_kind(records, "start"))["parameters"],
+        parameters=next(of_kind(records, StartRecord)).parameters,
         corpus_sha256=work.corpus.sha256,
         weights_sha256=trained.weights_sha256,
         curve_sha256=curve_sha256(loss_curve(records)),
         cost=Cost(trained.quote, actual_cost(trained.quote, trained.training_seconds, job.config.prices)),
         samples=Samples(
             **vars(samples),
-            in_training=tuple(TrainingSample(r["step"], r["text"]) for r in of_kind(records, "sample")),
+            in_training=tuple(TrainingSample(record.step, record.text) for record in of_kind(records, SampleRecord)),
         ),
         words=words,
         run_dir=str(run.folder),

@@ -20,9 +20,20 @@ from prefect.cache_policies import NO_CACHE
 from minigpt.checkpoints.format import step_of
 from minigpt.cost.price import Quote
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
-from minigpt.io.journal import JOURNAL, JournalReader, Record, has_ended, of_kind
+from minigpt.io.journal import JOURNAL, JournalReader, has_ended
+from minigpt.io.records import (
+    CheckpointRecord,
+    EndRecord,
+    EvaluationRecord,
+    ProbeRecord,
+    Record,
+    StartRecord,
+    StepRecord,
+    of_kind,
+)
 from minigpt.recipe import CONFIG_FILE
 from minigpt.training.job import CHECKPOINTS, TrainingJob
+from minigpt.training.quote import with_quote
 from tasks.reporting.progress import ProgressLog
 from tasks.runs.ids import shortened
 from tasks.runs.run import Run
@@ -68,9 +79,9 @@ class Trained:
 def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
     """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
     follower, narrator, reader = CurveSender(run, job, tracker), ProgressLog(job), JournalReader(run.folder / JOURNAL)
-    records = reader.new_records()  # of a run that is resumed; sending a point again changes nothing
+    records = with_quote(reader.new_records(), job)  # of a run that is resumed; sending a point again changes nothing
     follower.send(records)
-    narrator.tell(record for record in records if record["kind"] in ("start", "probe"))
+    narrator.tell(of_kind(records, StartRecord, ProbeRecord))
     if not has_ended(records):
         with stop_signals() as stop, training_process(run.folder, job) as process:
             waiting: list[Record] = []
@@ -83,23 +94,24 @@ def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
                     follower.send(waiting)
                     waiting, next_sending = [], time.monotonic() + SENDING_SECONDS
             follower.send(waiting)
-        if process.returncode != 0 or not records or records[-1]["kind"] != "end":
+        if process.returncode != 0 or not (records and isinstance(records[-1], EndRecord)):
             raise failure(run.run_id, process.returncode, (run.folder / TRAINING_LOG).read_text(errors="replace"))
-    end = records[-1]
-    if end["status"] == "interrupted":
+    [*_, end] = of_kind(records, EndRecord)
+    quote = next((probe.quote for probe in of_kind(records, ProbeRecord)), None)
+    if end.status == "interrupted":
         raise KeyboardInterrupt
-    if end["status"] == "differs" or narrator.quote is None:
+    if end.status == "differs" or quote is None:
         raise TrainingFailedError(
-            f"run {run.run_id} cannot be continued: {end['error'] or 'it has no quote'}; resume it on the machine and "
+            f"run {run.run_id} cannot be continued: {end.error or 'it has no quote'}; resume it on the machine and "
             f"with the packages that began it, or start a new run: `minigpt run {run.folder / CONFIG_FILE}`"
         )
     return Trained(
-        status=end["status"],
-        steps=end["step"],
-        training_seconds=end["training_seconds"],
-        weights_sha256=end["weights_sha256"],
-        checkpoint=_last_checkpoint(run, records, end["status"]),
-        quote=narrator.quote,
+        status=end.status,
+        steps=end.step,
+        training_seconds=end.training_seconds,
+        weights_sha256=end.weights_sha256,
+        checkpoint=_last_checkpoint(run, records, end.status),
+        quote=quote,
         curve_sent=follower.sent_all,
     )
 
@@ -208,12 +220,12 @@ def _last_checkpoint(run: Run, records: Sequence[Record], status: str) -> Path:
 
     Whoever loads it finds out if it is whole.
     """
-    written: list[Path] = [run.folder / CHECKPOINTS / record["name"] for record in of_kind(records, "checkpoint")]
+    written = [run.folder / CHECKPOINTS / record.name for record in of_kind(records, CheckpointRecord)]
     if not written:
         raise TrainingFailedError(f"no whole checkpoint was written to {run.folder / CHECKPOINTS}")
     if status == "diverged":  # a step's loss is that of the weights before it
-        measured = {record["step"] for record in of_kind(records, "evaluation")}
-        measured |= {record["step"] - 1 for record in of_kind(records, "step")}
+        measured = {record.step for record in of_kind(records, EvaluationRecord)}
+        measured |= {record.step - 1 for record in of_kind(records, StepRecord)}
         return max((folder for folder in written if step_of(folder) in measured and folder.exists()), key=step_of)
     full = [folder for folder in written if folder.name.startswith("last-")]
     return max(full or written, key=step_of)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from minigpt.io.journal import Record, now_ms
+from minigpt.io.records import Record, now_ms
 from minigpt.training.job import TrainingJob
 from tasks.runs.lease import release_lease, take_lease
 from tasks.runs.run import Run, as_params

@@ -1,11 +1,12 @@
 """What MLflow shows of a journal: a pure function of the records, so that sending them again sends the same points."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from minigpt.cost.price import Quote
 from minigpt.evaluation.loss import perplexity
-from minigpt.io.journal import Record
+from minigpt.io.records import EvaluationRecord, ProbeRecord, Record, StepRecord
 from minigpt.training.job import TrainingJob
-from minigpt.training.quote import quote_for
+from minigpt.training.quote import with_quote
 from tasks.runs.result import Result
 from tasks.tracking.write import Point
 
@@ -39,45 +40,48 @@ class MetricPoints:
 
     def __init__(self, job: TrainingJob) -> None:
         self._job = job
-        self._start: Record = {}
         self._best_val_loss = float("inf")
 
     def points(self, record: Record) -> Iterator[Point]:
-        values: dict[str, float] = {}
-        if record["kind"] == "start":
-            self._start = record
-        elif record["kind"] == "probe":
-            values = self._quote(record)
-        elif record["kind"] == "step" and keeps_step(record["step"], self._job.config.training.max_steps):
-            values = {key: record[field] for key, field in STEP_METRICS.items()}
-        elif record["kind"] == "evaluation":
-            values = self._evaluation(record)
-        return (Point(key, value, record["time_ms"], record.get("step", 0)) for key, value in values.items())
+        step, values = 0, dict[str, float]()
+        if isinstance(record, ProbeRecord) and record.quote:
+            values = _quote_values(record.quote)
+        elif isinstance(record, StepRecord) and keeps_step(record.step, self._job.config.training.max_steps):
+            step, values = record.step, {key: getattr(record, field) for key, field in STEP_METRICS.items()}
+        elif isinstance(record, EvaluationRecord):
+            step, values = record.step, self._evaluation_values(record)
+        return (Point(key, value, record.time_ms, step) for key, value in values.items())
 
-    def _quote(self, record: Record) -> dict[str, float]:
-        quote = quote_for(self._job, self._start, record)
-        return {
-            "quote/seconds": quote.seconds,
-            "quote/seconds_low": quote.seconds_low,
-            "quote/seconds_high": quote.seconds_high,
-            "quote/flops": quote.total_flops,
-            "quote/usd": quote.bill.usd,
-            "quote/kwh": quote.bill.kwh,
-            "quote/co2_kg": quote.bill.co2_kg,
-        }
-
-    def _evaluation(self, record: Record) -> dict[str, float]:
-        values = {key: record[field] for key, field in EVALUATION_METRICS.items()}
-        values |= {f"perplexity/{side}": perplexity(record[f"{side}_loss"]) for side in ("train", "val")}
-        if record["val_loss"] < self._best_val_loss:
-            self._best_val_loss = record["val_loss"]
+    def _evaluation_values(self, record: EvaluationRecord) -> dict[str, float]:
+        values: dict[str, float] = {key: getattr(record, field) for key, field in EVALUATION_METRICS.items()}
+        values |= {"perplexity/train": perplexity(record.train_loss), "perplexity/val": perplexity(record.val_loss)}
+        if record.val_loss < self._best_val_loss:
+            self._best_val_loss = record.val_loss
             values |= {
-                "best/val_loss": record["val_loss"],
-                "best/perplexity": perplexity(record["val_loss"]),
-                "best/bits_per_byte": record["val_bits_per_byte"],
-                "best/step": record["step"],
+                "best/val_loss": record.val_loss,
+                "best/perplexity": perplexity(record.val_loss),
+                "best/bits_per_byte": record.val_bits_per_byte,
+                "best/step": record.step,
             }
         return values
+
+
+def journal_points(records: Iterable[Record], job: TrainingJob) -> list[Point]:
+    """The points of a journal from its first record on."""
+    curves = MetricPoints(job)
+    return [point for record in with_quote(records, job) for point in curves.points(record)]
+
+
+def _quote_values(quote: Quote) -> dict[str, float]:
+    return {
+        "quote/seconds": quote.seconds,
+        "quote/seconds_low": quote.seconds_low,
+        "quote/seconds_high": quote.seconds_high,
+        "quote/flops": quote.total_flops,
+        "quote/usd": quote.bill.usd,
+        "quote/kwh": quote.bill.kwh,
+        "quote/co2_kg": quote.bill.co2_kg,
+    }
 
 
 def final_points(result: Result, time_ms: int) -> list[Point]:

@@ -10,7 +10,8 @@ from filelock import FileLock
 
 from minigpt.checkpoints.format import newest_intact, step_of
 from minigpt.evaluation.loss import perplexity
-from minigpt.io.journal import JOURNAL, Record, of_kind, read_journal
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.io.records import EvaluationRecord, Record, of_kind
 from minigpt.io.store import write_atomically
 from minigpt.recipe import CONFIG_FILE
 from minigpt.training.job import CHECKPOINTS, read_job
@@ -26,7 +27,7 @@ from tasks.runs.files import (
 from tasks.runs.lease import no_owner
 from tasks.runs.result import Result
 from tasks.runs.run import Run
-from tasks.tracking.metrics import MetricPoints, final_points
+from tasks.tracking.metrics import final_points, journal_points
 from tasks.tracking.read import status_in_mlflow, stored_files
 from tasks.tracking.write import (
     DECISION_TAG,
@@ -70,12 +71,11 @@ def publish_run(run: Run, curve: bool = True, again: bool = False, timeout_secon
         publish_opening(run)
         records = read_journal(run.folder / JOURNAL)
         if curve and records:
-            curves = MetricPoints(read_job(run.folder))
-            send_points(run, [point for record in records for point in curves.points(record)])
+            send_points(run, journal_points(records, read_job(run.folder)))
         if (result := run.result()) is None:
             _tell_end_unheard(run)
             return
-        _publish_end(run, result, records[-1]["time_ms"] if records else run.start_time_ms)
+        _publish_end(run, result, records[-1].time_ms if records else run.start_time_ms)
         # Last, for they are the largest by far: a store that cannot take them has all the rest.
         for role in ("best", "last"):
             _publish_checkpoint(run, role, records, result)
@@ -114,7 +114,7 @@ def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: 
     if folder is None:
         return
     step = step_of(folder)
-    measured = {e["step"]: (e["train_loss"], e["val_loss"]) for e in of_kind(records, "evaluation")}
+    measured = {record.step: (record.train_loss, record.val_loss) for record in of_kind(records, EvaluationRecord)}
     if result.status != "diverged":  # when its losses are those of older weights
         measured[result.steps] = (result.train_loss, result.val_loss)
     metrics = {}

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.checkpoints.format import load_checkpoint, newest_intact, weights_of, weights_sha256
-from minigpt.io.journal import JOURNAL, Record, curve_sha256, loss_curve, read_journal
+from minigpt.io.journal import JOURNAL, curve_sha256, loss_curve, read_journal
+from minigpt.io.records import EndRecord, EvaluationRecord, Record, StepRecord
 
 # Numbers that two runs do not share, for they are seconds or what follows from them.
 MEASURED = ("throughput/tokens_per_second", "quote/", "bill/")
@@ -61,13 +62,13 @@ class Outcome:
 def outcome(run: Any) -> Outcome:
     """Of a run that has ended; what the run holds by itself is checked on the way."""
     records = read_journal(run.folder / JOURNAL)
-    assert records[-1]["kind"] == "end"
+    assert isinstance(records[-1], EndRecord)
     curve = loss_curve(records)
-    assert [step for step, _ in curve] == list(range(1, records[-1]["step"] + 1))
+    assert [step for step, _ in curve] == list(range(1, records[-1].step + 1))
     newest = newest_intact(run.checkpoints, "last")
     assert newest is not None
     model, _ = load_checkpoint(newest)
-    assert records[-1]["weights_sha256"] == weights_sha256(weights_of(model))
+    assert records[-1].weights_sha256 == weights_sha256(weights_of(model))
     temporary = [path for path in run.home.rglob("*") if path.name.endswith((".tmp", "-journal", "-wal"))]
     assert not temporary, temporary
     assert not list(run.left_processes())
@@ -76,7 +77,7 @@ def outcome(run: Any) -> Outcome:
     return Outcome(
         run_id=run.run.run_id,
         status=store_status(run.home / "mlflow.db"),
-        weights_sha256=records[-1]["weights_sha256"],
+        weights_sha256=records[-1].weights_sha256,
         curve_sha256=curve_sha256(curve),
         checkpoints=tuple(sorted(path.name for path in run.checkpoints.iterdir())),
         points=deterministic(stored),
@@ -107,19 +108,19 @@ def points_of(records: list[Record]) -> set[Point]:
     best = math.inf
     for record in records:
         values: dict[str, float] = {}
-        if record["kind"] == "step":
-            values = {key: record[field] for key, field in STEP_FIELDS.items()}
-        elif record["kind"] == "evaluation":
+        if isinstance(record, StepRecord):
+            values = {key: getattr(record, field) for key, field in STEP_FIELDS.items()}
+        elif isinstance(record, EvaluationRecord):
             for side in ("train", "val"):
-                values[f"loss/{side}"] = record[f"{side}_loss"]
-                values[f"bits_per_byte/{side}"] = record[f"{side}_bits_per_byte"]
-                values[f"perplexity/{side}"] = math.exp(record[f"{side}_loss"])
-            if record["val_loss"] < best:
-                best = record["val_loss"]
-                values["best/val_loss"], values["best/step"] = best, record["step"]
+                values[f"loss/{side}"] = getattr(record, f"{side}_loss")
+                values[f"bits_per_byte/{side}"] = getattr(record, f"{side}_bits_per_byte")
+                values[f"perplexity/{side}"] = math.exp(values[f"loss/{side}"])
+            if record.val_loss < best:
+                best = record.val_loss
+                values["best/val_loss"], values["best/step"] = best, record.step
                 values["best/perplexity"] = math.exp(best)
-                values["best/bits_per_byte"] = record["val_bits_per_byte"]
-        points |= {(key, record["step"], value, record["time_ms"]) for key, value in values.items()}
+                values["best/bits_per_byte"] = record.val_bits_per_byte
+        points |= {(key, record.step, value, record.time_ms) for key, value in values.items()}
     return points
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from minigpt.checkpoints.format import checkpoint_to_resume, written_checkpoints
-from minigpt.io.journal import JOURNAL, of_kind, read_journal
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.io.records import ResumeRecord, of_kind
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import Signal
@@ -92,8 +93,8 @@ def test_broken_files(how: str, trial: int, broken: TinyRun, template: Template,
     before, newest = written_checkpoints(broken.checkpoints, "last")
     damage(newest, before, how, source)
     broken.finish()
-    resume = next(of_kind(read_journal(broken.folder / JOURNAL), "resume"))
-    assert (resume["after_step"], resume["damaged"]) == (6, [newest.name])
+    resume = next(of_kind(read_journal(broken.folder / JOURNAL), ResumeRecord))
+    assert (resume.after_step, resume.damaged) == (6, [newest.name])
     assert checks.outcome(broken) == template.outcome
 
 

@@ -66,7 +66,7 @@ def test_patience(trial: int, run: TinyRun, tmp_path: Path, source: random.Rando
     undisturbed = run.copy(tmp_path / "undisturbed")
     undisturbed.finish()
     end = read_journal(undisturbed.folder / JOURNAL)[-1]
-    assert (end["status"], end["step"]) == ("stopped_early", 8)
+    assert (end.status, end.step) == ("stopped_early", 8)
     assert run.live(at=Signal("step", "after", source.choice((6, 7)))) == KILLED
     run.finish()
     assert checks.outcome(run) == checks.outcome(undisturbed)

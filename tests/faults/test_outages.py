@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.io.records import EndRecord
 from tasks.home.settings import TrackingAddress
 from tasks.runs.run import Run
 from tasks.tracking.live import create_run
@@ -124,8 +125,8 @@ def test_outage(
     finally:
         handler.fault = staticmethod(lambda: "none")
     records = read_journal(run.folder / JOURNAL)
-    assert records[-1]["kind"] == "end", run.log
-    assert records[-1]["weights_sha256"] == template.outcome.weights_sha256
+    assert isinstance(records[-1], EndRecord), run.log
+    assert records[-1].weights_sha256 == template.outcome.weights_sha256
     run.finish()
     stored = checks.stored_points(mlflow_server.folder / "store.db", run.run.run_id)
     checks.compare_with_journal(stored, checks.points_of(records))

@@ -1,6 +1,7 @@
 """What a resumed run makes of the records of the process before it."""
 
-from minigpt.io.journal import of_kind, read_journal
+from minigpt.io.journal import read_journal
+from minigpt.io.records import RepeatedRecord, StepRecord, of_kind
 from tests.conftest import edit_record
 from tests.faults.tiny import Template, TinyRun
 from tests.faults.victim import Signal
@@ -14,19 +15,19 @@ def test_bill(run: TinyRun) -> None:
     edit_record(run.folder, "step", 8, lambda record: record.update(training_seconds=1000.0))
     run.finish()
     records = read_journal(run.folder / "journal.jsonl")
-    last = list(of_kind(records, "step"))[-1]
-    assert 1000 < last["training_seconds"] < records[-1]["training_seconds"]
+    last = list(of_kind(records, StepRecord))[-1]
+    assert 1000 < last.training_seconds < records[-1].training_seconds
 
 
 def test_bill_of_a_repetition(run: TinyRun) -> None:
     """What is done again is paid for as well where that process is killed before it comes to anything new"""
     assert run.live(at=Signal("step", "after", 8)) == KILLED
     assert run.live(at=Signal("step", "after", 1)) == KILLED
-    [again] = of_kind(read_journal(run.folder / "journal.jsonl"), "repeated")
-    assert again["step"] == 7
+    [again] = of_kind(read_journal(run.folder / "journal.jsonl"), RepeatedRecord)
+    assert again.step == 7
     run.finish()
-    steps = list(of_kind(read_journal(run.folder / "journal.jsonl"), "step"))
-    assert steps[7]["training_seconds"] < again["training_seconds"] < steps[8]["training_seconds"]
+    steps = list(of_kind(read_journal(run.folder / "journal.jsonl"), StepRecord))
+    assert steps[7].training_seconds < again.training_seconds < steps[8].training_seconds
 
 
 def test_other_untrained_model(run: TinyRun, template: Template) -> None:
@@ -35,5 +36,5 @@ def test_other_untrained_model(run: TinyRun, template: Template) -> None:
     edit_record(run.folder, "evaluation", 0, lambda record: record.update(val_loss=1.0))
     run.finish()
     end = read_journal(run.folder / "journal.jsonl")[-1]
-    assert (end["status"], end["step"]) == ("differs", 0)
-    assert "step 0 done again gives val_loss" in end["error"]
+    assert (end.status, end.step) == ("differs", 0)
+    assert "step 0 done again gives val_loss" in end.error

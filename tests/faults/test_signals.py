@@ -9,7 +9,8 @@ import time
 import psutil
 import pytest
 
-from minigpt.io.journal import JOURNAL, of_kind, read_journal
+from minigpt.io.journal import JOURNAL, read_journal
+from minigpt.io.records import ResumeRecord, of_kind
 from tasks.steps.training import OUT_OF_MEMORY
 from tests.faults import checks
 from tests.faults.tiny import Template, TinyRun, wait_until_stopped
@@ -31,9 +32,9 @@ def test_sigterm(trial: int, run: TinyRun, template: Template, source: random.Ra
     """SIGTERM at a random passing of a named point: a checkpoint, the status told, and the run goes on later"""
     assert run.live(at=anywhere(source, template, signal.SIGTERM)) == 0, run.log
     end = read_journal(run.folder / JOURNAL)[-1]
-    assert (run.checkpoints / f"last-{end['step']:07d}").exists()
+    assert (run.checkpoints / f"last-{end.step:07d}").exists()
     told = {"interrupted": "KILLED", "completed": "FINISHED"}
-    assert checks.store_status(run.home / "mlflow.db") == told[end["status"]]
+    assert checks.store_status(run.home / "mlflow.db") == told[end.status]
     run.finish()
     found = checks.outcome(run)
     assert checks.without_checkpoints(found) == checks.without_checkpoints(template.outcome)
@@ -64,7 +65,7 @@ def test_lock_holder_killed(trial: int, run: TinyRun, template: Template, source
     time.sleep(0.5)
     holder.kill()
     killed = time.monotonic()
-    while not list(of_kind(read_journal(run.folder / JOURNAL), "resume")):
+    while not list(of_kind(read_journal(run.folder / JOURNAL), ResumeRecord)):
         assert time.monotonic() - killed < TAKEN_OVER_SECONDS
         time.sleep(0.01)
     waiting.join(60)

@@ -21,7 +21,8 @@ from mlflow import MlflowClient
 from minigpt.checkpoints import format as checkpoint
 from minigpt.checkpoints import manager
 from minigpt.io import store
-from minigpt.io.journal import JOURNAL, Journal, JournalReader, Record, has_ended, read_journal
+from minigpt.io.journal import JOURNAL, Journal, JournalReader, has_ended, read_journal
+from minigpt.io.records import Record
 from minigpt.training import probe, trainer
 from minigpt.training.__main__ import train_run_folder
 from minigpt.training.job import read_job
@@ -113,17 +114,17 @@ def _run(run: Run) -> None:
     follower.send(records)
     append, written = Journal.append, 0
 
-    def append_and_send(self: Journal, kind: str, **fields: Any) -> Record:
+    def append_and_send(self: Journal, record: Record) -> None:
         nonlocal written
-        record, written = append(self, kind, **fields), written + 1
+        append(self, record)
+        written += 1
         if written % RECORDS_PER_SENDING == 0:
             follower.send(reader.new_records())
-        return record
 
     Journal.append = append_and_send  # type: ignore[method-assign]
     if not has_ended(records):
         train_run_folder(run.folder)
         follower.send(reader.new_records())
-    status = read_journal(run.folder / JOURNAL)[-1]["status"]
+    status = read_journal(run.folder / JOURNAL)[-1].status
     publish_run(run, curve=not follower.sent_all)
     publish.set_status(run, MLFLOW_STATUS.get(status, "KILLED"), status, {})

@@ -11,9 +11,11 @@ from flows.config import load_config
 from flows.rerun import RERUN_TOLERANCE, Comparison, RecordedRun, first_difference, read_recorded
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL
+from minigpt.runtime.environment import process_facts
 from tasks.runs.files import FACTS_FILE, RESULT_FILE
 from tasks.runs.names import find_local_run
 from tasks.tracking.tracker import OfflineTracker
+from tests import records
 from tests.examples import FACTS, RESULT
 
 SAME = Comparison(
@@ -27,6 +29,7 @@ SAME = Comparison(
     curve_sha256="c" * 64,
     weights_sha256="d" * 64,
 )
+
 OTHER_SEED = replace(SAME, identical=False, first_differing_step=1, differing_facts=["config.seed: was 123, is 7"])
 OTHER_CLASS = replace(OTHER_SEED, another_class=True, differing_facts=["process.cpu_class: was A, is B"])
 
@@ -64,12 +67,11 @@ def test_the_first_step_that_differs_in_a_bit(
 
 
 def test_a_run_that_was_resumed_elsewhere_has_every_fact_that_it_had() -> None:
-    records = [
-        {"kind": "start", "time_ms": 1, "cpu_class": "A", "torch_threads": 2},
-        {"kind": "resume", "time_ms": 2, "cpu_class": "B", "torch_threads": 2, "after_step": 3, "damaged": []},
-    ]
-    run = RecordedRun("a" * 32, "name", load_config("smoke"), None, FACTS, records, RESULT)
-    assert run.all_facts()["process"] == {"cpu_class": "A, then B", "torch_threads": "2"}
+    journal = [records.start(cpu_class="A"), records.resume(cpu_class="B")]
+    run = RecordedRun("a" * 32, "name", load_config("smoke"), None, FACTS, journal, RESULT)
+    process = run.all_facts()["process"]
+    assert (process["cpu_class"], process["torch_threads"]) == ("A, then B", "2")
+    assert process.keys() == process_facts().keys()
 
 
 @pytest.mark.parametrize(("name", "kept_lines"), [(FACTS_FILE, 1), (RESULT_FILE, 3), (JOURNAL, 0), (JOURNAL, -1)])

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from minigpt.checkpoints.format import load_checkpoint, newest_intact, step_of, weights_of, weights_sha256
-from minigpt.io.journal import curve_sha256, loss_curve, of_kind, read_journal
+from minigpt.io.journal import curve_sha256, loss_curve, read_journal
+from minigpt.io.records import EvaluationRecord, of_kind
 from minigpt.io.store import MANIFEST
 
 ROOT = Path(__file__).parents[2]
@@ -213,10 +214,10 @@ def test_bad_input_is_one_sentence_and_exit_2(
 def test_a_run_that_gets_no_better_stops_early(workplace: Any) -> None:
     settings = ("training.early_stopping_evaluations=1", "training.learning_rate=2", "evaluation.every_steps=5")
     result = workplace.json("run", "smoke", *(word for setting in settings for word in ("--set", setting)))
-    evaluations = list(of_kind(read_journal(Path(result["run_dir"]) / "journal.jsonl"), "evaluation"))
+    evaluations = list(of_kind(read_journal(Path(result["run_dir"]) / "journal.jsonl"), EvaluationRecord))
     assert result["status"] == "stopped_early"
     assert result["steps"] == result["best_step"] + 5 < 60
-    assert evaluations[-1]["val_loss"] >= result["best_val_loss"]
+    assert evaluations[-1].val_loss >= result["best_val_loss"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from minigpt.checkpoints.format import load_checkpoint
 from minigpt.generation.generate import complete_prompt
 from minigpt.generation.sampling import Sampler
-from minigpt.io.journal import of_kind, read_journal
+from minigpt.io.journal import read_journal
+from minigpt.io.records import EvaluationRecord, StepRecord, of_kind
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +56,16 @@ def test_params_tags_and_dataset_are_there(client: MlflowClient, result: dict[st
 def test_every_point_of_the_journal_is_there_once(client: MlflowClient, result: dict[str, Any]) -> None:
     records = read_journal(Path(result["run_dir"]) / "journal.jsonl")
     for key, kind, field in [
-        ("loss/train_step", "step", "loss"),
-        ("optimizer/gradient_norm", "step", "gradient_norm"),
-        ("optimizer/learning_rate", "step", "learning_rate"),
-        ("throughput/tokens_per_second", "step", "tokens_per_second"),
-        ("loss/train", "evaluation", "train_loss"),
-        ("loss/val", "evaluation", "val_loss"),
-        ("bits_per_byte/val", "evaluation", "val_bits_per_byte"),
+        ("loss/train_step", StepRecord, "loss"),
+        ("optimizer/gradient_norm", StepRecord, "gradient_norm"),
+        ("optimizer/learning_rate", StepRecord, "learning_rate"),
+        ("throughput/tokens_per_second", StepRecord, "tokens_per_second"),
+        ("loss/train", EvaluationRecord, "train_loss"),
+        ("loss/val", EvaluationRecord, "val_loss"),
+        ("bits_per_byte/val", EvaluationRecord, "val_bits_per_byte"),
     ]:
         history = [(m.step, m.value, m.timestamp) for m in client.get_metric_history(result["run_id"], key)]
-        expected = [(r["step"], r[field], r["time_ms"]) for r in of_kind(records, kind)]
+        expected = [(r.step, getattr(r, field), r.time_ms) for r in of_kind(records, kind)]
         assert sorted(history) == expected, key
 
 

@@ -33,6 +33,7 @@ from minigpt.model.config import ModelConfig
 from minigpt.model.init import build_model
 from minigpt.training.config import TrainingConfig
 from minigpt.training.optimizers import make_optimizers
+from tests import records
 
 MODEL = ModelConfig(context_length=4, width=8, heads=2, layers=1)
 
@@ -277,13 +278,13 @@ def test_nothing_temporary_is_left(saved: Path) -> None:
 def test_a_torn_line_is_cut_and_never_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     writer, reader = Journal(path), JournalReader(path)
-    writer.append("step", step=1, loss=0.1)
+    writer.append(records.step(1, loss=0.1))
     with path.open("ab") as file:
         file.write(b'{"kind": "st')
-    assert [record["step"] for record in reader.new_records()] == [1]
+    assert [record.step for record in reader.new_records()] == [1]
     writer.close()
-    Journal(path).append("step", step=2, loss=0.2)
-    assert [record["step"] for record in reader.new_records()] == [2]
+    Journal(path).append(records.step(2, loss=0.2))
+    assert [record.step for record in reader.new_records()] == [2]
     assert loss_curve(read_journal(path)) == [(1, 0.1), (2, 0.2)]
 
 

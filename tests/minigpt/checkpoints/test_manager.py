@@ -59,7 +59,7 @@ def names(place: Path) -> list[str]:
 
 
 def recorded(place: Path) -> list[Any]:
-    return [record["name"] for record in read_journal(place / "journal.jsonl")]
+    return [record.name for record in read_journal(place / "journal.jsonl")]
 
 
 def test_a_model_that_goes_on_learning_is_saved_as_it_was(

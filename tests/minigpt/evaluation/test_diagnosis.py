@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from minigpt.evaluation.diagnosis import LOSS_GAP, LOSS_TOLERANCE, diagnose, diagnosis_sentences
 from minigpt.evaluation.memorization import COPY_TOKENS, copy_words, is_memorized, longest_copy
-from minigpt.io.journal import Record
+from minigpt.io.records import EvaluationRecord
+from tests import records
 
 LOSSES = st.floats(0, 20)
 
 
-def curve(*losses: tuple[float, float]) -> list[Record]:
+def curve(*losses: tuple[float, float]) -> list[EvaluationRecord]:
     """Evaluations at steps 0, 10, 20, ... of (train, val)."""
-    return [{"kind": "evaluation", "step": 10 * n, "train_loss": t, "val_loss": v} for n, (t, v) in enumerate(losses)]
+    return [records.evaluation(10 * n, train, val) for n, (train, val) in enumerate(losses)]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,8 @@ def test_a_divergence_names_the_weights_that_were_kept_and_no_trend() -> None:
 
 def test_the_reference_curve_over_fits() -> None:
     """The Verdict as published: lowest at step 50 with 6.123, and 0.569/6.373 at step 85 (shared/ORACLES.md)."""
-    published: list[Record] = [
-        {"kind": "evaluation", "step": step, "train_loss": train, "val_loss": val}
+    published: list[EvaluationRecord] = [
+        records.evaluation(step, train, val)
         for step, train, val in ((0, 9.817, 9.924), (50, 2.0, 6.123), (85, 0.569, 6.373))
     ]
     assert diagnose(published).overfitting_since_step == 50
@@ -110,7 +111,7 @@ def test_a_sample_is_a_copy_of_itself_whatever_its_tokens(tokens: list[int]) -> 
 
 def test_a_trend_is_not_told_from_two_steps_that_follow_each_other() -> None:
     evaluations = curve((3, 5), (3, 4.1), (3, 4.0))
-    evaluations.append({**evaluations[-1], "step": 21, "val_loss": 3.999})
+    evaluations.append(records.evaluation(21, 3, 3.999))
     assert "still falling" in " ".join(diagnosis_sentences(evaluations, "completed", 21))
 
 

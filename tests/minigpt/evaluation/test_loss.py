@@ -12,10 +12,11 @@ from minigpt.data.windows import Windows
 from minigpt.evaluation.diagnosis import diagnose, diagnosis_sentences
 from minigpt.evaluation.loss import Evaluation, evaluate, perplexity
 from minigpt.evaluation.memorization import longest_copy
-from minigpt.io.journal import Record
+from minigpt.io.records import EvaluationRecord
 from minigpt.model.config import ModelConfig
 from minigpt.model.init import build_model
 from minigpt.randomness import stream
+from tests import records
 
 
 def test_a_short_last_batch_counts_by_its_tokens() -> None:
@@ -38,8 +39,12 @@ def test_perplexity_and_bits_per_byte() -> None:
     assert Evaluation(math.log(2), tokens=10, text_bytes=40).bits_per_byte == pytest.approx(0.25)
 
 
-def curve(*val: float, train: float = 3.0) -> list[Record]:
-    return [{"kind": "evaluation", "step": 10 * n, "train_loss": train, "val_loss": v} for n, v in enumerate(val)]
+def curve(*val: float, train: float = 3.0) -> list[EvaluationRecord]:
+    return [records.evaluation(10 * n, train, loss) for n, loss in enumerate(val)]
+
+
+def said_of(evaluations: list[EvaluationRecord], status: str, kept_step: int) -> str:
+    return " ".join(diagnosis_sentences(evaluations, status, kept_step))
 
 
 @pytest.mark.parametrize(
@@ -61,16 +66,16 @@ def test_over_fitting_begins_at_the_lowest_loss_that_the_curve_has_left(val: tup
 def test_the_gap_is_told_from_its_first_step() -> None:
     assert diagnose(curve(5.0, 3.9, 4.1, 4.2)).gap_since_step == 0
     assert diagnose(curve(3.5, 3.9, 4.1, 4.2)).gap_since_step == 20
-    assert "At step 0, though not at every" in " ".join(diagnosis_sentences(curve(5.0, 3.9, 4.1, 4.2), "completed", 30))
-    assert "From step 20 on" in " ".join(diagnosis_sentences(curve(3.5, 3.9, 4.1, 4.2), "completed", 30))
+    assert "At step 0, though not at every" in said_of(curve(5.0, 3.9, 4.1, 4.2), "completed", 30)
+    assert "From step 20 on" in said_of(curve(3.5, 3.9, 4.1, 4.2), "completed", 30)
 
 
 def test_words_name_the_step_and_the_way_out() -> None:
-    said = " ".join(diagnosis_sentences(curve(5.0, 4.0, 4.5), "completed", 20))
+    said = said_of(curve(5.0, 4.0, 4.5), "completed", 20)
     assert "Over-fitting since step 10" in said
     assert "best checkpoint" in said
-    assert "diverged" in " ".join(diagnosis_sentences(curve(5.0), "diverged", 0))
-    assert "No over-fitting" in " ".join(diagnosis_sentences(curve(5.0, 4.0), "completed", 10))
+    assert "diverged" in said_of(curve(5.0), "diverged", 0)
+    assert "No over-fitting" in said_of(curve(5.0, 4.0), "completed", 10)
 
 
 def test_the_longest_copy_is_counted_in_tokens() -> None:

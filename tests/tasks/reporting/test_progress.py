@@ -7,18 +7,16 @@ import pytest
 
 from tasks.reporting.progress import ProgressLog
 from tasks.reporting.units import format_duration, format_usd
+from tests import records
 from tests.faults.tiny import tiny_job
-
-FACTS = {"cpu_class": "A", "torch_capability": "AVX512", "torch_threads": 2, "system": "Linux", "parameters": 1}
 
 
 @pytest.mark.parametrize(("cpu_class", "warnings"), [("A", 0), ("B", 1)])
 def test_a_resume_on_another_machine_class_is_told(
     cpu_class: str, warnings: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    resume = {"kind": "resume", **FACTS, "cpu_class": cpu_class, "after_step": 3, "damaged": []}
     with caplog.at_level(logging.WARNING):
-        ProgressLog(tiny_job(tmp_path)).tell([{"kind": "start", **FACTS}, resume])
+        ProgressLog(tiny_job(tmp_path)).tell([records.start(), records.resume(cpu_class=cpu_class)])
     assert len(caplog.records) == warnings
     assert not warnings or "cpu_class: was A, is B" in caplog.text
 
@@ -26,12 +24,11 @@ def test_a_resume_on_another_machine_class_is_told(
 def test_the_time_left_is_told_once_it_can_be_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     job = tiny_job(tmp_path)
     narrator, half = ProgressLog(job), job.config.training.max_steps // 2
-    losses = {"train_loss": 2.0, "val_loss": 2.5, "val_bits_per_byte": 1.5}
     with caplog.at_level(logging.INFO):
-        narrator.tell([{"kind": "evaluation", "step": 0, **losses}])
+        narrator.tell([records.evaluation(0)])
         assert "left" not in caplog.text
-        narrator.tell([{"kind": "step", "training_seconds": 30.0, "tokens_per_second": 100.0}])
-        narrator.tell([{"kind": "evaluation", "step": half, **losses}])
+        narrator.tell([records.step(half, training_seconds=30.0, tokens_per_second=100.0)])
+        narrator.tell([records.evaluation(half)])
     assert caplog.messages[-1].endswith(
         f"100 tokens/s, {format_duration(30.0 * (job.config.training.max_steps / half - 1))} left, $0.0008"
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import FailedError, InputError
-from minigpt.io.journal import Record
+from minigpt.io.records import CheckpointRecord, Record
 from tasks.home.settings import TrackingSettings
 from tasks.runs.run import Run
 from tasks.steps.training import _last_checkpoint, failure
+from tests import records
 
 LIMITED = "import resource, torch, safetensors.torch\n"
 CAPPED = "resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))\n"
@@ -73,7 +74,10 @@ def test_what_is_kept_of_a_divergence_was_measured(
     run = Run("diverged", "diverged", TrackingSettings().address(), 0, {}, {})
     for name in ("best-0000000", "last-0000010"):
         (run.folder / "checkpoints" / name).mkdir(parents=True)
-    records: list[Record] = [{"kind": "checkpoint", "name": name} for name in ("best-0000000", "last-0000010")]
-    records += [{"kind": "evaluation", "step": step} for step in evaluated]
-    records += [{"kind": "step", "step": step} for step in range(1, last_step + 1)]
-    assert _last_checkpoint(run, records, "diverged").name == kept
+    journal: list[Record] = [
+        CheckpointRecord(step=0, name="best-0000000"),
+        CheckpointRecord(step=10, name="last-0000010"),
+    ]
+    journal += [records.evaluation(step) for step in evaluated]
+    journal += [records.step(step) for step in range(1, last_step + 1)]
+    assert _last_checkpoint(run, journal, "diverged").name == kept
