@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,32 @@ NORMAL_DEVIATIONS = 1.4826
 TREND_SHARE = 0.9
 # Validation above train by more than this (nats per token) is told.
 LOSS_GAP = 1.0
+
+
+FindingKind = Literal[
+    "diverged",
+    "nothing_learnt",
+    "over_fitting",
+    "worse",
+    "may_be_chance",
+    "still_falling",
+    "level",
+    "gap",
+    "passing_gap",
+]
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a curve shows."""
+
+    kind: FindingKind
+    severity: Severity
+    """error: the run has nothing to ship; warning: look before the last weights are shipped; info: all else."""
+    sentence: str
+    step: int
+    """Where it begins; of a trend the last evaluation, after a divergence the step of the weights that were kept."""
 
 
 @dataclass(frozen=True)
@@ -93,55 +120,72 @@ def _is_apart(evaluation: EvaluationRecord) -> bool:
     return bool(evaluation.val_loss - evaluation.train_loss > LOSS_GAP)
 
 
-def diagnosis_sentences(evaluations: Sequence[EvaluationRecord], status: str, kept_step: int) -> list[str]:
-    """Sentences about a run's evaluations, for someone who has not seen a loss curve before.
+def diagnosis_findings(evaluations: Sequence[EvaluationRecord], status: str, kept_step: int) -> list[Finding]:
+    """What a run's evaluations show, for someone who has not seen a loss curve before.
 
     `kept_step` is that of the weights that are measured at the end; after a divergence they are older than the end.
     """
     found, last = diagnose(evaluations), evaluations[-1]
-    since = found.worse_since_step if found.overfitting_since_step is None else found.overfitting_since_step
-    sentences = []
+    shipped = "" if found.learnt_nothing else "; ship the best checkpoint, not the last"
+    findings = []
     if status == "diverged":
-        sentences.append(
+        sentence = (
             "The training diverged: the loss stopped being a number; lower the learning rate or clip gradients. The "
             f"weights of step {kept_step} were kept, and what is measured at the end is theirs."
         )
+        findings.append(Finding("diverged", "error", sentence, kept_step))
     if found.learnt_nothing:
-        sentences.append(
+        sentence = (
             "Nothing was learnt that helps with new text: at every evaluation the validation loss was above that of "
             f"the untrained weights ({found.best_val_loss:.3f}), so there is nothing to ship; try another learning "
             "rate, most likely a lower one."
         )
-    shipped = "" if found.learnt_nothing else "; ship the best checkpoint, not the last"
+        findings.append(Finding("nothing_learnt", "error", sentence, found.best_step))
     if found.overfitting_since_step is not None:
-        sentences.append(
+        sentence = (
             f"Over-fitting since step {found.overfitting_since_step}: from there on the model learns its training text "
             f"by heart, and the validation loss rose from {found.best_val_loss:.3f} to {last.val_loss:.3f}{shipped}."
         )
+        findings.append(Finding("over_fitting", "warning", sentence, found.overfitting_since_step))
     elif found.worse_since_step is not None:
-        sentences.append(
+        sentence = (
             f"Worse since step {found.worse_since_step}: from there on the validation loss rose from "
             f"{found.best_val_loss:.3f} to {last.val_loss:.3f}, and the loss on the training text rose with it, so "
             f"the steps are too large; lower the learning rate{shipped}."
         )
+        findings.append(Finding("worse", "warning", sentence, found.worse_since_step))
     if found.may_be_chance and not found.learnt_nothing:
-        sentences.append(
+        sentence = (
             f"That rise may be chance: by {found.noise:.3f} the validation loss differs from one evaluation to the "
             "next without any trend."
         )
-    if since is None and len(evaluations) > 1 and status != "diverged":
-        earlier = [e for e in evaluations[:-1] if e.step <= TREND_SHARE * last.step] or evaluations[:1]
-        fell = earlier[-1].val_loss - last.val_loss > LOSS_TOLERANCE
-        trend = "still falling: more steps may help" if fell else "level at the end"
-        sentences.append(f"No over-fitting so far: the validation loss ({last.val_loss:.3f}) is {trend}.")
+        findings.append(Finding("may_be_chance", "info", sentence, found.best_step))
+    has_risen = found.overfitting_since_step is not None or found.worse_since_step is not None
+    if not has_risen and len(evaluations) > 1 and status != "diverged":
+        findings.append(_trend(evaluations))
     if found.gap_since_step is not None:
-        apart = f"the validation loss is more than {LOSS_GAP:g} nat above the training loss"
-        if all(_is_apart(e) for e in evaluations if e.step >= found.gap_since_step):
-            gap = last.val_loss - last.train_loss
-            sentences.append(
-                f"From step {found.gap_since_step} on {apart}, at the end by {gap:.2f}: on average the model gives a "
-                f"token of text that it has read {math.exp(gap):.1f} times the probability of one of new text."
-            )
-        else:
-            sentences.append(f"At step {found.gap_since_step}, though not at every later evaluation, {apart}.")
-    return sentences
+        findings.append(_gap(evaluations, found.gap_since_step))
+    return findings
+
+
+def _trend(evaluations: Sequence[EvaluationRecord]) -> Finding:
+    """Where the validation loss of at least two evaluations goes at the end."""
+    last = evaluations[-1]
+    earlier = [e for e in evaluations[:-1] if e.step <= TREND_SHARE * last.step] or evaluations[:1]
+    falls = earlier[-1].val_loss - last.val_loss > LOSS_TOLERANCE
+    trend = "still falling: more steps may help" if falls else "level at the end"
+    sentence = f"No over-fitting so far: the validation loss ({last.val_loss:.3f}) is {trend}."
+    return Finding("still_falling" if falls else "level", "info", sentence, last.step)
+
+
+def _gap(evaluations: Sequence[EvaluationRecord], since_step: int) -> Finding:
+    last, apart = evaluations[-1], f"the validation loss is more than {LOSS_GAP:g} nat above the training loss"
+    if not all(_is_apart(e) for e in evaluations if e.step >= since_step):
+        sentence = f"At step {since_step}, though not at every later evaluation, {apart}."
+        return Finding("passing_gap", "info", sentence, since_step)
+    gap = last.val_loss - last.train_loss
+    sentence = (
+        f"From step {since_step} on {apart}, at the end by {gap:.2f}: on average the model gives a "
+        f"token of text that it has read {math.exp(gap):.1f} times the probability of one of new text."
+    )
+    return Finding("gap", "warning", sentence, since_step)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from minigpt.cost.price import ActualCost, Quote
+from minigpt.evaluation.diagnosis import Finding
 from minigpt.evaluation.difference import PairedDifference
 from tasks.runs.files import Stored
 from tasks.runs.ids import HasRunId
@@ -130,6 +131,8 @@ class Result(HasRunId, Stored):
     cost: Cost
     samples: Samples
     words: list[str]
+    findings: tuple[Finding, ...] = ()
+    """What the curve shows, of which `words` has the sentences; results of format 1 have none."""
     run_dir: str
 
     def metrics(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from minigpt.checkpoints.format import step_of
 from minigpt.data.sources import Corpus
 from minigpt.evaluation.contamination import SHINGLE_BYTES
-from minigpt.evaluation.diagnosis import diagnose, diagnosis_sentences
+from minigpt.evaluation.diagnosis import diagnose, diagnosis_findings
 from minigpt.evaluation.loss import perplexity
 from minigpt.evaluation.memorization import copy_words, is_memorized
 from minigpt.io.journal import JOURNAL, curve_sha256, loss_curve, read_journal
@@ -89,7 +89,8 @@ def _result(
     found = diagnose(evaluations)
     steps = list(of_kind(records, StepRecord))
     in_training = int(min(windows.val_windows, job.config.evaluation.most_val_windows))
-    words = diagnosis_sentences(evaluations, trained.status, step_of(trained.checkpoint))
+    findings = diagnosis_findings(evaluations, trained.status, step_of(trained.checkpoint))
+    words = [finding.sentence for finding in findings]
     words += _words_beside_the_curve(run, work.tokens, samples)
     if in_training < windows.val_windows and len(evaluations) > 1:
         words.append(
@@ -137,6 +138,7 @@ def _result(
             in_training=tuple(TrainingSample(record.step, record.text) for record in of_kind(records, SampleRecord)),
         ),
         words=words,
+        findings=findings,
         run_dir=str(run.folder),
     )
 

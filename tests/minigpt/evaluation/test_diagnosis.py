@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt.evaluation.diagnosis import LOSS_GAP, LOSS_TOLERANCE, diagnose, diagnosis_sentences
+from minigpt.evaluation.diagnosis import LOSS_GAP, LOSS_TOLERANCE, diagnose, diagnosis_findings
 from minigpt.evaluation.memorization import COPY_TOKENS, copy_words, is_memorized, longest_copy
 from minigpt.io.records import EvaluationRecord
 from tests import records
@@ -17,6 +17,10 @@ LOSSES = st.floats(0, 20)
 def curve(*losses: tuple[float, float]) -> list[EvaluationRecord]:
     """Evaluations at steps 0, 10, 20, ... of (train, val)."""
     return [records.evaluation(10 * n, train, val) for n, (train, val) in enumerate(losses)]
+
+
+def sentences(evaluations: list[EvaluationRecord], status: str, kept_step: int) -> list[str]:
+    return [finding.sentence for finding in diagnosis_findings(evaluations, status, kept_step)]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ def test_every_curve_has_a_diagnosis_that_fits_it(losses: list[tuple[float, floa
     if found.gap_since_step is not None:
         train_loss, val_loss = losses[found.gap_since_step // 10]
         assert val_loss - train_loss > LOSS_GAP
-    said = " ".join(diagnosis_sentences(evaluations, "completed", 0))
+    said = " ".join(sentences(evaluations, "completed", 0))
     assert ("Worse since step" in said) == (found.worse_since_step is not None)
     assert ("Over-fitting since step" in said) == (found.overfitting_since_step is not None)
     assert ("nat above" in said) == (found.gap_since_step is not None)
@@ -61,19 +65,19 @@ def test_every_curve_has_a_diagnosis_that_fits_it(losses: list[tuple[float, floa
 
 @pytest.mark.parametrize(("last", "said"), [(3.98, "still falling"), (3.995, "level at the end")])
 def test_a_falling_curve_is_told_from_a_level_one(last: float, said: str) -> None:
-    assert said in " ".join(diagnosis_sentences(curve((3, 5), (3, 4), (3, last)), "completed", 20))
+    assert said in " ".join(sentences(curve((3, 5), (3, 4), (3, last)), "completed", 20))
 
 
 def test_a_rate_that_is_too_high_is_not_called_over_fitting() -> None:
     curves = curve((5, 5), (3, 4), (4, 4.5))
     assert (diagnose(curves).worse_since_step, diagnose(curves).overfitting_since_step) == (10, None)
-    [sentence] = diagnosis_sentences(curves, "completed", 20)
+    [sentence] = sentences(curves, "completed", 20)
     assert "rose from 4.000 to 4.500" in sentence
     assert "lower the learning rate" in sentence
 
 
 def test_a_divergence_names_the_weights_that_were_kept_and_no_trend() -> None:
-    [sentence] = diagnosis_sentences(curve((5, 5), (4, 4.5)), "diverged", 10)
+    [sentence] = sentences(curve((5, 5), (4, 4.5)), "diverged", 10)
     assert "weights of step 10 were kept" in sentence
 
 
@@ -84,7 +88,33 @@ def test_the_reference_curve_over_fits() -> None:
         for step, train, val in ((0, 9.817, 9.924), (50, 2.0, 6.123), (85, 0.569, 6.373))
     ]
     assert diagnose(published).overfitting_since_step == 50
-    assert "rose from 6.123 to 6.373" in " ".join(diagnosis_sentences(published, "completed", 85))
+    assert "rose from 6.123 to 6.373" in " ".join(sentences(published, "completed", 85))
+
+
+@pytest.mark.parametrize(
+    ("losses", "status", "found"),
+    [
+        (((4, 5), (3, 4), (3, 3.9)), "completed", [("still_falling", "info", 20)]),
+        (((4, 5), (3, 4), (3, 3.995)), "completed", [("level", "info", 20)]),
+        (((4, 5), (3, 3.5), (3, 3.9)), "completed", [("over_fitting", "warning", 10)]),
+        (((3, 3.5), (2, 3.4), (2, 3.9)), "completed", [("over_fitting", "warning", 10), ("gap", "warning", 10)]),
+        (((5, 5), (3, 4), (4, 4.5)), "completed", [("worse", "warning", 10)]),
+        (((3, 3.5), (2, 3.4), (3, 3.3)), "completed", [("still_falling", "info", 20), ("passing_gap", "info", 10)]),
+        (((6, 6), (9, 9.5), (9, 9.6)), "completed", [("nothing_learnt", "error", 0), ("worse", "warning", 0)]),
+        (((5, 5), (4, 4.5)), "diverged", [("diverged", "error", 10)]),
+    ],
+)
+def test_each_finding_has_a_kind_a_severity_and_a_step(
+    losses: tuple[tuple[float, float], ...], status: str, found: list[tuple[str, str, int]]
+) -> None:
+    findings = diagnosis_findings(curve(*losses), status, 10)
+    assert [(finding.kind, finding.severity, finding.step) for finding in findings] == found
+
+
+def test_noise_is_a_finding_beside_the_rise() -> None:
+    level = [(3.5, 4 + noise) for noise in (0.02, -0.01, 0.03, -0.02, 0.01, 0.02)]
+    [rise, chance] = diagnosis_findings(curve((4, 5), *level), "completed", 60)
+    assert (rise.kind, chance.kind, chance.severity, chance.step) == ("over_fitting", "may_be_chance", "info", 40)
 
 
 def brute_force(sample: list[int], training: list[int]) -> int:
@@ -112,26 +142,26 @@ def test_a_sample_is_a_copy_of_itself_whatever_its_tokens(tokens: list[int]) -> 
 def test_a_trend_is_not_told_from_two_steps_that_follow_each_other() -> None:
     evaluations = curve((3, 5), (3, 4.1), (3, 4.0))
     evaluations.append(records.evaluation(21, 3, 3.999))
-    assert "still falling" in " ".join(diagnosis_sentences(evaluations, "completed", 21))
+    assert "still falling" in " ".join(sentences(evaluations, "completed", 21))
 
 
 def test_what_a_gap_means_is_told_in_numbers_while_there_is_one() -> None:
-    [_, said] = diagnosis_sentences(curve((3, 3.5), (2, 3.5), (1.6, 3.4)), "completed", 20)
+    [_, said] = sentences(curve((3, 3.5), (2, 3.5), (1.6, 3.4)), "completed", 20)
     assert "From step 10 on" in said
     assert "at the end by 1.80" in said
     assert "6.0 times the probability" in said
-    [_, closed] = diagnosis_sentences(curve((3, 3.5), (2, 3.5), (3, 3.4)), "completed", 20)
+    [_, closed] = sentences(curve((3, 3.5), (2, 3.5), (3, 3.4)), "completed", 20)
     assert closed.startswith("At step 10, though not at every later evaluation")
     assert "times the probability" not in closed
 
 
 def test_a_model_that_never_beats_the_untrained_one_is_nothing_to_ship() -> None:
     evaluations = curve((6, 6), (9, 9.5), (9, 9.6))
-    said = " ".join(diagnosis_sentences(evaluations, "completed", 20))
+    said = " ".join(sentences(evaluations, "completed", 20))
     assert "nothing to ship" in said
     assert "ship the best" not in said
     assert diagnose(evaluations).in_short == "nothing learnt"
-    assert "nothing to ship" not in " ".join(diagnosis_sentences(curve((6, 6), (5, 5.9), (9, 9.6)), "completed", 20))
+    assert "nothing to ship" not in " ".join(sentences(curve((6, 6), (5, 5.9), (9, 9.6)), "completed", 20))
     assert not diagnose(curve((6, 6))).learnt_nothing
 
 
@@ -166,7 +196,7 @@ def test_a_rise_within_the_noise_may_be_chance() -> None:
     assert found.overfitting_since_step == 40
     assert found.may_be_chance
     assert found.in_short == "over-fitting since 40 (may be chance)"
-    assert "may be chance" in " ".join(diagnosis_sentences(curve((3, 5), *level), "completed", 60))
+    assert "may be chance" in " ".join(sentences(curve((3, 5), *level), "completed", 60))
     risen = diagnose(curve((3, 5), *level, (3.0, 4.5)))
     assert not risen.may_be_chance
     steady = curve((3, 5), *((3, 4 + 0.02 * n) for n in range(7)))

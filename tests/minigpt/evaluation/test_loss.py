@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from minigpt.data.tokens import TOKEN_DTYPE
 from minigpt.data.windows import Windows
-from minigpt.evaluation.diagnosis import diagnose, diagnosis_sentences
+from minigpt.evaluation.diagnosis import diagnose, diagnosis_findings
 from minigpt.evaluation.loss import Evaluation, evaluate, perplexity
 from minigpt.evaluation.memorization import longest_copy
 from minigpt.io.records import EvaluationRecord
@@ -44,7 +44,7 @@ def curve(*val: float, train: float = 3.0) -> list[EvaluationRecord]:
 
 
 def said_of(evaluations: list[EvaluationRecord], status: str, kept_step: int) -> str:
-    return " ".join(diagnosis_sentences(evaluations, status, kept_step))
+    return " ".join(finding.sentence for finding in diagnosis_findings(evaluations, status, kept_step))
 
 
 @pytest.mark.parametrize(
