@@ -94,7 +94,7 @@ def our_job(*arguments: str, folder: Path) -> dict[str, Any]:
     """`minigpt run ARGUMENTS --json` in a home of its own: its result, wall time and peak memory by process."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        [str(OURS.with_name("minigpt")), "run", *arguments, "--json"],
+        [str(OURS), "-P", "-m", "flows.cli", "run", *arguments, "--json"],
         cwd=folder,
         env={**environment(), "MINIGPT_HOME": str(folder / ".minigpt"), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -52,7 +52,7 @@ class Tracked:
     def __init__(self, arguments: list[str], folder: Path) -> None:
         self.home = folder / ".minigpt"
         self.process = subprocess.Popen(
-            [str(OURS.with_name("minigpt")), "run", *arguments, "--json"],
+            [str(OURS), "-P", "-m", "flows.cli", "run", *arguments, "--json"],
             cwd=folder,
             env={**environment(), "MINIGPT_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,

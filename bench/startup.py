@@ -43,14 +43,14 @@ with mlflow.start_run():
     pass
 """
 QUIET = {"DO_NOT_TRACK": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-MINIGPT = str(OURS.with_name("minigpt"))
+MINIGPT = (str(OURS), "-P", "-m", "flows.cli")
 
 
 def commands(home: Path) -> dict[str, Sequence[str]]:
     return {
-        "run": (MINIGPT, "run", "smoke", "--json"),
-        "rerun": (MINIGPT, "rerun", "latest", "--json"),
-        "help": (MINIGPT, "--help"),
+        "run": (*MINIGPT, "run", "smoke", "--json"),
+        "rerun": (*MINIGPT, "rerun", "latest", "--json"),
+        "help": (*MINIGPT, "--help"),
         "job": (str(OURS), "-m", "bench.startup", "bare", str(home)),
         "empty flow": (str(OURS), "-c", EMPTY_FLOW),
         "empty run": (str(OURS), "-c", EMPTY_RUN),

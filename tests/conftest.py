@@ -24,6 +24,7 @@ from minigpt.io.journal import loss_curve, read_journal
 from minigpt.runtime.startup import FEW_SPINS, SPINS
 from tasks.servers.databases import copy_empty_database
 
+ROOT = Path(__file__).parents[1]
 # As the command line has it; torch, which is imported later, reads it.
 os.environ.setdefault(SPINS, FEW_SPINS)
 # An example's time by the clock says something of the machine alone.
@@ -65,10 +66,11 @@ class Workplace:
     def environment(self) -> dict[str, str]:
         ours = ("PREFECT_", "MLFLOW_", "MINIGPT_HOME")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return {**kept, "MINIGPT_HOME": str(self.home), "HOME": str(self.folder)}
+        return {**kept, "MINIGPT_HOME": str(self.home), "HOME": str(self.folder), "PYTHONPATH": str(ROOT)}
 
     def command(self, *arguments: str) -> list[str]:
-        return [str(Path(sys.executable).with_name("minigpt")), *arguments]
+        """Of this checkout, also where another one is installed."""
+        return [sys.executable, "-P", "-m", "flows.cli", *arguments]
 
     def run(self, *arguments: str, timeout_seconds: float = 280) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -1,7 +1,6 @@
 """Both UIs on the loopback interface, started and ended together."""
 
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import psutil
 
 from minigpt.errors import FailedError, InputError
 from tasks.home.folders import home
+from tasks.home.process import python_environment
 from tasks.home.settings import TrackingSettings, read_settings_file
 from tasks.servers.prefect_server import LOOPBACK, port_problem, prefect_server
 from tasks.tracking.client import make_local_store
@@ -58,9 +58,11 @@ def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address.tracking_uri]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     with _log().open("ab") as output:
+        # In the home, since uvicorn's command imports from its working directory before anything else.
         return subprocess.Popen(
             command,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            cwd=home(),
+            env={**python_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,14 +1,44 @@
-"""Which process is which: a pid with its birth, which no other process ever has."""
+"""Which process is which, by its pid and its birth; and which code the processes run that are started here."""
 
+import json
 import os
 import socket
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+DISTRIBUTION = "minigpt-pipeline"
+# The folder that this very code was imported from.
+CODE = Path(__file__).resolve().parents[2]
+
+
+def python_environment() -> dict[str, str]:
+    """The environment of every Python process that is started here: it imports what is installed, and this code.
+
+    Neither the working directory nor the caller's PYTHONPATH has a say. A checkout that is not installed is named, so
+    that its processes run its own code.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**kept, "PYTHONSAFEPATH": "1"} | ({} if _is_installed() else {"PYTHONPATH": str(CODE)})
+
+
+def _is_installed() -> bool:
+    """True if Python finds this code by itself: among the site's packages, or as an editable install (PEP 610)."""
+    if CODE.name in ("site-packages", "dist-packages"):
+        return True
+    origins = [found.read_text("direct_url.json") for found in metadata.distributions(name=DISTRIBUTION)]
+    installed = [json.loads(origin) for origin in origins if origin]
+    return any(one["url"] == CODE.as_uri() and one.get("dir_info", {}).get("editable") for one in installed)
+
+
+def shut_out_other_code() -> None:
+    """Give this environment to those processes too that Prefect and MLflow start."""
+    os.environ.pop("PYTHONPATH", None)
+    os.environ.update(python_environment())
 
 
 def birth_of(pid: int) -> str:

@@ -4,7 +4,6 @@ Their tables come in a hundred steps, which take each new home 10 s; a copy take
 installed versions, Prefect and MLflow make their own, as they do without us.
 """
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from minigpt.io.store import write_atomically
+from tasks.home.process import python_environment
 
 DATABASES_FOLDER = Path(sys.prefix) / "share" / "minigpt"
 
@@ -38,7 +38,9 @@ def make_empty_databases() -> None:
     shutil.rmtree(DATABASES_FOLDER, ignore_errors=True)
     DATABASES_FOLDER.mkdir(parents=True)
     with TemporaryDirectory() as place:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+        inherited = {
+            name: value for name, value in python_environment().items() if not name.startswith(("PREFECT_", "MLFLOW_"))
+        }
         home = {**inherited, "PREFECT_HOME": place, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
         # The first store that opens MLflow's database makes an experiment in it, which knows where it was made.
         mlflow = f"from mlflow import MlflowClient; MlflowClient({f'sqlite:///{place}/mlflow.db'!r})"

@@ -25,7 +25,7 @@ from filelock import FileLock
 from minigpt.errors import FailedError, InputError
 from minigpt.io.store import write_atomically
 from tasks.home.folders import home, make_folder
-from tasks.home.process import birth_of, same_process
+from tasks.home.process import birth_of, python_environment, same_process, shut_out_other_code
 from tasks.servers.databases import copy_empty_database
 
 HOST = "127.0.0.1"
@@ -59,6 +59,7 @@ def prefect_folder() -> Path:
 def set_up_prefect() -> None:
     """Put Prefect's settings and home in place; it reads them once, when it is imported."""
     make_folder(prefect_folder())
+    shut_out_other_code()
     for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(prefect_folder())}.items():
         os.environ.setdefault(name, value)
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
@@ -157,7 +158,7 @@ def _running_or_new() -> PrefectServer:
                 pass_fds=[place.fileno()],
                 start_new_session=True,
                 env={
-                    **os.environ,
+                    **python_environment(),
                     "PREFECT_API_URL": f"{url}/api",
                     "PREFECT_SERVER_UI_API_URL": f"{url}/api",
                     "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,

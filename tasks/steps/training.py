@@ -34,6 +34,7 @@ from minigpt.io.records import (
 from minigpt.recipe import CONFIG_FILE
 from minigpt.training.job import CHECKPOINTS, TrainingJob
 from minigpt.training.quote import with_quote
+from tasks.home.process import python_environment
 from tasks.reporting.progress import ProgressLog
 from tasks.runs.ids import shortened
 from tasks.runs.run import Run
@@ -95,7 +96,8 @@ def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
                     waiting, next_sending = [], time.monotonic() + SENDING_SECONDS
             follower.send(waiting)
         if process.returncode != 0 or not (records and isinstance(records[-1], EndRecord)):
-            raise failure(run.run_id, process.returncode, (run.folder / TRAINING_LOG).read_text(errors="replace"))
+            said = (run.folder / TRAINING_LOG).read_text(errors="replace")
+            raise failure(run.run_id, process.returncode, said, any(of_kind(records, CheckpointRecord)))
     [*_, end] = of_kind(records, EndRecord)
     quote = next((probe.quote for probe in of_kind(records, ProbeRecord)), None)
     if end.status == "interrupted":
@@ -116,10 +118,11 @@ def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
     )
 
 
-def failure(run_id: str, exit_code: int, said: str) -> FailedError | InputError:
+def failure(run_id: str, exit_code: int, said: str, has_checkpoint: bool) -> FailedError | InputError:
     """Why a training process ended without an end, by its exit code (negative for a signal) and what it said."""
     lines = said.strip().splitlines() or ["nothing"]
-    resume = f"`minigpt resume {shortened(run_id)}` goes on from its last checkpoint"
+    way_on = "goes on from its last checkpoint" if has_checkpoint else "begins it again"
+    resume = f"`minigpt resume {shortened(run_id)}` {way_on}"
     if exit_code == INPUT_IS_WRONG:
         return InputError(lines[-1])
     if refusal := next((line.strip() for line in lines if OUT_OF_MEMORY.search(line)), None):
@@ -173,7 +176,7 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
     with (folder / TRAINING_LOG).open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "minigpt.training", str(folder)],
-            env={**os.environ, **job.config.environment.variables(os.environ)},
+            env={**python_environment(), **job.config.environment.variables(os.environ)},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

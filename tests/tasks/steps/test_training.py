@@ -34,7 +34,7 @@ def ended(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_memory_is_named(who: str, tmp_path: Path) -> None:
     done = ended(HUNGRY[who], tmp_path)
     assert done.returncode not in (0, 2)
-    error = failure("0123456789abcdef", done.returncode, done.stderr)
+    error = failure("0123456789abcdef", done.returncode, done.stderr, True)
     assert isinstance(error, FailedError)
     assert "got no more memory from the system (" in str(error), done.stderr
     assert "`minigpt resume 0123456789ab` goes on from its last checkpoint" in str(error)
@@ -44,19 +44,24 @@ def test_memory_is_named(who: str, tmp_path: Path) -> None:
 def test_killed(tmp_path: Path) -> None:
     done = ended("os.kill(os.getpid(), 9)", tmp_path)
     assert done.returncode == -signal.SIGKILL
-    assert "was killed (SIGKILL)" in str(failure("0123456789abcdef", done.returncode, done.stderr))
+    assert "was killed (SIGKILL)" in str(failure("0123456789abcdef", done.returncode, done.stderr, True))
+
+
+def test_no_checkpoint_is_promised_before_there_is_one(tmp_path: Path) -> None:
+    done = ended("os.kill(os.getpid(), 9)", tmp_path)
+    assert "`minigpt resume 0123456789ab` begins it again" in str(failure("0123456789abcdef", -9, done.stderr, False))
 
 
 def test_what_is_wrong_with_the_input_is_its_last_line(tmp_path: Path) -> None:
     done = ended("sys.exit(print('first', file=sys.stderr) or print('the reason', file=sys.stderr) or 2)", tmp_path)
-    error = failure("0123456789abcdef", done.returncode, done.stderr)
+    error = failure("0123456789abcdef", done.returncode, done.stderr, True)
     assert isinstance(error, InputError)
     assert str(error) == "the reason"
 
 
 def test_any_other_end_shows_what_was_said(tmp_path: Path) -> None:
     done = ended("[][0]", tmp_path)
-    assert "IndexError: list index out of range" in str(failure("0123456789abcdef", done.returncode, done.stderr))
+    assert "IndexError: list index out of range" in str(failure("0123456789abcdef", done.returncode, done.stderr, True))
 
 
 @pytest.mark.parametrize(
