@@ -120,7 +120,9 @@ def _git(*arguments: str, index: str | None = None) -> bytes | None:
     """What git says of the code's own checkout; None where it is installed and not checked out, or where git fails."""
     if not (CODE.parent / ".git").exists():
         return None
-    environment = {**os.environ, "GIT_INDEX_FILE": index} if index else None
+    # The caller's GIT_DIR and the like, as a git hook has them, name another repository than the code's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_INDEX_FILE": index} if index else {}
     try:
         command = ["git", "-C", str(CODE.parent), *arguments]
         return subprocess.run(command, capture_output=True, check=True, timeout=10, env=environment).stdout

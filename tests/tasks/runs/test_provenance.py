@@ -57,3 +57,35 @@ def test_the_digest_of_the_code_covers_sub_packages(tmp_path: Path, monkeypatch:
     inner.rename(tmp_path / "split.py")
     digests.append(code_sha256())
     assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GIT_WORK_TREE": "{other}", "GIT_DIR": "{other}/.git"},
+        {"GIT_COMMON_DIR": "{other}/.git"},
+        {"GIT_OBJECT_DIRECTORY": "{other}/.git/objects"},
+        {"GIT_DIFF_OPTS": "--unified=0", "GIT_INDEX_FILE": "{other}/.git/index"},
+    ],
+    ids=str,
+)
+def test_gits_variables_of_the_caller_change_nothing(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a hook of another repository has them, or someone who set them for it."""
+    for name in ("code", "other"):
+        folder = tmp_path / name
+        for package in PACKAGES:
+            (folder / package).mkdir(parents=True)
+            (folder / package / "one.py").write_text("".join(f"{name} {line}\n" for line in range(9)))
+        for arguments in (("init",), ("add", "."), ("commit", "-m", name)):
+            who = ("-c", "user.name=x", "-c", "user.email=x", "-c", "commit.gpgsign=false")
+            subprocess.run(["git", "-C", str(folder), *who, *arguments], check=True, capture_output=True)
+    with (tmp_path / "code" / "minigpt" / "one.py").open("a") as file:
+        file.write("edited\n")
+    monkeypatch.setattr(provenance, "CODE", tmp_path / "code" / "minigpt")
+    expected = provenance._git("rev-parse", "HEAD"), code_diff()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(other=tmp_path / "other"))
+    assert (provenance._git("rev-parse", "HEAD"), code_diff()) == expected
+    assert None not in expected
