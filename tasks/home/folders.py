@@ -13,7 +13,15 @@ ARRIVING = ".corpus.arriving."
 
 
 def home() -> Path:
-    return Path(os.environ.get("MINIGPT_HOME") or ".minigpt").resolve()
+    return expanded(os.environ.get("MINIGPT_HOME") or ".minigpt", "MINIGPT_HOME").resolve()
+
+
+def expanded(path: str, variable: str) -> Path:
+    """A path that a variable names, its ~ expanded, which is left to us where no shell reads the variable."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{variable} is {path!r}, and that user has no home here; give the whole path") from error
 
 
 def make_folder(folder: Path) -> None:

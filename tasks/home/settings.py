@@ -11,7 +11,7 @@ from pydantic import Field
 from minigpt.config import Part
 from minigpt.errors import InputError
 from minigpt.io.yaml_text import what_is_wrong
-from tasks.home.folders import home
+from tasks.home.folders import expanded, home
 
 SETTINGS_FILE = "mlflow.yaml"
 LOCAL_SCHEMES = ("sqlite", "file")
@@ -121,10 +121,14 @@ def read_settings_file() -> TrackingFile:
 
 
 def _absolute(uri: str) -> str:
-    """The same address with a relative sqlite path taken from the working directory, where mlflow.yaml lies."""
+    """The same address with a whole path; a relative one begins in the working directory, where mlflow.yaml lies."""
     prefix = "sqlite:///"
     path = uri.removeprefix(prefix)
-    return f"{prefix}{Path(path).resolve()}" if uri.startswith(prefix) and path != ":memory:" else uri
+    return (
+        f"{prefix}{expanded(path, 'the tracking address').resolve()}"
+        if uri.startswith(prefix) and path != ":memory:"
+        else uri
+    )
 
 
 def _without_password(uri: str) -> str:

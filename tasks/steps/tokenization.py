@@ -24,7 +24,7 @@ from minigpt.io.source_digest import code_sha256_of
 from minigpt.io.store import get_or_make, sha256_of_file
 from minigpt.io.text import blocks, characters, size_bytes
 from minigpt.runtime.machine import available_cores
-from tasks.home.folders import cache_folder
+from tasks.home.folders import cache_folder, expanded
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,8 @@ def _trained(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
 
 def _published() -> Tokenizer:
     """GPT-2's vocabulary, its two files put where tiktoken looks for them by a download with bounds."""
-    folder = Path(os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_folder() / "tiktoken")))
+    folder = expanded(os.environ.get("TIKTOKEN_CACHE_DIR") or str(cache_folder() / "tiktoken"), "TIKTOKEN_CACHE_DIR")
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for address, sha256 in GPT2_FILES.items():
         path = folder / tiktoken_cache_name(address)
