@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import os
 import warnings
+import zoneinfo
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import tzlocal
 from filelock import FileLock, Timeout
@@ -80,7 +83,17 @@ def _files(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def _local_zone() -> str:
-    """Its name, which Prefect asks for."""
+    """Its name, which Prefect asks for: TZ's, which is taken as it is or refused, else the system's."""
+    if named := os.environ.get("TZ", "").removeprefix(":"):
+        known = zoneinfo.available_timezones()
+        folders = Path(named).resolve().parts[1:] if named.startswith("/") else ()
+        names = [named, *("/".join(folders[start:]) for start in range(len(folders)))]
+        if found := next((name for name in names if name in known), None):
+            return found
+        raise InputError(
+            f"TZ is {named!r}, which is no zone's name that is known here; set it to one, such as TZ=Europe/Berlin (a "
+            "rule such as EST5EDT,M3.2.0,M11.1.0 has no name)"
+        )
     with suppress(LookupError, ValueError):
         if name := tzlocal.get_localzone_name():
             return str(name)

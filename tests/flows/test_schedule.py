@@ -1,5 +1,6 @@
 """A schedule on a real Prefect server: its run is in Prefect and in MLflow, and each names the other."""
 
+import re
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,9 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
+
+from flows.schedule import _local_zone
+from minigpt.errors import InputError
 
 TIME_DOWN_SECONDS = 200
 
@@ -57,6 +61,28 @@ def test_a_text_that_is_not_there_yet_is_told_at_once(new_workplace: Callable[[]
     assert "corpus.source: soon.txt is not there; each run fails until it is" in told
     assert "held_out.source: later is not there; each run fails until it is" in told
     assert place.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "zone"),
+    [
+        ("CST6CDT", "CST6CDT"),
+        (":Asia/Tokyo", "Asia/Tokyo"),
+        ("/usr/share/zoneinfo/America/Argentina/Salta", "America/Argentina/Salta"),
+    ],
+)
+def test_a_zone_that_has_a_name_is_taken(given: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.server.schemas.schedules import CronSchedule
+
+    monkeypatch.setenv("TZ", given)
+    assert CronSchedule(cron="0 3 * * *", timezone=_local_zone()).timezone == zone
+
+
+@pytest.mark.parametrize("given", ["Europe/Berln", "MEZ-1MESZ,M3.5.0,M10.5.0/3", "<+05>-5", "Europe", "/etc/hostname"])
+def test_a_zone_that_has_none_is_refused_and_not_taken_for_utc(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", given)
+    with pytest.raises(InputError, match=f"^TZ is '{re.escape(given)}', .* set it to one, such as TZ=Europe/Berlin"):
+        _local_zone()
 
 
 @pytest.mark.slow
