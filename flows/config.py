@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from flows.values import read_value
 from minigpt.config import Part
 from minigpt.errors import InputError
 from minigpt.io.yaml_text import parse_yaml
@@ -74,17 +75,15 @@ def hide_secrets(config: RunConfig) -> RunConfig:
 
 
 def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
-    """A copy of the values with one `section.field=value`, the value read as YAML."""
+    """A copy of the values with one `section.field=value`, the value read as its field's type has it."""
     field, equals, text = override.partition("=")
     path = field.strip().split(".")
     if not equals or not all(path):
         raise InputError(f"--set {shown(override)} is not of the form field=value, such as training.learning_rate=3e-4")
     try:
-        value = yaml.safe_load(text)
+        value = read_value(text, path, RunConfig)
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"--set {shown(override)}: the value is not plain YAML; quote it") from error
-    if path == ["sampling", "prompt"] and value == text.strip():
-        value = text.lstrip()  # YAML leaves out the spaces behind plain words, with which a prompt may end
     result = dict(values)
     inner = result
     for key in path[:-1]:
@@ -107,7 +106,7 @@ def _problem(detail: Any) -> str:
         return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float | date):
-        message += "; quote it, for --set twice: '\"yes\"'"
+        message += "; quote it"
     if detail["type"] in ("value_error", "missing"):
         return f"{field}: {message}"
     return f"{field} is {shown(detail['input'])}: {message}"

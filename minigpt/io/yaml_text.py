@@ -1,5 +1,6 @@
 """YAML as people write it: read strictly, and errors that repeat none of the text, in which a password may stand."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,14 @@ from pydantic import ValidationError
 from minigpt.errors import InputError, on_one_line
 
 
-class _EachOnce(yaml.SafeLoader):
-    """YAML that refuses a field which is given twice; YAML itself takes the last one without a word."""
+INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
+
+class PlainYaml(yaml.SafeLoader):
+    """YAML whose numbers are decimal, and that refuses a field which is given twice.
+
+    YAML 1.1 itself takes 010 for 8 and 1:40 for 100, which stay text here, and the last of two values without a word.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         given = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
@@ -20,10 +27,24 @@ class _EachOnce(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+PlainYaml.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT, FLOAT)]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+PlainYaml.add_implicit_resolver(INT, re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+PlainYaml.add_implicit_resolver(
+    FLOAT,
+    re.compile(
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+.0123456789"),
+)
+
+
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """The fields of a YAML text; InputError, which names the source, if it is not plain YAML or has no fields."""
     try:
-        values = _EachOnce(text).get_single_data()
+        values = PlainYaml(text).get_single_data()
     except (yaml.YAMLError, ValueError) as error:  # the latter of a date that there is not
         raise InputError(f"{source} is not plain YAML: {what_is_wrong(error)}") from error
     if not isinstance(values, dict):

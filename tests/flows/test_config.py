@@ -109,17 +109,20 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("seed", "is not of the form field=value"),
         ("seed.deep=1", "seed is a value and has no fields"),
         ("training.warmup_steps=90", "warmup_steps 90 leaves none of the 90 max_steps"),
-        ("corpus.source=!!python/object/apply:os.getcwd []", "not plain YAML"),
+        ("sampling.temperatures=!!python/object/apply:os.getcwd []", "not plain YAML"),
         ("seed=true", "seed: true and false are no numbers"),
         ("training.learning_rate=false", "training.learning_rate: true and false are no numbers"),
         ("sampling.temperatures=[true]", "sampling.temperatures: true and false are no numbers"),
-        ("sampling.prompt=yes", "sampling.prompt is True: Input should be a valid string"),
-        ("sampling.prompt=yes", """valid string; quote it, for --set twice: '"yes"'"""),
         ("training.lr=1", "there is no field training.lr; see"),
-        ("training.precision=off", "training.precision is False: Input should be 'fp32' or 'bf16'"),
+        ("training.precision=off", "training.precision is 'off': Input should be 'fp32' or 'bf16'"),
         ("corpus=mine.txt", "corpus is 'mine.txt', and has fields of its own; see `minigpt config`"),
-        ("sampling.prompt=2026-02-30", "not plain YAML"),
-        ("model.width=0x_", "not plain YAML"),
+        ("sampling.temperatures=[2026-02-30]", "not plain YAML"),
+        ("model.width=0x_", "model.width is '0x_': Input should be a valid integer"),
+        ("model.width=0x40", "model.width is '0x40': Input should be a valid integer"),
+        ("training.max_steps=2:00", "training.max_steps is '2:00': Input should be a valid integer"),
+        ("training.learning_rate=1:30.5", "training.learning_rate is '1:30.5': Input should be a valid number"),
+        ("training.max_steps=60 # twice", "training.max_steps is '60 # twice': Input should be a valid integer"),
+        ("sampling.top_ks=[0x5]", "sampling.top_ks.0 is '0x5': Input should be a valid integer"),
         ("sampling.top_ks=[5, 0]", "sampling.top_ks.1 is 0"),
         ("sampling.temperatures=[-1]", "sampling.temperatures.0 is -1"),
         ("cost.hardware=abacus", "hardware 'abacus' is none of"),
@@ -145,10 +148,51 @@ def test_spaces_behind_anything_but_a_prompt_are_none_of_it() -> None:
     assert (loaded.training.optimizer, loaded.name, loaded.corpus.source) == ("muon", "mine", "mine.txt")
 
 
-@pytest.mark.parametrize("given", ["corpus.source=null", "name=null", "corpus.source=[a.txt, b.txt]"])
+@pytest.mark.parametrize(
+    "text",
+    ["The #2 of 3", "and: so", "- a dash", "*starred*", "&", "%TAG !", "@home", "[a, b]", "{", "yes", "null", "07"],
+)
+def test_text_is_taken_as_it_is_given(text: str) -> None:
+    given = load_config("verdict", [f"sampling.prompt={text}", f"corpus.source=My: folder/{text}"])
+    assert given.sampling.prompt == text
+    assert given.corpus.source == f"My: folder/{text}"
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("corpus.sha256=null", None), ("held_out.source=~", None), ("held_out.source='null'", "null")],
+)
+def test_text_that_may_be_left_out_is_so_with_null(override: str, value: str | None) -> None:
+    loaded = load_config("verdict", [override])
+    section, _, field = override.partition("=")[0].partition(".")
+    assert getattr(getattr(loaded, section), field) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "value"), [("seed=0090", 90), ("seed=1_000", 1000), ("seed= +7 ", 7), ("seed=08", 8)]
+)
+def test_a_number_is_decimal(override: str, value: int) -> None:
+    assert load_config("verdict", [override]).seed == value
+
+
+def test_numbers_of_a_file_are_decimal_as_well() -> None:
+    text = "seed: 0100\nsampling: {top_ks: [010, null]}\nname: 0777\ncorpus: {source: 12:30:45}\n"
+    loaded = validate_config(parse_yaml(text, "mine"), (), "mine")
+    assert (loaded.seed, loaded.sampling.top_ks, loaded.name) == (100, (10, None), "0777")
+    assert loaded.corpus.source == "12:30:45"
+    with pytest.raises(InputError, match=r"^mine: seed is '1:40': Input should be a valid integer"):
+        validate_config(parse_yaml("seed: 1:40\ncorpus: {source: x}\n", "mine"), (), "mine")
+
+
+@pytest.mark.parametrize("given", ["corpus: {source: null}", "corpus: {source: [a.txt, b.txt]}"])
 def test_what_quotes_do_not_help_is_not_told_to_be_quoted(given: str) -> None:
     with pytest.raises(InputError, match=r"valid string$"):
-        load_config("verdict", [given])
+        validate_config(parse_yaml(given, "mine"), (), "mine")
+
+
+def test_what_a_file_takes_for_no_text_is_told_to_be_quoted() -> None:
+    with pytest.raises(InputError, match=r"sampling.prompt is True: Input should be a valid string; quote it$"):
+        validate_config(parse_yaml("corpus: {source: x}\nsampling: {prompt: yes}", "mine"), (), "mine")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.dictionaries(st.text(), s)))
@@ -176,10 +220,11 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
     [
         ("corpus=https://user:hunter2@host/x", "corpus is '(an address)', and has fields of its own"),
         ("seed.deep=https://user:hunter2@host/x", "seed is a value and has no fields"),
-        ("corpus.source=https://user:hunter2@host/x: y: 1", "the value is not plain YAML"),
+        ("sampling.top_ks=https://user:hunter2@host/x: y: 1", "the value is not plain YAML"),
+        ("corpus.source=ftp://user:hunter2@host/x: y: 1", "is neither http nor https"),
         ("https://user:hunter2@host/x", "is not of the form field=value"),
         ("https://user:hunter2@host/x?key=1", "there is no field '(an address)'"),
-        ("corpus.source=[https://user:hunter2@host/x]", "corpus.source is a list: "),
+        ("corpus.source=[https://user:hunter2@host/x]", "is neither http nor https"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_told_without_its_password(override: str, words: str) -> None:
