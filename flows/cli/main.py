@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -20,6 +21,8 @@ RERUN_DIFFERS = 3
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 # Neither Prefect nor MLflow tells anything to anyone; read, as what is torch's, when they are imported.
 ENVIRONMENT = {**COMMAND_VARIABLES, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+# Pictures are files: a notebook's backend, which its shell commands inherit, need not be one that is installed here.
+PICTURES = {"MPLBACKEND": "agg"}
 
 app = typer.Typer(
     help="Pretrain small GPTs and be able to trust the result.",
@@ -34,7 +37,9 @@ def main() -> None:
     """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    os.environ.update(STEADY)
+    os.environ.update(STEADY | PICTURES)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
     for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that closes; nohup has it ignored

@@ -157,4 +157,6 @@ def config_command(
     """Print a whole config as YAML: every field there is, and what it is for."""
     from flows.config import load_config
 
-    typer.echo(load_config(preset, overrides).explained(), nl=False)
+    text = load_config(preset, overrides).explained()
+    # A file is read as UTF-8, whatever the locale is.
+    typer.echo(text if sys.stdout.isatty() else text.encode(), nl=False)
