@@ -16,8 +16,11 @@ class FailedError(Exception):
 
 
 def on_one_line(error: Exception) -> str:
-    """What an error says, as a part of a sentence of ours; one of ours ends with the way out."""
-    return " ".join(str(error).split())[: 2000 if isinstance(error, InputError | FailedError) else 200]
+    """What an error says, as a part of a sentence of ours, cut between words; one of ours ends with the way out."""
+    said = " ".join(str(error).split())
+    limit = 2000 if isinstance(error, InputError | FailedError) else 250
+    cut = said[:limit].rpartition(" ")[0] or said[:limit]
+    return said if len(said) <= limit else f"{cut} …"
 
 
 def fault_of_the_disk(error: OSError, folder: Path) -> str | None:

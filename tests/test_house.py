@@ -32,6 +32,7 @@ ALLOWED = {
 # Files or folders that alone may import a package.
 ONLY_IN = {
     "mlflow": {"tasks/tracking"},
+    "sqlalchemy": {"tasks/tracking"},
     "pandas": {"tasks/commands"},
     "matplotlib": {"tasks/reporting/plots.py"},
     "yaml": {"minigpt/io/yaml_text.py"},

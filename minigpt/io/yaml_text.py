@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from minigpt.errors import InputError, on_one_line
 
-
 INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 
 

@@ -13,7 +13,7 @@ import psutil
 from minigpt.errors import FailedError, InputError
 from tasks.home.folders import home
 from tasks.home.process import python_environment
-from tasks.home.settings import TrackingSettings, read_settings_file
+from tasks.home.settings import TrackingSettings, check_reachable, read_settings_file
 from tasks.servers.prefect_server import LOOPBACK, port_problem, prefect_server
 from tasks.tracking.client import make_local_store
 
@@ -53,6 +53,7 @@ def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
     address = TrackingSettings().address()
     if not address.is_local:
         raise InputError(f"runs are tracked at {address.tracking_uri}, whose own UI shows them; open that address")
+    check_reachable(address)
     make_local_store(address)
     hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK, "::1")))
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address.tracking_uri]

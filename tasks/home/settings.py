@@ -11,6 +11,7 @@ from pydantic import Field
 from minigpt.config import Part
 from minigpt.errors import InputError
 from minigpt.io.yaml_text import what_is_wrong
+from tasks.home.databases import database_problem
 from tasks.home.folders import expanded, home
 
 SETTINGS_FILE = "mlflow.yaml"
@@ -185,7 +186,14 @@ def check_reachable(address: TrackingAddress) -> None:
                 f"no MLflow server answers at {address.shown} ({type(error).__name__}); start it, give another "
                 "address with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"
             ) from error
-    elif scheme != "sqlite":
+    elif scheme == "sqlite":
+        path = Path(uri.removeprefix("sqlite:///"))
+        if problem := database_problem(path):
+            raise InputError(
+                f"the tracking store {path} {problem}; give another with --tracking-uri, MLFLOW_TRACKING_URI or "
+                "mlflow.yaml, put it back from a copy, or go without one with --offline"
+            )
+    else:
         raise InputError(
             f"the tracking address {address.shown!r} is neither sqlite:///PATH nor http(s)://HOST; "
             "give one with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import mlflow.exceptions
+import sqlalchemy.exc
 from filelock import FileLock
 from mlflow import MlflowClient
 
@@ -58,7 +59,7 @@ class StoreClient:
         with store_errors(address):
             if address.is_local:
                 _make_store(_path(address))
-            self._client = MlflowClient(address.tracking_uri)
+            self._client = _opened(address)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._client, name)
@@ -68,6 +69,19 @@ class StoreClient:
                 return call(*arguments, **options)
 
         return guarded
+
+
+def _opened(address: TrackingAddress) -> MlflowClient:
+    """MLflow's own client; NoStoreError for a local store that it cannot open, such as one of another MLflow."""
+    try:
+        return MlflowClient(address.tracking_uri)
+    except (mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        if not address.is_local:
+            raise
+        raise NoStoreError(
+            f"the tracking store {_path(address)} cannot be opened ({on_one_line(error)}); mend it, or give another "
+            "with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
+        ) from error
 
 
 @contextlib.contextmanager
