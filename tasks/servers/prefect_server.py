@@ -27,6 +27,7 @@ from minigpt.io.store import write_atomically
 from tasks.home.folders import home, make_folder
 from tasks.home.process import birth_of, python_environment, same_process, shut_out_other_code
 from tasks.servers.databases import copy_empty_database
+from tasks.servers.prefect_settings import check_prefect_settings
 
 HOST = "127.0.0.1"
 LOOPBACK = (HOST, "localhost")
@@ -57,11 +58,13 @@ def prefect_folder() -> Path:
 
 
 def set_up_prefect() -> None:
-    """Put Prefect's settings and home in place; it reads them once, when it is imported."""
+    """Put Prefect's settings and home in place; it reads them once, when it is imported. A user's are checked."""
     make_folder(prefect_folder())
     shut_out_other_code()
-    for name, value in {**PREFECT_DEFAULTS, "PREFECT_HOME": str(prefect_folder())}.items():
+    ours = {**PREFECT_DEFAULTS, "PREFECT_HOME": str(prefect_folder())}
+    for name, value in ours.items():
         os.environ.setdefault(name, value)
+    check_prefect_settings(ours)
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
     if "*" not in direct:  # a proxy cannot reach what listens here
         hosts = ",".join(dict.fromkeys([*filter(None, direct.split(",")), *LOOPBACK]))
