@@ -36,8 +36,9 @@ def _text(text: str, may_be_null: bool, keeps_end: bool) -> str | None:
 def _scalar(text: str) -> Any:
     """A number, a truth or nothing, as YAML has them; all other text is for the field to refuse."""
     loader = PlainYaml("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     with suppress(ValueError):  # of a date that there is not
-        return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, text, (True, False)), text))
+        return loader.construct_object(yaml.ScalarNode(tag, text))
     return text
 
 
