@@ -52,14 +52,13 @@ def pretrain(
 def _pretrain(config: RunConfig, tracker: Tracker, identity: RunIdentity, resumed: str | None) -> Result:
     """Every task, in order."""
     held_out = None if identity.rerun_of else config.held_out.source  # a rerun is to prove bits, wherever it is
-    if held_out and resumed is None:
-        check_held_out(held_out)
+    held_out_files = check_held_out(held_out) if held_out and resumed is None else None
     corpus = download_corpus(config.corpus)
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
     config = config.resolved(corpus.sha256, windows.train_windows)
     job = TrainingJob(config=config, tokens_folder=tokens.folder)
-    run = start_run(job, tracker, identity, corpus, tokens, windows, flow_run.id, resumed)
+    run = start_run(job, tracker, identity, corpus, tokens, windows, flow_run.id, resumed, held_out_files)
     with closing_run(run, tracker):
         trained = run_training(run, job, tracker)
         evaluated = evaluate_model(trained, job)

@@ -13,14 +13,15 @@ class CorpusConfig(Part):
     source: str = Field(min_length=1, max_length=4096)
     """python-topics (the language reference that every CPython carries), a file, a folder of .txt files, or an address.
 
-    A folder's files are read in the order of their names, so that validation is on the last; an address is http(s).
+    A folder's files are read in the order of their names, so that validation is on the last; what gzip packed is
+    unpacked; an address is http(s).
     """
     sha256: Annotated[
         str | None,
         Field(pattern=r"^[0-9a-f]{64}$"),
         pattern_in_words("give 64 hexadecimal digits with small letters, or null"),
     ] = None
-    """Digest that the text must have; null accepts any, and the run records which it was."""
+    """Digest that the text, unpacked, must have; null accepts any, and the run records which it was."""
     private_hosts: tuple[str, ...] = ()
     """Names of hosts that the address may lead to although they are inside a private network."""
     max_bytes: int = Field(1_000_000_000, ge=1, le=10**12)

@@ -2,12 +2,9 @@
 
 import codecs
 import itertools
-import logging
-import os
+import json
 import re
-import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +12,26 @@ from pydoc_data.topics import topics
 from typing import BinaryIO
 
 from minigpt.data.config import CorpusConfig
+from minigpt.data.files import SourceFile, SourceFiles, check_size, copy_files, left_out_of, unpack_if_gzip
 from minigpt.errors import InputError
-from minigpt.io.download import download, public_address
+from minigpt.io.download import check_pinned, download, public_address
 from minigpt.io.store import sha256_of_file
 from minigpt.io.text import blocks, size_bytes
-
-log = logging.getLogger(__name__)
 
 PYTHON_TOPICS = "python-topics"
 # user:password@host, which is no path that anyone has.
 USER_FIRST = re.compile(r"[^/\s]+:[^/]*@")
-# A file that was written to so shortly ago may not be whole.
-FRESH_SECONDS = 2.0
+# How packed files begin; what gzip packed is read.
+PACKED = {
+    b"PK\x03\x04": "zip",
+    b"\xfd7zXZ": "xz",
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "rar",
+}
+# What stands in the header of a tar archive, and where (POSIX.1, pax); it may be UTF-8 all the same.
+TAR, TAR_BYTE = b"ustar", 257
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -43,6 +48,16 @@ class Corpus:
     sha256: str
     size_bytes: int
     source: str
+    files: SourceFiles | None = None
+    """What it was read from just now; None of a text from the cache or the network."""
+
+
+@dataclass(frozen=True)
+class ReadSource:
+    """A text that was brought: its digest, and what it was read from on this machine."""
+
+    sha256: str
+    files: SourceFiles | None
 
 
 def python_topics() -> bytes:
@@ -50,28 +65,34 @@ def python_topics() -> bytes:
     return "\n\n".join(topics[name] for name in sorted(topics)).encode()
 
 
-def read_source(config: CorpusConfig, destination: Path) -> str:
-    """Bring the text's bytes to `destination`; the result is their sha256. On an error nothing is left there."""
-    source = config.source
+def read_source(config: CorpusConfig, destination: Path) -> ReadSource:
+    """Bring the text's bytes to `destination`, unpacked if gzip packed them. On an error nothing is left there."""
+    source, files = config.source, None
     if is_fetched(source):
-        return download(
-            source,
-            destination,
-            max_bytes=config.max_bytes,
-            sha256=config.sha256,
-            private_hosts=config.private_hosts,
-        )
-    if source == PYTHON_TOPICS:
+        download(source, destination, max_bytes=config.max_bytes, sha256=None, private_hosts=config.private_hosts)
+    elif source == PYTHON_TOPICS:
         destination.write_bytes(python_topics())
     else:
-        _copy(_readable_files(source, config.max_bytes), destination, pinned=config.sha256 is not None)
+        files = _copy(source, destination, config)
     try:  # of the copy, for a file may be written to meanwhile
-        check_size(destination.stat().st_size, source, config.max_bytes)
-        check_digest(sha256 := sha256_of_file(destination), config.sha256, source)
+        if is_fetched(source):
+            unpack_if_gzip(destination, public_address(source), config.max_bytes)
+        check_size(destination.stat().st_size, public_address(source), config.max_bytes)
+        sha256 = sha256_of_file(destination)
+        if is_fetched(source):
+            check_pinned(public_address(source), sha256, config.sha256)
+        check_digest(sha256, config.sha256, source)
     except InputError:
         destination.unlink()
         raise
-    return sha256
+    return ReadSource(sha256, files)
+
+
+def _copy(source: str, destination: Path, config: CorpusConfig) -> SourceFiles:
+    paths = _readable_files(source, config.max_bytes)
+    read = copy_files(paths, destination, config.max_bytes, pinned=config.sha256 is not None)
+    folder = Path(source).expanduser()
+    return SourceFiles(read, left_out_of(folder, paths) if folder.is_dir() else ())
 
 
 def is_fetched(source: str) -> bool:
@@ -135,67 +156,64 @@ def _check_beginning(source: str) -> None:
         raise InputError("the corpus has a user and an @ like an address, but no https:// before it; give that as well")
 
 
-def _copy(files: Sequence[Path], destination: Path, *, pinned: bool) -> None:
-    """One behind the other, of several each on lines of its own; one that is written to meanwhile is refused."""
-    with destination.open("wb") as text:
-        for path in files:
-            before = path.stat()
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, text)
-                if len(files) > 1 and file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
-                    text.write(b"\n")
-            after = path.stat()
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                destination.unlink()
-                raise InputError(
-                    f"the corpus {path} was written to while it was read; try again when it is whole, or write it "
-                    "under another name and rename it"
-                )
-            if 0 <= (seconds := time.time() - after.st_mtime) < FRESH_SECONDS and not pinned:
-                log.warning(
-                    "the corpus %s was last written to %.1f s ago; unless that is over, this is a part of it (a file "
-                    "that gets its name when it is whole is safe)",
-                    path,
-                    seconds,
-                )
+def oddities(text: BinaryIO, files: SourceFiles | None = None) -> Iterator[str]:
+    """What a text has that a model is hardly meant to learn."""
+    for file in files.read if files else (SourceFile("", 0, 0),):
+        text.seek(file.begins_byte)
+        if text.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            yield "begins with a byte order mark" + (f" in {file.name}" if files and len(files.read) > 1 else "")
+    if (place := _windows_line_end(text)) is not None:
+        name = files.at(place) if files else None
+        yield "has Windows' line ends" + (f", first in {name[0]}" if name else "")
+    if _is_json_lines(next(blocks(text, 0, size_bytes(text)), b"")):
+        yield "is JSON in every line, so that its braces and field names are text too (give the text alone)"
 
 
-def check_size(size_bytes: int, source: str, max_bytes: int) -> None:
-    if size_bytes > max_bytes:
-        raise InputError(
-            f"the corpus {source} has {size_bytes} bytes, more than corpus.max_bytes {max_bytes}; raise it"
-        )
+def _is_json_lines(beginning: bytes) -> bool:
+    """True if every line is a JSON object, of the lines that are complete and at least two."""
+    lines = [line for line in beginning.split(b"\n")[:-1] if line.strip()]
+    try:
+        return len(lines) >= 2 and all(isinstance(json.loads(line), dict) for line in lines)
+    except (ValueError, RecursionError):
+        return False
 
 
-def oddities(text: BinaryIO) -> Iterator[str]:
-    """What a text has that a model is hardly meant to learn, by its first block."""
-    beginning = next(blocks(text, 0, size_bytes(text)), b"")
-    if beginning.startswith(codecs.BOM_UTF8):
-        yield "begins with a byte order mark"
-    if b"\r\n" in beginning:
-        yield "has Windows' line ends"
+def _windows_line_end(text: BinaryIO) -> int | None:
+    """The first byte of one."""
+    place, last = 0, b""
+    for block in blocks(text, 0, size_bytes(text)):
+        if (found := (last + block).find(b"\r\n")) >= 0:
+            return place - len(last) + found
+        place, last = place + len(block), block[-1:]
+    return None
 
 
-def check_text(text: BinaryIO, source: str) -> None:
-    """Refuse what is empty or not UTF-8, with the first byte that is wrong."""
+def check_text(text: BinaryIO, source: str, files: SourceFiles | None = None) -> None:
+    """Refuse what is empty or not UTF-8, with the first byte that is wrong, and of several files the file."""
     size = size_bytes(text)
     if size == 0:
         raise InputError(f"the corpus {source} is empty; give a text")
+    text.seek(TAR_BYTE)
+    if text.read(len(TAR)) == TAR and b"\0" in next(blocks(text, 0, TAR_BYTE)):
+        raise InputError(f"the corpus {source} is an archive of files, made by tar; unpack it and give its folder")
     decoder = codecs.getincrementaldecoder("utf-8")()
     decoded = 0  # bytes, without a character that the next block finishes
     for block in itertools.chain(blocks(text, 0, size), [b""]):
         try:
             decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            raise _not_text(source, decoded + error.start, error.object[error.start], text) from error
+            raise _not_text(source, decoded + error.start, error.object[error.start], text, files) from error
         decoded = text.tell() - len(decoder.getstate()[0])
 
 
-def _not_text(source: str, place: int, byte: int, text: BinaryIO) -> InputError:
-    text.seek(0)
-    beginning = text.read(max(map(len, MARKS)))
-    mark = next((name for mark, name in MARKS.items() if beginning.startswith(mark)), None)
-    guess = f"it begins like {mark}" if mark else f"byte 0x{byte:02x} is wrong there"
-    return InputError(
-        f"the corpus {source} is not UTF-8 from byte {place} on ({guess}); convert it, with iconv for example"
-    )
+def _not_text(source: str, place: int, byte: int, text: BinaryIO, files: SourceFiles | None) -> InputError:
+    name, in_file = (files and files.at(place)) or ("", place)
+    text.seek(place - in_file)
+    beginning = text.read(max(map(len, {**MARKS, **PACKED})))
+    named = str(Path(source, name)) if name else source
+    guess, way_out = f"byte 0x{byte:02x} is wrong there", "convert it, with iconv for example"
+    if mark := next((name for mark, name in MARKS.items() if beginning.startswith(mark)), None):
+        guess = f"it begins like {mark}"
+    elif packed := next((kind for start, kind in PACKED.items() if beginning.startswith(start)), None):
+        guess, way_out = f"it is packed, by {packed}", "unpack it, or give it packed by gzip"
+    return InputError(f"the corpus {named} is not UTF-8 from byte {in_file} on ({guess}); {way_out}")

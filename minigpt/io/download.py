@@ -77,12 +77,7 @@ def download(
         found = asyncio.run(
             _fetch(address, temporary, max_bytes, timeout_seconds, deadline_seconds, frozenset(private_hosts))
         )
-        if sha256 is not None and found != sha256:
-            raise DownloadError(
-                f"{shown} has sha256 {found}, and {sha256} is pinned; "
-                "give what has that digest, or accept another text with corpus.sha256=null",
-                transient=False,
-            )
+        check_pinned(shown, found, sha256)
         fsync(temporary)
         temporary.rename(destination)
     except TimeoutError:
@@ -102,6 +97,16 @@ def download(
     finally:
         temporary.unlink(missing_ok=True)
     return found
+
+
+def check_pinned(shown: str, found: str, sha256: str | None) -> None:
+    """Refuse another digest than the one that is pinned, if one is."""
+    if sha256 is not None and found != sha256:
+        raise DownloadError(
+            f"{shown} has sha256 {found}, and {sha256} is pinned; "
+            "give what has that digest, or accept another text with corpus.sha256=null",
+            transient=False,
+        )
 
 
 async def _fetch(

@@ -12,6 +12,7 @@ import torch
 
 from minigpt.checkpoints.format import load_checkpoint, trained_steps
 from minigpt.data.config import CorpusConfig
+from minigpt.data.files import SourceFiles, log_files
 from minigpt.data.sources import check_text, oddities, read_source
 from minigpt.data.split import split_byte
 from minigpt.data.tokenizer import TOKENIZER_FILE
@@ -70,10 +71,16 @@ class Measured(HasRunId):
 def copy_of_text(source: Path) -> Iterator[Path]:
     """The text, whole and checked, for as long as it is read; InputError if it is not one to measure models on."""
     with arriving() as folder:
-        text = folder / "text"
-        read_source(CorpusConfig(source=_path(source), max_bytes=MAX_BYTES), text)
-        _check_length(text, source)
-        yield text
+        bring_text(source, folder / "text")
+        yield folder / "text"
+
+
+def bring_text(source: Path, text: Path) -> SourceFiles | None:
+    """Write the text there, whole and checked; the result is what it was read from."""
+    files = read_source(CorpusConfig(source=_path(source), max_bytes=MAX_BYTES), text).files
+    _check_length(text, source, files)
+    log_files(str(source), files)
+    return files
 
 
 def _path(source: Path) -> str:
@@ -81,10 +88,10 @@ def _path(source: Path) -> str:
     return str(source if str(source).startswith("~") else source.absolute())
 
 
-def _check_length(text: Path, source: Path) -> None:
+def _check_length(text: Path, source: Path, files: SourceFiles | None) -> None:
     with text.open("rb") as file:
-        check_text(file, str(source))
-        for oddity in oddities(file):
+        check_text(file, str(source), files)
+        for oddity in oddities(file, files):
             log.warning("the text %s %s, which costs a model that has not learnt it", source, oddity)
     if (size_bytes := text.stat().st_size) < MIN_TEXT_BYTES:
         raise InputError(

@@ -39,6 +39,10 @@ SWITCHES = (
 CODE = Path(minigpt.__file__).parent
 LOCKFILE = CODE.parent / "requirements.lock"
 PACKAGES = ("minigpt", "tasks", "flows")
+# Where texts were read; what was read is known by its digest, and a text from the cache has no such facts.
+NOT_COMPARED = ("corpus_files", "held_out_files")
+
+FilesFacts = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,19 @@ class Facts(Stored):
     tokenizer_sha256: str
     windows: dict[str, dict[str, str]]
     """Digests of the inputs and targets of each side."""
+    corpus_files: FilesFacts | None = None
+    """Name and size in bytes of each file that was `read` or `left_out`; None where the text came from elsewhere."""
+    held_out_files: FilesFacts | None = None
 
 
 def collect_facts(
-    corpus: CorpusFacts, tokens: TokenCounts, tokenizer_sha256: str, windows: dict[str, dict[str, str]]
+    corpus: CorpusFacts,
+    tokens: TokenCounts,
+    tokenizer_sha256: str,
+    windows: dict[str, dict[str, str]],
+    *,
+    corpus_files: FilesFacts | None = None,
+    held_out_files: FilesFacts | None = None,
 ) -> Facts:
     """These with the versions, the digest of minigpt's own source, and the commit that it lies in, if any."""
     return Facts(
@@ -91,6 +104,8 @@ def collect_facts(
         tokens=tokens,
         tokenizer_sha256=tokenizer_sha256,
         windows=windows,
+        corpus_files=corpus_files,
+        held_out_files=held_out_files,
     )
 
 
@@ -133,7 +148,7 @@ def _git(*arguments: str, index: str | None = None) -> bytes | None:
 def fact_differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
     """One sentence for each fact that is not the same, such as `torch_threads: was 2, is 1`."""
     found = []
-    for key in sorted({*before, *now}):
+    for key in sorted({*before, *now} - {*NOT_COMPARED}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += fact_differences(old, new, f"{prefix}{key}.")

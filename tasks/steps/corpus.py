@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from minigpt.data.config import CorpusConfig
+from minigpt.data.files import log_files
 from minigpt.data.sources import Corpus, check_text, is_fetched, oddities, read_source
 from minigpt.errors import InputError
 from minigpt.io.download import DownloadError, public_address
@@ -53,7 +55,7 @@ def download_corpus(config: CorpusConfig) -> Corpus:
             log.info("corpus %s: reused from the cache", config.sha256[:12])
             _tell_if_changed(config)
             return _corpus(entry, config)
-        return _corpus(_arrived(config), config)
+        return _arrived(config)
 
 
 def check_given_corpus(config: CorpusConfig) -> None:
@@ -84,7 +86,7 @@ def _tell_if_changed(config: CorpusConfig) -> None:
             )
 
 
-def _arrived(config: CorpusConfig) -> CacheEntry:
+def _arrived(config: CorpusConfig) -> Corpus:
     """The text, fetched, checked, and put into the cache."""
     for left in cache_folder().glob(f"{ARRIVING}*/"):
         with suppress(FileNotFoundError):  # of a run that is done with it
@@ -92,14 +94,16 @@ def _arrived(config: CorpusConfig) -> CacheEntry:
                 shutil.rmtree(left, ignore_errors=True)
     with arriving() as folder:
         arrived = folder / CORPUS_FILE
-        digest = read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
+        read = read_source(config.model_copy(update={"source": reveal(config.source)}), arrived)
+        source = public_address(config.source)
         with arrived.open("rb") as text:
-            check_text(text, public_address(config.source))
-            for oddity in oddities(text):
-                log.warning("the corpus %s %s, which the model learns as text", public_address(config.source), oddity)
-        entry = store_corpus(arrived, digest)
-    log.info("corpus %s: %s bytes, %s", digest[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
-    return entry
+            check_text(text, source, read.files)
+            for oddity in oddities(text, read.files):
+                log.warning("the corpus %s %s, which the model learns as text", source, oddity)
+        entry = store_corpus(arrived, read.sha256)
+    log.info("corpus %s: %s bytes, %s", read.sha256[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
+    log_files(source, read.files)
+    return replace(_corpus(entry, config), files=read.files)
 
 
 def store_corpus(text: Path, sha256: str) -> CacheEntry:

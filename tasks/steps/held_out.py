@@ -7,13 +7,15 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from minigpt.data.files import SourceFiles
 from minigpt.errors import InputError, on_one_line
 from minigpt.io.records import now_ms
 from minigpt.runtime.environment import apply_environment
 from minigpt.training.job import TrainingJob
+from tasks.home.folders import arriving
 from tasks.promotion.champion import champion_for, record_champion
 from tasks.promotion.judgement import NOT_JUDGED, judge_run
-from tasks.promotion.measure import copy_of_text
+from tasks.promotion.measure import bring_text
 from tasks.runs.result import Judgement
 from tasks.runs.run import Run
 from tasks.steps.training import Trained
@@ -21,11 +23,11 @@ from tasks.steps.training import Trained
 log = logging.getLogger(__name__)
 
 
-def check_held_out(source: str) -> None:
-    """Refuse a text that cannot be measured on, before anything is trained."""
+def check_held_out(source: str) -> SourceFiles | None:
+    """Refuse a text that cannot be measured on, before anything is trained; the result is what it was read from."""
     try:
-        with copy_of_text(Path(source)):
-            pass
+        with arriving() as folder:
+            return bring_text(Path(source), folder / "text")
     except InputError as error:
         raise InputError(f"held_out.source: {error}") from error
 

@@ -10,6 +10,7 @@ import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from minigpt.data.files import SourceFiles
 from minigpt.data.sources import Corpus
 from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.generation.generate import encode_prompt
@@ -55,6 +56,7 @@ def start_run(
     windows: SplitWindows,
     flow_run_id: str | None,
     resumed: str | None,
+    held_out_files: SourceFiles | None,
 ) -> Run:
     """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
     config = job.config
@@ -65,6 +67,8 @@ def start_run(
         TokenCounts(tokens.train_tokens, tokens.val_tokens),
         tokens.tokenizer_sha256,
         windows.digests,
+        corpus_files=corpus.files.facts() if corpus.files else None,
+        held_out_files=held_out_files.facts() if held_out_files else None,
     )
     if resumed is not None:
         return _open_again(tracker, resumed, job, facts, flow_run_id)

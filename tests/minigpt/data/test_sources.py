@@ -67,7 +67,7 @@ def test_any_bytes_are_text_or_refused_at_the_first_wrong_byte(data: bytes, bloc
 
 
 def test_pythons_topics_are_a_text(tmp_path: Path) -> None:
-    digest = read_source(CorpusConfig(source="python-topics"), tmp_path / "text")
+    digest = read_source(CorpusConfig(source="python-topics"), tmp_path / "text").sha256
     assert hashlib.sha256((tmp_path / "text").read_bytes()).hexdigest() == digest
     with (tmp_path / "text").open("rb") as file:
         check_text(file, "topics")
@@ -117,6 +117,9 @@ def test_a_text_that_is_not_the_pinned_one_is_not_kept(
     assert not (tmp_path / "kept").exists()
 
 
+JSON_LINES = "is JSON in every line, so that its braces and field names are text too (give the text alone)"
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -124,6 +127,11 @@ def test_a_text_that_is_not_the_pinned_one_is_not_kept(
         (b"", []),
         (b"\xef\xbb\xbftext\r\nlines", ["begins with a byte order mark", "has Windows' line ends"]),
         (b"lines\r\nof text \xef\xbb\xbf", ["has Windows' line ends"]),
+        (b'{"text": "a"}\n\n{"text": "b", "n": 1}\n', [JSON_LINES]),
+        (b'{}\n{"cut": ', []),
+        (b'{"text": "a"}\nno\n', []),
+        (b"1\n2\n3\n", []),
+        (b'{"text": "one"}\n{"text": "two"}\n{"te', [JSON_LINES]),
     ],
 )
 def test_what_no_model_is_meant_to_learn_is_told(data: bytes, said: list[str]) -> None:

@@ -145,7 +145,7 @@ def test_an_empty_body_is_a_text_of_no_bytes(fetch: Callable[..., str], tmp_path
 @pytest.mark.parametrize(("path", "words"), [("missing", "status 404"), ("good", "is pinned")])
 def test_a_corpus_is_fetched_with_the_same_care(server: str, path: str, words: str, tmp_path: Path) -> None:
     address = f"{server}/{path}"
-    assert read_source(CorpusConfig(source=f"{server}/good", sha256=DIGEST), tmp_path / "good") == DIGEST
+    assert read_source(CorpusConfig(source=f"{server}/good", sha256=DIGEST), tmp_path / "good").sha256 == DIGEST
     with pytest.raises(InputError, match=words) as caught:
         read_source(CorpusConfig(source=address, sha256="0" * 64), tmp_path / "bad")
     assert "secret" not in str(caught.value)

@@ -3,7 +3,7 @@
 import base64
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from tasks.home.settings import (
     read_settings_file,
     recall_password,
 )
-from tasks.servers.databases import copy_empty_database
 
 EXPECTED = "Basic " + base64.b64encode(b"user:p@ss").decode()
 
@@ -129,4 +128,3 @@ def test_what_is_wrong_with_the_file_is_told_without_a_password(
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InputError, match=r"^[^\n]+$"):
         check_reachable(TrackingSettings(tracking_uri=address).address())
-from tasks.servers.databases import copy_empty_database
