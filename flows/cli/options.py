@@ -1,5 +1,6 @@
 """Options that several commands share, and the tracking that they name."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -21,6 +22,14 @@ Checkpoint = Annotated[Literal["best", "last"], typer.Option(help="best (lowest 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, its config's name, or latest.")
 ]
+
+
+ESCAPES = {r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\\": "\\"}
+
+
+def unescaped(text: str) -> str:
+    """A text whose line ends, tabs and backslashes are written as a shell can hand them on."""
+    return re.sub(r"\\[nrt\\]", lambda found: ESCAPES[found[0]], text)
 
 
 def settings_of(uri: str | None, experiment: str | None, offline: bool) -> "TrackingSettings":

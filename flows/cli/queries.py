@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Checkpoint, Experiment, Here, Json, RunArgument, Set, Uri, tracker_of
+from flows.cli.options import Checkpoint, Experiment, Here, Json, RunArgument, Set, Uri, tracker_of, unescaped
 from minigpt.errors import FAILED
 
 queries = typer.Typer()
@@ -92,7 +92,9 @@ def sample_command(
         ),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Tokens to add.")] = 100,
-    stop: Annotated[str | None, typer.Option(help="End a text just before this.")] = None,
+    stop: Annotated[
+        str | None, typer.Option(help=r"End a text just before this; \n is a line end, \t a tab, \\ a backslash.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 123,
     checkpoint: Checkpoint = "best",
     uri: Uri = None,
@@ -115,7 +117,7 @@ def sample_command(
         top_k=top_k,
         top_p=top_p,
         max_new_tokens=max_new_tokens,
-        stop=stop,
+        stop=stop and unescaped(stop),
         seed=seed,
     )
     if samples == 1 and not as_json:

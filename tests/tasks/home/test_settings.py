@@ -128,3 +128,39 @@ def test_what_is_wrong_with_the_file_is_told_without_a_password(
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InputError, match=r"^[^\n]+$"):
         check_reachable(TrackingSettings(tracking_uri=address).address())
+
+
+def half(path: Path) -> None:
+    copy_empty_database("mlflow", path)
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def beginning(path: Path) -> None:
+    copy_empty_database("mlflow", path)
+    os.truncate(path, 20)
+
+
+SPOILT: list[tuple[Callable[[Path], object], str]] = [
+    (lambda path: path.write_bytes(b"\x89PNG\r\n" * 100), "is no SQLite database"),
+    (lambda path: path.write_bytes(b"SQL"), "is no SQLite database"),
+    (beginning, "is cut short after 20 bytes"),
+    (half, r"is cut short: it has [\d,]+ of its [\d,]+ bytes"),
+    (Path.mkdir, "is a folder"),
+    (os.mkfifo, "is no file"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILT, ids=[words for _, words in SPOILT])
+def test_a_store_that_cannot_be_a_database_is_refused_at_once(
+    spoil: Callable[[Path], object], words: str, tmp_path: Path
+) -> None:
+    spoil(tmp_path / "x.db")
+    with pytest.raises(InputError, match=rf"^the tracking store {tmp_path}/x\.db {words}; give another with [^\n]*$"):
+        check_reachable(TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/x.db").address())
+
+
+def test_a_store_that_may_be_one_is_left_to_mlflow(tmp_path: Path) -> None:
+    copy_empty_database("mlflow", tmp_path / "whole.db")
+    (tmp_path / "new.db").touch()
+    for name in ("whole", "new", "none"):
+        check_reachable(TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/{name}.db").address())
