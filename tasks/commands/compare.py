@@ -35,6 +35,7 @@ HELD_OUT = "params.held_out.source"
 OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
 LISTED = ("run_id", "name", "started", "status")
 # Results that a list for people leaves to --json.
+NAME_COLUMNS = 40
 UNLISTED = ["epochs", "perplexity", "best_bits_per_byte"]
 
 
@@ -102,7 +103,11 @@ def _cautions(differing: Sequence[str]) -> Iterator[str]:
 
 def _text(table: pd.DataFrame) -> str:
     started = [time.strftime("%Y-%m-%d %H:%M") for time in table["started"]]
-    shown = table.assign(run_id=table["run_id"].map(shortened), started=started).drop(columns=UNLISTED, errors="ignore")
+    names = [
+        name if len(name) <= NAME_COLUMNS else f"{name[: NAME_COLUMNS - 1]}…" for name in table["name"].astype(str)
+    ]
+    shown = table.assign(run_id=table["run_id"].map(shortened), name=names, started=started)
+    shown = shown.drop(columns=UNLISTED, errors="ignore")
     blank = shown.astype(object).fillna("")  # to_string's own way leaves out whole numbers
     blank = blank.set_index("run_id").rename_axis(index=None, columns="run_id")
     return str(blank.to_string(float_format=lambda value: f"{value:.4g}", line_width=_columns()))

@@ -3,7 +3,7 @@
 import base64
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tasks.home.settings import (
     read_settings_file,
     recall_password,
 )
+from tasks.servers.databases import copy_empty_database
 
 EXPECTED = "Basic " + base64.b64encode(b"user:p@ss").decode()
 
