@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import os
+import tempfile
 import warnings
 import zoneinfo
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import tzlocal
 from filelock import FileLock, Timeout
@@ -48,7 +50,7 @@ def serve_schedule(config: RunConfig, cron: str, tracking: TrackingSettings) -> 
     for field, source in _files(config):
         if is_missing(source):
             log.warning("%s: %s is not there; each run fails until it is", field, source)
-    with _alone(config.name), running_prefect(settings) as server:
+    with _alone(config.name), _own_temporary_files(), running_prefect(settings) as server:
         from flows.missed_runs import delete_runs_of_other_configs
         from flows.pretraining import pretrain
 
@@ -102,6 +104,17 @@ def _local_zone() -> str:
 
 def _no_cron(cron: str) -> InputError:
     return InputError(f"--cron {cron!r} is not a cron expression, or of no day; give five fields, such as '0 3 * * *'")
+
+
+@contextmanager
+def _own_temporary_files() -> Iterator[None]:
+    """Have what Prefect's runner leaves among the temporary files of this process go with it."""
+    with TemporaryDirectory() as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 @contextmanager

@@ -47,10 +47,14 @@ def outage(new_workplace: Callable[[], Any]) -> Outage:
     return Outage(place, command, count(database, "COMPLETED"), time.monotonic())
 
 
-def test_a_text_that_is_not_there_yet_is_told_at_once(new_workplace: Callable[[], Any]) -> None:
+def test_a_text_that_is_not_there_yet_is_told_at_once(
+    new_workplace: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And not at three in the morning."""
     place = new_workplace()
+    (place.folder / "temporary").mkdir()
     sources = [f"--set={field}" for field in ("corpus.source=soon.txt", "corpus.sha256=null", "held_out.source=later")]
+    monkeypatch.setenv("TMPDIR", str(place.folder / "temporary"))
     process = place.start("schedule", "smoke", "--cron", "0 3 * * *", *sources)
     try:
         wait_for(lambda: count(place.home / "prefect" / "prefect.db", "SCHEDULED") > 0, process)
@@ -61,6 +65,7 @@ def test_a_text_that_is_not_there_yet_is_told_at_once(new_workplace: Callable[[]
     assert "corpus.source: soon.txt is not there; each run fails until it is" in told
     assert "held_out.source: later is not there; each run fails until it is" in told
     assert place.processes() == []
+    assert list((place.folder / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize(
