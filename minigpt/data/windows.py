@@ -1,6 +1,7 @@
 """From text to windows: the boundary between train and validation text, and the windows cut from each side's tokens."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -101,11 +102,28 @@ def cut_windows(tokens: NDArray[np.uint16], side: Side, context_length: int, con
     windows = Windows(tokens, context_length, stride, shifted=side == "train" and config.shift_windows)
     if len(windows) == 0:
         name = "training" if side == "train" else "validation"
-        raise InputError(
+        raise SmallCorpusError(
             f"context_length {context_length} exceeds the {max(len(tokens) - 1, 0)} {name} tokens that have a "
             "successor; use a shorter context or a longer corpus"
         )
     return windows
+
+
+class SmallCorpusError(InputError):
+    """A text that is too short for the windows that are asked of it."""
+
+
+def fitting_values(tokens: int, context_length: int, batch_size: int) -> tuple[float, int] | None:
+    """A validation_fraction, and a context_length of at most this one, with which this many tokens are enough.
+
+    A batch of windows trains and one window validates, with a fifth to spare, since the share of the characters is
+    not quite that of the tokens. None where even windows of one token are too many.
+    """
+    length = min(context_length, int(0.8 * tokens / (batch_size + 1)) - 1)
+    if length < 1:
+        return None
+    least, most = (length + 1) / tokens, 1 - (batch_size * length + 1) / tokens
+    return math.ceil(1000 * min(2 * least, (least + most) / 2)) / 1000, length
 
 
 @lru_cache(maxsize=2)  # the first one is measured in every epoch

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from minigpt.cpu.kernels import Dropout
-from minigpt.data.windows import Windows
-from minigpt.errors import InputError
+from minigpt.data.windows import SmallCorpusError, Windows
 from minigpt.model.gpt import GPT
 from minigpt.randomness import stream
 from minigpt.training.config import TrainingConfig
@@ -44,7 +43,7 @@ class DivergedError(Exception):
 
 def check_batch_size(batch_size: int, windows: int) -> None:
     if batch_size > windows:
-        raise InputError(
+        raise SmallCorpusError(
             f"batch_size {batch_size} exceeds the {windows} training windows; "
             "use a smaller batch, a shorter context or a longer corpus"
         )

@@ -11,7 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from minigpt.data.config import SplitConfig
 from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.data.tokens import SIDES, open_tokens
-from minigpt.data.windows import cut_windows
+from minigpt.data.windows import SmallCorpusError, cut_windows, fitting_values
+from minigpt.errors import InputError
 from minigpt.evaluation.compression import xz_bits_per_byte
 from minigpt.io.source_digest import code_sha256_of
 from minigpt.io.store import get_or_make
@@ -54,9 +55,12 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
     def fill(_: Path) -> dict[str, Any]:
         return _cut_sides(tokens, config, context_length)
 
-    entry = get_or_make(cache_folder(), "windows", made_from, fill)
-    counts = entry.facts["counts"]
-    check_batch_size(training.batch_size, counts["train"])
+    try:
+        entry = get_or_make(cache_folder(), "windows", made_from, fill)
+        counts = entry.facts["counts"]
+        check_batch_size(training.batch_size, counts["train"])
+    except SmallCorpusError as error:
+        raise InputError(f"{error}{_what_fits(tokens, context_length, training.batch_size)}") from error
     log.info(
         "windows %s: %s to train on, %s to validate, each of %d tokens, %s",
         entry.digest[:12],
@@ -74,6 +78,16 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
             f"{measured:,}",
         )
     return SplitWindows(counts["train"], counts["val"], entry.facts["digests"], *entry.facts["xz"])
+
+
+def _what_fits(tokens: Tokens, context_length: int, batch_size: int) -> str:
+    """Values with which the same text is long enough, for the end of a sentence."""
+    fitting = fitting_values(tokens.train_tokens + tokens.val_tokens, context_length, batch_size)
+    if fitting is None:
+        return ""
+    fraction, length = fitting
+    shorter = f" and model.context_length={length}" if length < context_length else ""
+    return f"; this text would do with split.validation_fraction={fraction:g}{shorter}"
 
 
 def _cut_sides(tokens: Tokens, config: SplitConfig, context_length: int) -> dict[str, Any]:

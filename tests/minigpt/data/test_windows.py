@@ -14,7 +14,7 @@ from minigpt.data.config import SplitConfig
 from minigpt.data.split import split_byte
 from minigpt.data.tokenizer import train_bpe
 from minigpt.data.tokens import TOKEN_DTYPE, Side, open_tokens
-from minigpt.data.windows import Windows, batch_indices, cut_windows, epoch_order, epoch_shift
+from minigpt.data.windows import Windows, batch_indices, cut_windows, epoch_order, epoch_shift, fitting_values
 from minigpt.errors import InputError
 
 
@@ -77,6 +77,18 @@ def test_a_side_shorter_than_a_window_is_refused() -> None:
     tokens = np.zeros(181, TOKEN_DTYPE)
     with pytest.raises(InputError, match="context_length 256 exceeds the 180 validation tokens"):
         cut_windows(tokens, "val", 256, SplitConfig())
+
+
+@given(st.integers(1, 5000), st.integers(1, 300), st.integers(1, 20))
+def test_what_is_offered_for_a_short_text_fits(count: int, context_length: int, batch_size: int) -> None:
+    if (fitting := fitting_values(count, context_length, batch_size)) is None:
+        assert count < 3 * (batch_size + 1)
+        return
+    fraction, length = fitting
+    validation = int(count * fraction)
+    assert 1 <= length <= context_length
+    assert len(Windows(np.zeros(validation, TOKEN_DTYPE), length, length)) >= 1
+    assert len(Windows(np.zeros(count - validation, TOKEN_DTYPE), length, length)) >= batch_size
 
 
 def test_validation_windows_never_overlap() -> None:
