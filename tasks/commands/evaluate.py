@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from minigpt.data.files import log_files
 from minigpt.evaluation.difference import PairedDifference
 from minigpt.evaluation.paired import paired_difference
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.runtime.environment import apply_environment
 from tasks.commands.compare import OTHER_TOKENIZERS
-from tasks.promotion.measure import UNFAIR_SHARE, Measured, copy_of_text, measure_run
+from tasks.home.folders import arriving
+from tasks.promotion.measure import UNFAIR_SHARE, Measured, bring_text, measure_run
 from tasks.promotion.weights import checkpoint_of
 from tasks.tracking.tracker import Tracker
 
@@ -22,7 +24,8 @@ def evaluate_runs(tracker: Tracker, names: list[str], source: Path, role: str, a
     apply_environment(EnvironmentConfig().resolved())
     runs = {run.run_id: run for run in (tracker.find(name) for name in names)}
     checkpoints = {run_id: checkpoint_of(run, role, tracker) for run_id, run in runs.items()}
-    with copy_of_text(source) as text:
+    with arriving() as folder:
+        log_files(str(source), bring_text(source, text := folder / "text"))
         found = [measure_run(run, checkpoints[run_id], text, tracker) for run_id, run in runs.items()]
     found.sort(key=lambda measured: measured.reading.bits_per_byte)
     best = found[0].reading

@@ -12,7 +12,7 @@ import torch
 
 from minigpt.checkpoints.format import load_checkpoint, trained_steps
 from minigpt.data.config import CorpusConfig
-from minigpt.data.files import SourceFiles, log_files
+from minigpt.data.files import SourceFiles
 from minigpt.data.sources import check_text, oddities, read_source
 from minigpt.data.split import split_byte
 from minigpt.data.tokenizer import TOKENIZER_FILE
@@ -79,7 +79,6 @@ def bring_text(source: Path, text: Path) -> SourceFiles | None:
     """Write the text there, whole and checked; the result is what it was read from."""
     files = read_source(CorpusConfig(source=_path(source), max_bytes=MAX_BYTES), text).files
     _check_length(text, source, files)
-    log_files(str(source), files)
     return files
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt.data.files import SourceFiles
+from minigpt.data.files import SourceFiles, log_files
 from minigpt.errors import InputError, on_one_line
 from minigpt.io.records import now_ms
 from minigpt.runtime.environment import apply_environment
@@ -27,9 +27,11 @@ def check_held_out(source: str) -> SourceFiles | None:
     """Refuse a text that cannot be measured on, before anything is trained; the result is what it was read from."""
     try:
         with arriving() as folder:
-            return bring_text(Path(source), folder / "text")
+            files = bring_text(Path(source), folder / "text")
     except InputError as error:
         raise InputError(f"held_out.source: {error}") from error
+    log_files(source, files)
+    return files
 
 
 @task(name="held-out text", cache_policy=NO_CACHE)
