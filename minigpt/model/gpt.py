@@ -182,7 +182,9 @@ def empty_model(config: ModelConfig, vocabulary_size: int) -> GPT:
     """A model whose weights have yet to be written."""
     with torch.device("meta"):
         model = GPT(config, vocabulary_size)
-    model.to_empty(device="cpu")
+    # Not `to_empty`, which loads the compiler's symbolic shapes to find each tensor's layout.
+    unwritten = {name: torch.empty(weight.shape) for name, weight in model.state_dict().items()}
+    model.load_state_dict(unwritten, assign=True)
     if config.tied_head:
         model.head.weight = model.token_embedding.weight
     return model

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minigpt.training.eager import EagerOptimizer
+
 # The polynomial a x + b x^3 + c x^5 that brings singular values in (0, 1] close to 1, and how often it is applied.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(EagerOptimizer):
     """torch.optim.Muon's step with Nesterov momentum and decoupled weight decay; each shape is a parameter group."""
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, momentum: float, weight_decay: float) -> None:

@@ -4,6 +4,7 @@ import torch
 
 from minigpt.model.gpt import GPT
 from minigpt.training.config import TrainingConfig
+from minigpt.training.eager import AdamW
 from minigpt.training.muon import Muon
 
 
@@ -12,7 +13,7 @@ def make_optimizers(model: GPT, config: TrainingConfig) -> list[torch.optim.Opti
     blocks = list(model.blocks.parameters()) if config.optimizer == "muon" else []
     matrices = [weight for weight in blocks if weight.dim() == 2]
     theirs = set(map(id, matrices))
-    adamw = torch.optim.AdamW(
+    adamw = AdamW(
         [weight for weight in model.parameters() if id(weight) not in theirs],
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
