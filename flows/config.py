@@ -48,10 +48,10 @@ def read_values(preset_or_file: str) -> dict[str, Any]:
 
 def check_given_source(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse another source than the pinned text's: the cache would have that text, and the run say it was this one."""
-    from tasks.steps.corpus import check_given_corpus
-
     given = {override.partition("=")[0].strip() for override in overrides}
     if "corpus.source" in given and "corpus.sha256" not in given:
+        from tasks.steps.corpus import check_given_corpus  # and with it Prefect, which loads beside its server
+
         check_given_corpus(config.corpus)
 
 

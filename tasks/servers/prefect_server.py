@@ -108,7 +108,8 @@ class PrefectServer:
 
 def is_answering(api_url: str) -> bool:
     try:
-        return httpx.get(f"{api_url}/health", timeout=5).status_code == 200
+        encrypted = api_url.startswith("https:")  # else no certificates need loading for each question
+        return httpx.get(f"{api_url}/health", timeout=5, verify=encrypted).status_code == 200
     except httpx.HTTPError:
         return False
 
