@@ -94,7 +94,8 @@ def bare(home: Path) -> None:
     """The same training, evaluation and samples by minigpt alone, in one process, on the tokens of the run before."""
     import torch
 
-    from minigpt.checkpoints.format import load_checkpoint, newest_intact
+    from minigpt.checkpoints.folders import newest_intact
+    from minigpt.checkpoints.format import load_checkpoint
     from minigpt.data.tokens import SIDES
     from minigpt.evaluation.loss import evaluate
     from minigpt.generation.generate import complete_prompt

@@ -1,6 +1,8 @@
 """The flow: from a text to a trained, measured, tracked model."""
 
 import logging
+from importlib import import_module
+from threading import Thread
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -17,11 +19,7 @@ from tasks.home.settings import RunIdentity, TrackingSettings
 from tasks.reporting.summary import headline
 from tasks.runs.result import Result
 from tasks.steps.corpus import download_corpus
-from tasks.steps.evaluation import evaluate_model
-from tasks.steps.held_out import check_held_out, judge_on_held_out
-from tasks.steps.report import StepResults, write_report
 from tasks.steps.run_start import start_run
-from tasks.steps.sampling import generate_samples
 from tasks.steps.split import split_windows
 from tasks.steps.tokenization import tokenize
 from tasks.steps.training import run_training
@@ -52,7 +50,11 @@ def pretrain(
 def _pretrain(config: RunConfig, tracker: Tracker, identity: RunIdentity, resumed: str | None) -> Result:
     """Every task, in order."""
     held_out = None if identity.rerun_of else config.held_out.source  # a rerun is to prove bits, wherever it is
-    held_out_files = check_held_out(held_out) if held_out and resumed is None else None
+    held_out_files = None
+    if held_out and resumed is None:
+        from tasks.steps.held_out import check_held_out
+
+        held_out_files = check_held_out(held_out)
     corpus = download_corpus(config.corpus)
     tokens = tokenize(corpus, config.split, config.tokenizer)
     windows = split_windows(tokens, config.split, config.training, config.model.context_length)
@@ -60,7 +62,14 @@ def _pretrain(config: RunConfig, tracker: Tracker, identity: RunIdentity, resume
     job = TrainingJob(config=config, tokens_folder=tokens.folder)
     run = start_run(job, tracker, identity, corpus, tokens, windows, flow_run.id, resumed, held_out_files)
     with closing_run(run, tracker):
+        # What loads torch and the plots, which takes seconds, loads beside the training process, which loads its own.
+        Thread(target=import_module, args=("tasks.steps.report",), daemon=True).start()
         trained = run_training(run, job, tracker)
+        from tasks.steps.evaluation import evaluate_model
+        from tasks.steps.held_out import judge_on_held_out
+        from tasks.steps.report import StepResults, write_report
+        from tasks.steps.sampling import generate_samples
+
         evaluated = evaluate_model(trained, job)
         samples = generate_samples(trained, job)
         judgement = judge_on_held_out(run, job, trained, held_out) if held_out else None

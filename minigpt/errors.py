@@ -11,6 +11,10 @@ class InputError(Exception):
     """What the user gave is wrong; the message is one sentence with the value, the limit and the way out."""
 
 
+class SmallCorpusError(InputError):
+    """A text that is too short for the windows that are asked of it."""
+
+
 class FailedError(Exception):
     """The machine or a service failed; the message says what, and how to go on."""
 

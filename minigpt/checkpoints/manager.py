@@ -18,14 +18,8 @@ from typing import Any
 
 import torch
 
-from minigpt.checkpoints.format import (
-    begin_checkpoint,
-    checkpoint_folder,
-    is_intact,
-    newest_intact,
-    step_of,
-    superseded_checkpoints,
-)
+from minigpt.checkpoints.folders import checkpoint_folder, is_intact, newest_intact, step_of, superseded_checkpoints
+from minigpt.checkpoints.format import begin_checkpoint
 from minigpt.io.journal import Journal
 from minigpt.io.records import CheckpointRecord
 from minigpt.io.store import finish_folder

@@ -179,3 +179,18 @@ def check_white_space(text: str, place: int) -> None:
 def tiktoken_cache_name(address: str) -> str:
     """The name under which tiktoken looks for an address in its cache folder."""
     return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str, context_length: int) -> list[int]:
+    """The prompt's tokens; an empty one, or one that the context cannot hold, is refused."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the prompt {prompt[:40]!r} is not UTF-8; give text that is") from error
+    tokens: list[int] = tokenizer.encode(prompt).tolist()
+    if not 1 <= len(tokens) <= context_length:
+        raise InputError(
+            f"the prompt has {len(tokens)} tokens, and the context holds 1 to {context_length}; "
+            f"{'shorten it' if tokens else 'give at least one character'}"
+        )
+    return tokens

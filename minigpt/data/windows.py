@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minigpt.data.config import SplitConfig
 from minigpt.data.tokens import Side
-from minigpt.errors import InputError
+from minigpt.errors import SmallCorpusError
 from minigpt.randomness import stream
 
 # Windows are digested in blocks of about this many tokens.
@@ -107,10 +107,6 @@ def cut_windows(tokens: NDArray[np.uint16], side: Side, context_length: int, con
             "successor; use a shorter context or a longer corpus"
         )
     return windows
-
-
-class SmallCorpusError(InputError):
-    """A text that is too short for the windows that are asked of it."""
 
 
 def fitting_values(tokens: int, context_length: int, batch_size: int) -> tuple[float, int] | None:

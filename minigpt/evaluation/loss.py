@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.model.gpt import GPT
 
 
@@ -26,11 +27,6 @@ class Evaluation:
     def bits_per_byte(self) -> float:
         """The same loss per byte of the text, so that tokenizers can be compared with each other and with xz."""
         return self.loss * self.tokens / math.log(2) / self.text_bytes
-
-
-def perplexity(loss: float) -> float:
-    """exp(mean token loss): between how many tokens the model hesitates; infinite where a float cannot hold it."""
-    return math.exp(loss) if loss < 709 else math.inf
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from torch import Tensor
 from minigpt.cpu.matmul import linear
 from minigpt.data.windows import Windows
 from minigpt.evaluation.difference import PairedDifference
-from minigpt.evaluation.loss import perplexity
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.model.gpt import GPT
 
 PASSAGES = 32

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from minigpt.data.tokenizer import Tokenizer
-from minigpt.errors import InputError
+from minigpt.data.tokenizer import Tokenizer, encode_prompt
 from minigpt.generation.sampling import Sampler, next_tokens
 from minigpt.model.gpt import GPT, KVCache
 
@@ -89,18 +88,3 @@ def complete_prompt(
     """The prompt with what the model adds, once for each draw."""
     pieces = list(stream_texts(model, tokenizer, prompt, draws, max_new_tokens, stop))
     return [prompt + "".join(text) for text in zip(*pieces, strict=True)]
-
-
-def encode_prompt(tokenizer: Tokenizer, prompt: str, context_length: int) -> list[int]:
-    """The prompt's tokens; an empty one, or one that the context cannot hold, is refused."""
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"the prompt {prompt[:40]!r} is not UTF-8; give text that is") from error
-    tokens: list[int] = tokenizer.encode(prompt).tolist()
-    if not 1 <= len(tokens) <= context_length:
-        raise InputError(
-            f"the prompt has {len(tokens)} tokens, and the context holds 1 to {context_length}; "
-            f"{'shorten it' if tokens else 'give at least one character'}"
-        )
-    return tokens

@@ -14,9 +14,6 @@ from minigpt.runtime.machine import available_cores, best_matmul_library, cpu_cl
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 
-# Facts of a process that have to be equal for equal bits.
-BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
-
 
 def apply_environment(config: EnvironmentConfig) -> None:
     """Set in this process what can be set once torch is imported."""

@@ -12,6 +12,9 @@ CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # Instruction sets that choose a kernel, and so the bits.
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
 
+# Facts of a process that have to be equal for equal bits.
+BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
+
 
 def available_cores() -> int:
     """Cores that the process may run on, or so many as it is granted the time of, rounded up."""

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from minigpt.config import Part, Precision
+from minigpt.errors import SmallCorpusError
 from minigpt.runtime.machine import best_precision
 
 
@@ -79,3 +80,11 @@ class TrainingConfig(Part):
 
     def tokens_per_step(self, context_length: int) -> int:
         return self.batch_size * self.gradient_accumulation_steps * context_length
+
+
+def check_batch_size(batch_size: int, windows: int) -> None:
+    if batch_size > windows:
+        raise SmallCorpusError(
+            f"batch_size {batch_size} exceeds the {windows} training windows; "
+            "use a smaller batch, a shorter context or a longer corpus"
+        )

@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from minigpt.config import Part
 from minigpt.data.tokens import Side, open_tokens
-from minigpt.data.windows import Windows, cut_windows
 from minigpt.errors import InputError, on_one_line
 from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
+
+if TYPE_CHECKING:  # it loads torch, which who orders a training needs later
+    from minigpt.data.windows import Windows
 
 JOB = "job.json"
 CHECKPOINTS = "checkpoints"
@@ -28,7 +30,9 @@ class TrainingJob(Part):
     tokens_folder: Path
     """Holds train.bin, val.bin and the tokenizer."""
 
-    def windows(self, side: Side) -> Windows:
+    def windows(self, side: Side) -> "Windows":
+        from minigpt.data.windows import cut_windows
+
         tokens = open_tokens(self.tokens_folder / f"{side}.bin")
         return cut_windows(tokens, side, self.config.model.context_length, self.config.split)
 

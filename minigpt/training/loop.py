@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from minigpt.cpu.kernels import Dropout
-from minigpt.data.windows import SmallCorpusError, Windows
+from minigpt.data.windows import Windows
 from minigpt.model.gpt import GPT
 from minigpt.randomness import stream
 from minigpt.training.config import TrainingConfig
@@ -39,14 +39,6 @@ class DivergedError(Exception):
     def __init__(self, step: int, what: str, value: float) -> None:
         super().__init__(f"diverged at step {step}: the {what} is {value}; lower the learning rate or clip gradients")
         self.step = step
-
-
-def check_batch_size(batch_size: int, windows: int) -> None:
-    if batch_size > windows:
-        raise SmallCorpusError(
-            f"batch_size {batch_size} exceeds the {windows} training windows; "
-            "use a smaller batch, a shorter context or a longer corpus"
-        )
 
 
 def train(

@@ -15,15 +15,8 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from minigpt.checkpoints.format import (
-    check_disk_space,
-    checkpoint_to_resume,
-    load_optimizers,
-    load_weights,
-    step_of,
-    weights_of,
-    weights_sha256,
-)
+from minigpt.checkpoints.folders import checkpoint_to_resume, step_of
+from minigpt.checkpoints.format import check_disk_space, load_optimizers, load_weights, weights_of, weights_sha256
 from minigpt.checkpoints.manager import CheckpointManager
 from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.data.tokens import SIDES

@@ -8,16 +8,8 @@ from pathlib import Path
 
 import torch
 
-from minigpt.checkpoints.format import (
-    is_intact,
-    load_checkpoint,
-    newest_intact,
-    newest_journalled,
-    step_of,
-    weights_of,
-    weights_sha256,
-    written_checkpoints,
-)
+from minigpt.checkpoints.folders import is_intact, newest_intact, newest_journalled, step_of, written_checkpoints
+from minigpt.checkpoints.format import load_checkpoint, weights_of, weights_sha256
 from minigpt.data.split import split_byte
 from minigpt.data.tokenizer import Tokenizer
 from minigpt.data.windows import Windows, cut_windows
@@ -28,7 +20,8 @@ from minigpt.io.records import EndRecord, EvaluationRecord, Record, ResumeRecord
 from minigpt.io.store import sha256_of_file
 from minigpt.io.text import blocks, size_bytes
 from minigpt.recipe import RunConfig
-from minigpt.runtime.environment import BITS, apply_environment, process_facts
+from minigpt.runtime.environment import apply_environment, process_facts
+from minigpt.runtime.machine import BITS
 from minigpt.training.job import CHECKPOINTS, read_job
 from tasks.runs.files import CORPUS_FILE
 from tasks.runs.lease import is_owned

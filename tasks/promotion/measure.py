@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import torch
 
-from minigpt.checkpoints.format import load_checkpoint, trained_steps
+from minigpt.checkpoints.folders import trained_steps
+from minigpt.checkpoints.format import load_checkpoint
 from minigpt.data.config import CorpusConfig
 from minigpt.data.files import SourceFiles
 from minigpt.data.sources import check_text, oddities, read_source

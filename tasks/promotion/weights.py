@@ -4,7 +4,7 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from minigpt.checkpoints.format import newest_intact, newest_journalled, step_of, written_checkpoints
+from minigpt.checkpoints.folders import newest_intact, newest_journalled, step_of, written_checkpoints
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL, read_journal
 from minigpt.io.records import now_ms

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from minigpt.evaluation.loss import perplexity
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.io.records import EvaluationRecord
 from tasks.runs.result import Result
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from minigpt.cost.price import Quote, make_bill
-from minigpt.evaluation.loss import perplexity
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.io.records import (
     EvaluationRecord,
     ProbeRecord,
@@ -14,7 +14,7 @@ from minigpt.io.records import (
     StartRecord,
     StepRecord,
 )
-from minigpt.runtime.environment import BITS
+from minigpt.runtime.machine import BITS
 from minigpt.training.job import TrainingJob
 from tasks.reporting.units import format_duration, format_usd
 from tasks.runs.provenance import fact_differences

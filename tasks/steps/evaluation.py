@@ -8,7 +8,8 @@ import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt.checkpoints.format import load_checkpoint, step_of
+from minigpt.checkpoints.folders import step_of
+from minigpt.checkpoints.format import load_checkpoint
 from minigpt.data.tokens import SIDES
 from minigpt.data.windows import Batches
 from minigpt.evaluation.loss import Evaluation, evaluate

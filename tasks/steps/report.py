@@ -9,12 +9,12 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from minigpt.checkpoints.format import step_of
+from minigpt.checkpoints.folders import step_of
 from minigpt.data.sources import Corpus
 from minigpt.evaluation.contamination import SHINGLE_BYTES
 from minigpt.evaluation.diagnosis import diagnose, diagnosis_findings
-from minigpt.evaluation.loss import perplexity
 from minigpt.evaluation.memorization import copy_words, is_memorized
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.io.journal import JOURNAL, curve_sha256, loss_curve, read_journal
 from minigpt.io.records import EvaluationRecord, Record, SampleRecord, StartRecord, StepRecord, of_kind
 from minigpt.io.store import write_atomically

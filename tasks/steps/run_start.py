@@ -12,8 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from minigpt.data.files import SourceFiles
 from minigpt.data.sources import Corpus
-from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
-from minigpt.generation.generate import encode_prompt
+from minigpt.data.tokenizer import TOKENIZER_FILE, encode_prompt, load_tokenizer
 from minigpt.io.store import link_or_copy, write_atomically
 from minigpt.recipe import CONFIG_FILE
 from minigpt.runtime.machine import cpu_class

@@ -11,13 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from minigpt.data.config import SplitConfig
 from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.data.tokens import SIDES, open_tokens
-from minigpt.data.windows import SmallCorpusError, cut_windows, fitting_values
-from minigpt.errors import InputError
+from minigpt.errors import InputError, SmallCorpusError
 from minigpt.evaluation.compression import xz_bits_per_byte
 from minigpt.io.source_digest import code_sha256_of
 from minigpt.io.store import get_or_make
-from minigpt.training.config import TrainingConfig
-from minigpt.training.loop import check_batch_size
+from minigpt.training.config import TrainingConfig, check_batch_size
 from tasks.home.folders import cache_folder
 from tasks.steps.tokenization import Tokens
 
@@ -82,6 +80,8 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
 
 def _what_fits(tokens: Tokens, context_length: int, batch_size: int) -> str:
     """Values with which the same text is long enough, for the end of a sentence."""
+    from minigpt.data.windows import fitting_values  # loads torch, which a run whose windows are cached needs later
+
     fitting = fitting_values(tokens.train_tokens + tokens.val_tokens, context_length, batch_size)
     if fitting is None:
         return ""
@@ -92,6 +92,8 @@ def _what_fits(tokens: Tokens, context_length: int, batch_size: int) -> str:
 
 def _cut_sides(tokens: Tokens, config: SplitConfig, context_length: int) -> dict[str, Any]:
     """Counts and digests of each side's windows, and what xz needs for the validation text."""
+    from minigpt.data.windows import cut_windows  # loads torch, which a run whose windows are cached needs later
+
     windows = {
         side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, context_length, config) for side in SIDES
     }

@@ -17,7 +17,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from minigpt.checkpoints.format import step_of
+from minigpt.checkpoints.folders import step_of
 from minigpt.cost.price import Quote
 from minigpt.errors import INPUT_IS_WRONG, FailedError, InputError
 from minigpt.io.journal import JOURNAL, JournalReader, has_ended

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from minigpt.cost.price import Quote
-from minigpt.evaluation.loss import perplexity
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.io.records import EvaluationRecord, ProbeRecord, Record, StepRecord
 from minigpt.training.job import TrainingJob
 from minigpt.training.quote import with_quote

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from filelock import FileLock
 
-from minigpt.checkpoints.format import newest_intact, step_of
-from minigpt.evaluation.loss import perplexity
+from minigpt.checkpoints.folders import newest_intact, step_of
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.io.journal import JOURNAL, read_journal
 from minigpt.io.records import EvaluationRecord, Record, of_kind
 from minigpt.io.store import write_atomically

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from minigpt.checkpoints.format import load_checkpoint, newest_intact, weights_of, weights_sha256
+from minigpt.checkpoints.folders import newest_intact
+from minigpt.checkpoints.format import load_checkpoint, weights_of, weights_sha256
 from minigpt.io.journal import JOURNAL, curve_sha256, loss_curve, read_journal
 from minigpt.io.records import EndRecord, EvaluationRecord, Record, StepRecord
 

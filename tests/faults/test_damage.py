@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.checkpoints.format import checkpoint_to_resume, written_checkpoints
+from minigpt.checkpoints.folders import checkpoint_to_resume, written_checkpoints
 from minigpt.io.journal import JOURNAL, read_journal
 from minigpt.io.records import ResumeRecord, of_kind
 from tests.faults import checks

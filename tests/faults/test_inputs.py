@@ -19,7 +19,7 @@ from minigpt.data.tokens import SIDES, open_tokens
 from minigpt.data.windows import cut_windows
 from minigpt.errors import InputError
 from minigpt.recipe import RunConfig
-from minigpt.training.loop import check_batch_size
+from minigpt.training.config import check_batch_size
 from tasks.steps.corpus import download_corpus
 from tasks.steps.tokenization import tokenize
 

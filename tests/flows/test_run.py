@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from minigpt.checkpoints.format import load_checkpoint, newest_intact, step_of, weights_of, weights_sha256
+from minigpt.checkpoints.folders import newest_intact, step_of
+from minigpt.checkpoints.format import load_checkpoint, weights_of, weights_sha256
 from minigpt.io.journal import curve_sha256, loss_curve, read_journal
 from minigpt.io.records import EvaluationRecord, of_kind
 from minigpt.io.store import MANIFEST

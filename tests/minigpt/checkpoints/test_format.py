@@ -11,17 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+from minigpt.checkpoints.folders import checkpoint_folder, checkpoint_to_resume, newest_intact, superseded_checkpoints
 from minigpt.checkpoints.format import (
     OPTIMIZER_FILE,
     WEIGHTS_FILE,
     begin_checkpoint,
     check_disk_space,
-    checkpoint_folder,
-    checkpoint_to_resume,
     load_checkpoint,
     load_weights,
-    newest_intact,
-    superseded_checkpoints,
     weights_of,
     weights_sha256,
 )
@@ -258,11 +255,11 @@ def test_a_tied_head_is_saved_once_and_comes_back_tied(tmp_path: Path, tied: boo
 
 def test_a_kill_while_saving_leaves_the_one_before_whole(saved: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from minigpt.checkpoints import format as checkpoint\n"
+        "import os, sys; from pathlib import Path; from minigpt.checkpoints import folders, format as checkpoint\n"
         "model, _ = checkpoint.load_checkpoint(Path(sys.argv[1]))\n"
         "checkpoint.shutil.copyfile = lambda *_: os.kill(os.getpid(), 9)  # when the weights are written\n"
         "place = Path(sys.argv[1]).parent\n"
-        "folder = checkpoint.checkpoint_folder(place, 'last', 3)\n"
+        "folder = folders.checkpoint_folder(place, 'last', 3)\n"
         "checkpoint.begin_checkpoint(folder, model, place / 'vocabulary', {'step': 3})"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(saved)], env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from minigpt.checkpoints.format import (
-    WEIGHTS_FILE,
-    begin_checkpoint,
-    checkpoint_folder,
-    load_checkpoint,
-    weights_of,
-    weights_sha256,
-)
+from minigpt.checkpoints.folders import checkpoint_folder
+from minigpt.checkpoints.format import WEIGHTS_FILE, begin_checkpoint, load_checkpoint, weights_of, weights_sha256
 from minigpt.checkpoints.manager import CheckpointManager
 from minigpt.data.tokenizer import train_bpe
 from minigpt.io.journal import Journal, read_journal

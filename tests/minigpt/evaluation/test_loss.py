@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from minigpt.data.tokens import TOKEN_DTYPE
 from minigpt.data.windows import Windows
 from minigpt.evaluation.diagnosis import diagnose, diagnosis_findings
-from minigpt.evaluation.loss import Evaluation, evaluate, perplexity
+from minigpt.evaluation.loss import Evaluation, evaluate
 from minigpt.evaluation.memorization import longest_copy
+from minigpt.evaluation.perplexity import perplexity
 from minigpt.io.records import EvaluationRecord
 from minigpt.model.config import ModelConfig
 from minigpt.model.init import build_model

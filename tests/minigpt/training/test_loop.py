@@ -19,9 +19,9 @@ from minigpt.model.gpt import GPT
 from minigpt.model.init import build_model
 from minigpt.randomness import stream
 from minigpt.training import gradients
-from minigpt.training.config import TrainingConfig
+from minigpt.training.config import TrainingConfig, check_batch_size
 from minigpt.training.gradients import ROWS_PER_TOKEN
-from minigpt.training.loop import DivergedError, check_batch_size, train
+from minigpt.training.loop import DivergedError, train
 from minigpt.training.optimizers import make_optimizers
 from minigpt.training.schedule import no_learning, scheduled_share
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from minigpt.checkpoints.format import written_checkpoints
+from minigpt.checkpoints.folders import written_checkpoints
 from minigpt.data.split import split_byte
 from minigpt.errors import InputError
 from minigpt.evaluation.contamination import SHINGLE_BYTES

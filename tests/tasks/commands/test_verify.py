@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flows.cli.queries import verify_command
-from minigpt.checkpoints.format import newest_intact, written_checkpoints
+from minigpt.checkpoints.folders import newest_intact, written_checkpoints
 from minigpt.errors import InputError
 from minigpt.io.journal import JOURNAL, read_journal
 from minigpt.training.job import CHECKPOINTS, read_job

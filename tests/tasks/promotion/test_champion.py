@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from minigpt.checkpoints.format import written_checkpoints
+from minigpt.checkpoints.folders import written_checkpoints
 from minigpt.errors import InputError
 from minigpt.training.job import CHECKPOINTS
 from tasks.home.folders import home

@@ -9,7 +9,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from minigpt.checkpoints.format import load_checkpoint, step_of, written_checkpoints
+from minigpt.checkpoints.folders import step_of, written_checkpoints
+from minigpt.checkpoints.format import load_checkpoint
 from minigpt.cost.price import Quote
 from minigpt.data.tokens import open_tokens
 from minigpt.data.windows import Windows, cut_windows

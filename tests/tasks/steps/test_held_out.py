@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flows.config import load_config
-from minigpt.checkpoints.format import written_checkpoints
+from minigpt.checkpoints.folders import written_checkpoints
 from minigpt.errors import InputError
 from minigpt.evaluation.paired import PASSAGES, TextLoss, paired_difference
 from minigpt.io.store import MANIFEST, write_atomically

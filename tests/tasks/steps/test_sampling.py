@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from minigpt.checkpoints.format import load_checkpoint, written_checkpoints
+from minigpt.checkpoints.folders import written_checkpoints
+from minigpt.checkpoints.format import load_checkpoint
 from minigpt.cost.price import Quote
 from minigpt.training.job import read_job
 from tasks.commands.sample import sample_texts
