@@ -111,6 +111,7 @@ class Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
+    """The vocabulary that `Tokenizer.save` wrote."""
     pattern, specials, *ranks = path.read_text(encoding="utf-8").splitlines()
     words = specials.split()
     return Tokenizer(
