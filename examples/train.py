@@ -6,7 +6,6 @@ python examples/train.py [TEXT.txt]    without a text it reads Python's language
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import minigpt
@@ -19,16 +18,16 @@ tokenizer = minigpt.train_bpe([text[:cut]], vocabulary_size=512)
 
 split = minigpt.SplitConfig(shift_windows=True)
 shape = minigpt.ModelConfig(architecture="modern", context_length=64, width=64, heads=4, layers=2)
-recipe = minigpt.TrainingConfig(max_steps=200, optimizer="muon", learning_rate=3e-3, warmup_steps=20)
+recipe = minigpt.TrainingConfig(max_steps=100, optimizer="muon", learning_rate=3e-3, warmup_steps=20)
 train_windows = minigpt.cut_windows(tokenizer.encode(text[:cut]), "train", shape.context_length, split)
 val_windows = minigpt.cut_windows(tokenizer.encode(text[cut:]), "val", shape.context_length, split)
 
 model = minigpt.build_model(shape, tokenizer.vocabulary_size, SEED)
 optimizers = minigpt.make_optimizers(model, recipe)
-token_bytes = torch.from_numpy(tokenizer.token_bytes().astype(np.int64))
+token_bytes = torch.from_numpy(tokenizer.token_bytes())  # so that a loss is known per byte as well
 for metrics in minigpt.train(model, optimizers, train_windows, recipe, SEED):
-    if metrics.step == 1 or metrics.step % 50 == 0:  # the loop yields after each step and never logs
-        val = minigpt.evaluate(model, val_windows.in_order(batch_size=16, batches=20), token_bytes)
+    if metrics.step == 1 or metrics.step % 25 == 0:  # the loop yields after each step and never logs
+        val = minigpt.evaluate(model, val_windows.in_order(batch_size=16, batches=10), token_bytes)
         print(f"step {metrics.step:>4}  train {metrics.loss:.3f}  validation {val.loss:.3f} nats per token")
 
 sampler = minigpt.Sampler(temperature=0.8, top_k=40, generator=minigpt.stream(SEED, "sample"))
