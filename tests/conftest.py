@@ -31,6 +31,9 @@ os.environ.setdefault(SPINS, FEW_SPINS)
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
+# Prose that no run of the tests trains on: Edith Wharton, "The Verdict" (1908), in the public domain.
+HELD_OUT = Path(__file__).with_name("held_out.txt")
+
 SHARED = os.environ.get("MINIGPT_SHARED")
 if SHARED:
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(Path(SHARED) / "tiktoken-cache"))

@@ -16,6 +16,7 @@ from minigpt.checkpoints.format import load_checkpoint, weights_of, weights_sha2
 from minigpt.io.journal import curve_sha256, loss_curve, read_journal
 from minigpt.io.records import EvaluationRecord, of_kind
 from minigpt.io.store import MANIFEST
+from tests.conftest import HELD_OUT
 
 ROOT = Path(__file__).parents[2]
 KEYS = {
@@ -109,7 +110,7 @@ def test_a_rerun_with_another_seed_says_where_it_differs(
     assert "config.seed: was 123, is 7" in done.stdout
     compared, measured = workplace.run_together(
         ("compare", smoke["run_id"], "latest"),
-        ("evaluate", smoke["run_id"], "latest", "--on", str(ROOT / "README.md")),
+        ("evaluate", smoke["run_id"], "latest", "--on", str(HELD_OUT)),
     )
     assert "seed" in compared.stdout
     assert "learning_rate" not in compared.stdout

@@ -17,9 +17,7 @@ from tasks.runs.run import Run, load_run
 from tasks.steps.held_out import judge_on_held_out
 from tasks.steps.training import Trained
 from tasks.tracking.tracker import MlflowTracker
-from tests.conftest import Workplace
-
-HELD_OUT = Path(__file__).parents[2] / "README.md"
+from tests.conftest import HELD_OUT, Workplace
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from tasks.commands.evaluate import evaluate_runs
 from tasks.home.settings import TrackingSettings
 from tasks.runs.files import CORPUS_FILE, TRACKING_FILE
 from tasks.tracking.tracker import open_tracker
-from tests.conftest import Workplace
+from tests.conftest import HELD_OUT, Workplace
 
 OFFLINE = open_tracker(TrackingSettings(offline=True))
-README = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_a_text_that_was_read_decides_nothing(nights: list[dict[str, Any]], home
     trained_on, _ = sides(nights[0])
     ids = [night["run_id"] for night in nights]
     (tmp_path / "read.txt").write_bytes(trained_on[:20_000])
-    (tmp_path / "unread.txt").write_bytes(README.read_bytes())
+    (tmp_path / "unread.txt").write_bytes(HELD_OUT.read_bytes())
     said = evaluate_runs(OFFLINE, ids, tmp_path / "read.txt", "best", as_json=False)
     assert said.startswith("No fair test: 100% of this text")
     assert "By this text" not in said
