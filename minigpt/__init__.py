@@ -1,7 +1,7 @@
 """Small GPTs in plain functions: text, tokens, windows, model, training loop, evaluation, generation.
 
-These are the names to import from Python. Each is loaded when it is first used, so that `import minigpt` loads neither
-torch nor anything else. `examples/` shows them at work; the modules below have the rest, which may change.
+These are the public names. Each is imported when it is first used, so `import minigpt` does not load torch. The scripts
+in examples/ use them. Names that are only in the modules below may change with any version.
 """
 
 import importlib
