@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install run test slow faults parity bench bench-lock lint types lock system ui clean
+.PHONY: install run test slow faults parity bench bench-lock lint types docs lock system ui clean
 
 install: $(INSTALLED)
 
@@ -60,6 +60,11 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# Strictly: a dead link, a missing name or a page that asks another host fails. The site is .site/index.html.
+docs: install
+	$(BIN)/properdocs build --quiet --strict --clean --config-file docs/properdocs.yml
+	$(BIN)/python -m docs.check .site
+
 ui: install
 	$(BIN)/minigpt ui
 
@@ -81,4 +86,4 @@ bench-lock: install
 		--no-header --no-annotate --quiet --output-file bench/requirements.txt
 
 clean:
-	rm -rf .venv .venv-parity .venv-bench .minigpt build *.egg-info .mypy_cache .faults .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-parity .venv-bench .minigpt .site build *.egg-info .mypy_cache .faults .pytest_cache .ruff_cache .hypothesis
