@@ -8,7 +8,7 @@ from properdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs.reference.pages import reference_pages  # noqa: E402  (the line above makes it importable)
+from docs.reference.pages import reference_pages
 
 
 def on_files(files: Files, config: ProperDocsConfig) -> Files:

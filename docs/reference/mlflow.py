@@ -8,9 +8,9 @@ from tasks.tracking import metrics, write
 
 HEAD = f"""# Metrics and tags in MLflow
 
-The journal holds every step; MLflow holds at most about {metrics.CURVE_POINTS:,} points of each curve, because more make
-its pages slow. Of a longer training every n-th step is sent, and always the first and the last one. The time of a point
-is the time of its journal record, so that `minigpt sync` sends equal points, which MLflow stores once.
+The journal holds every step; MLflow holds at most about {metrics.CURVE_POINTS:,} points of each curve, because
+more make its pages slow. Of a longer training every n-th step is sent, and always the first and the last one. The time
+of a point is the time of its journal record, so that `minigpt sync` sends equal points, which MLflow stores once.
 
 ## Params
 
@@ -53,7 +53,7 @@ METRICS = {
     "final/perplexity": "exp of `final/val_loss`.",
     "final/bits_per_byte": "`final/val_loss` in bits per byte.",
     "final/xz_bits_per_byte": "What `xz -9e` needs for the validation text alone.",
-    "final/xz_after_training_bits_per_byte": "What `xz -9e` needs for it after the training text. Long texts have none.",
+    "final/xz_after_training_bits_per_byte": "The same after the training text. Long texts have none.",
     "held_out/bits_per_byte": "The best weights on the held-out text, if the config names one.",
     "checkpoint/best_train_loss": "Training loss of the best checkpoint.",
     "checkpoint/best_val_loss": "Validation loss of the best checkpoint.",
@@ -68,7 +68,7 @@ TAGS = {
     "minigpt.diagnosis": "What may keep the run from being shipped, in a few words; empty if nothing does.",
     "minigpt.decision": "`ship`, `keep` or `undecided`, by the held-out text.",
     "minigpt.words": "The report's sentences.",
-    "minigpt.change": "How corpus, config and facts differ from those of the last run of this name.",
+    "minigpt.change": "How the text differs from that of the last run of this name and source, or that nothing has changed.",
     "minigpt.rerun_of": "The run that this rerun repeats.",
     "minigpt.resumed": "`true` if a later process went on with the run.",
     "minigpt.run_id": "The id that a run started offline has in its home.",
