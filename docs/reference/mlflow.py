@@ -68,7 +68,7 @@ TAGS = {
     "minigpt.diagnosis": "What may keep the run from being shipped, in a few words; empty if nothing does.",
     "minigpt.decision": "`ship`, `keep` or `undecided`, by the held-out text.",
     "minigpt.words": "The report's sentences.",
-    "minigpt.change": "How the text differs from that of the last run of this name and source, or that nothing has changed.",
+    "minigpt.change": "How the text differs from that of the last run of this name and source, or that nothing did.",
     "minigpt.rerun_of": "The run that this rerun repeats.",
     "minigpt.resumed": "`true` if a later process went on with the run.",
     "minigpt.run_id": "The id that a run started offline has in its home.",
