@@ -31,7 +31,16 @@ def pages() -> dict[str, str]:
         found[f"reference/api/{room}.md"] = _page(room, sentence, modules_of(room))
     rows = [f"- [{room}]({room}.md): {sentence}" for room, sentence in ROOMS.items()]
     recipe = "- [recipe](recipe.md): The config, errors and randomness."
-    return {"reference/api/index.md": "\n".join([INDEX, recipe, *rows, ""]), **found}
+    return {"reference/api/index.md": "\n".join([INDEX, *_public(), recipe, *rows, ""]), **found}
+
+
+def _public() -> list[str]:
+    """The names that `from minigpt import ...` gives, each with a link to where it is defined."""
+    names: list[str] = getattr(minigpt, "__all__", [])
+    if not names:
+        return []
+    links = [f"[`{name}`][{getattr(minigpt, name).__module__}.{name}]" for name in names]
+    return [f"Import from `minigpt` itself: {', '.join(links)}. The modules below have the rest, which may change.\n"]
 
 
 ROOT_MODULES = ["minigpt.recipe", "minigpt.config", "minigpt.errors", "minigpt.randomness"]
@@ -47,4 +56,4 @@ def modules_of(room: str) -> list[str]:
 
 
 def _page(title: str, sentence: str, modules: list[str]) -> str:
-    return "\n".join([f"# {title}\n", f"{sentence}\n", *(f"## {module}\n\n::: {module}\n" for module in modules)])
+    return "\n".join([f"# {title}\n", f"{sentence}\n", *(f"::: {module}\n" for module in modules)])

@@ -101,6 +101,7 @@ def test_a_cell_stays_a_cell() -> None:
     [
         ('<link rel="stylesheet" href="https://fonts.example/a.css">', 1),
         ('<script src="//cdn.example/a.js"></script>', 1),
+        ('<pre class="mermaid">', 1),
         ('<a href="https://example.org">a link for people</a>', 0),
         ('<link rel="canonical" href="https://example.org/">', 0),
         ('<img src="images/loss.png">', 0),
