@@ -106,9 +106,7 @@ are the fields of `model`, its metrics those of `checkpoint/`, and its tags thes
 
 
 def page() -> str:
-    named = {name for table_of in (metrics.STEP_METRICS, metrics.EVALUATION_METRICS) for name in table_of}
-    named |= {f"final/{name}" for name in metrics.FINAL_FIELDS} | {f"bill/{name}" for name in metrics.BILL_FIELDS}
-    _check("metric", named, METRICS)
+    _check("metric", {*metrics.STEP_METRICS, *metrics.EVALUATION_METRICS}, METRICS)
     _check("tag", _tags_of(write) | _tags_of(run_module), TAGS)
     return "\n".join(
         [HEAD, _table("metric", METRICS), "## Tags\n", _table("tag", TAGS), TAIL, _table("tag", MODEL_TAGS)]

@@ -1,13 +1,7 @@
-"""The page of the files in a run's folder; names come from the code, and a name without a sentence fails the build."""
+"""The page of the files in a run's folder. A test compares its names with the folder of a real run."""
 
 from docs.reference.tables import code, table
-from minigpt.data.tokenizer import TOKENIZER_FILE
-from minigpt.io.journal import JOURNAL
-from minigpt.io.store import MANIFEST
-from minigpt.training.job import CHECKPOINTS, JOB
 from tasks.runs import files
-from tasks.runs.lease import LEASE_FILE
-from tasks.steps.training import TRAINING_LOG
 
 HEAD = """# Files of a run
 
@@ -17,33 +11,33 @@ automatically; remove its folder to remove it.
 A file is either complete or absent: it is written under a temporary name, flushed, and renamed.
 """
 FILES = {
-    files.TRACKING_FILE: "The run's id and name, its tags, its params, and where MLflow keeps it.",
-    files.CONFIG_FILE: "The config with every decision of the machine and the corpus filled in. `minigpt run` accepts "
+    "tracking.json": "The run's id and name, its tags, its params, and where MLflow keeps it.",
+    "config.yaml": "The config with every decision of the machine and the corpus filled in. `minigpt run` accepts "
     "this file.",
-    files.FACTS_FILE: "Provenance: versions of all packages, digests of the code and the lock, the commit, the "
+    "facts.json": "Provenance: versions of all packages, digests of the code and the lock, the commit, the "
     "environment switches, and digests of corpus, tokenizer and windows. A rerun compares them.",
-    files.CORPUS_FILE: "The text, if it has at most 50 MB.",
-    files.DIFF_FILE: "The difference between the code and its commit, for `git apply`. Absent if there is none.",
-    JOB: "The order for the training process: the parts of the config that it needs, and the folder of the tokens.",
-    JOURNAL: "Every step, evaluation, sample and checkpoint ([journal records](journal.md)).",
-    TRAINING_LOG: "Standard output and standard error of the training process; usually empty.",
-    f"{CHECKPOINTS}/best-STEP": "The weights with the lowest validation loss.",
-    f"{CHECKPOINTS}/last-STEP": "Full checkpoints: weights and optimizer state. The newest two are kept by default.",
-    files.RESULT_FILE: "What `--json` prints: losses, bill, samples, diagnosis, digests. Written last, so a run with "
+    "corpus.txt": "The text, if it has at most 50 MB.",
+    "code.diff": "The difference between the code and its commit, for `git apply`. Absent if there is none.",
+    "job.json": "The order for the training process: the config, and the folder of the tokens.",
+    "journal.jsonl": "Every step, evaluation, sample and checkpoint ([journal records](journal.md)).",
+    "training.log": "Standard output and standard error of the training process; usually empty.",
+    "checkpoints/best-STEP": "The weights with the lowest validation loss.",
+    "checkpoints/last-STEP": "Full checkpoints: weights and optimizer state. The newest two are kept by default.",
+    "result.json": "What `--json` prints: losses, bill, samples, diagnosis, digests. Written last, so a run with "
     "this file has ended.",
-    files.REPORT_FILE: "The same as a page, with a table of samples by temperature and top-k.",
-    files.PLOT_FILES[0]: "Training and validation loss by step.",
-    files.PLOT_FILES[1]: "The same as perplexity.",
-    files.PUBLISHED_FILE: "Empty. MLflow has all that the run will ever have.",
-    LEASE_FILE: "The process that writes the run. Absent while nobody does.",
+    "report.md": "The same as a page, with a table of samples by temperature and top-k.",
+    "loss.png": "Training and validation loss by step.",
+    "perplexity.png": "The same as perplexity.",
+    "published": "Empty. MLflow has all that the run will ever have.",
+    "owner.json": "The process that writes the run. Absent while nobody does.",
     "artifacts": "MLflow's copy, if the home keeps MLflow's store: hard links, which take no space.",
 }
 CHECKPOINT_FILES = {
     "weights.safetensors": "The weights, by the names of torch's `state_dict`.",
     "optimizer.safetensors": "The optimizer state; only in full checkpoints.",
-    TOKENIZER_FILE: "The vocabulary.",
-    MANIFEST: "Digest of each file, the model's shape, the step, and the best validation loss so far. Written last: a "
-    "folder without it is no checkpoint.",
+    "tokenizer.txt": "The vocabulary.",
+    "manifest.json": "Digest of each file, the model's shape, the step, and the best validation loss so far. Written "
+    "last: a folder without it is no checkpoint.",
 }
 HOME_FILES = {
     "mlflow.db": "MLflow's store, unless another one is configured.",
