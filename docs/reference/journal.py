@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-import minigpt.io.journal
+import minigpt
 from docs.reference.tables import code, table
 
 RECORDS = Path(minigpt.__file__).parent / "io" / "records.py"
@@ -50,8 +50,6 @@ def record_kinds() -> dict[str, _Record]:
 
 
 def page() -> str:
-    if not RECORDS.exists():  # until the records have classes
-        return f"{HEAD}\n{minigpt.io.journal.__doc__}"
     parts = [HEAD]
     for kind, record in record_kinds().items():
         rows = ((code(name), code(hint), sentence) for name, (hint, sentence) in record.fields.items())
