@@ -57,6 +57,13 @@ def test_links_lead_to_files_of_the_repository(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_source_files_that_are_named_are_there(name: str) -> None:
+    named = set(re.findall(r"`([\w/]+/\w+\.py)`", (ROOT / name).read_text(encoding="utf-8")))
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_make_has_the_targets_that_are_named(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", (ROOT / name).read_text(encoding="utf-8")))
