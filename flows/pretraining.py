@@ -29,7 +29,7 @@ from tasks.tracking.tracker import Tracker, open_tracker
 log = logging.getLogger(__name__)
 
 
-@flow(name="pretrain", flow_run_name="{config.name}", validate_parameters=True)
+@flow(name="pretrain", flow_run_name="{config.name}", validate_parameters=True, retries=0)
 def pretrain(
     config: RunConfig,
     tracking: TrackingSettings | None = None,

@@ -34,7 +34,7 @@ class Evaluated:
     """How often the training has read its windows."""
 
 
-@task(name="evaluation", cache_policy=NO_CACHE)
+@task(name="evaluation", cache_policy=NO_CACHE, retries=0)
 def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     """Token-weighted loss, perplexity and bits per byte, in evaluation mode."""
     config = job.config

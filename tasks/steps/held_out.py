@@ -34,7 +34,7 @@ def check_held_out(source: str) -> SourceFiles | None:
     return files
 
 
-@task(name="held-out text", cache_policy=NO_CACHE)
+@task(name="held-out text", cache_policy=NO_CACHE, retries=0)
 def judge_on_held_out(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgement:
     """Whether the run is better than the one to beat, beyond chance; whatever goes wrong here does not fail the run."""
     apply_environment(job.config.environment)

@@ -53,7 +53,7 @@ class StepResults:
     """Without a held-out text there is none."""
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", cache_policy=NO_CACHE, retries=0)
 def write_report(run: Run, job: TrainingJob, tracker: Tracker, work: StepResults, flow_run_id: str | None) -> Result:
     """Say what happened, in numbers, pictures and words, and close the run."""
     records = read_journal(run.folder / JOURNAL)

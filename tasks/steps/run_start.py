@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 KEPT_CORPUS_MAX_BYTES = 50_000_000
 
 
-@task(name="run opening", cache_policy=NO_CACHE)
+@task(name="run opening", cache_policy=NO_CACHE, retries=0)
 def start_run(
     job: TrainingJob,
     tracker: Tracker,

@@ -19,7 +19,7 @@ from tasks.steps.training import Trained
 COPY_SEARCH_MAX_TOKENS = 20_000_000
 
 
-@task(name="sample generation", cache_policy=NO_CACHE)
+@task(name="sample generation", cache_policy=NO_CACHE, retries=0)
 def generate_samples(trained: Trained, job: TrainingJob) -> FinalSamples:
     """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
     apply_environment(job.config.environment)

@@ -40,7 +40,7 @@ class SplitWindows:
     xz_after_training_bits_per_byte: float | None
 
 
-@task(name="train/val split", cache_policy=NO_CACHE)
+@task(name="train/val split", cache_policy=NO_CACHE, retries=0)
 def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig, context_length: int) -> SplitWindows:
     """Cut the windows that training and validation read; nothing spans the two sides."""
     made_from = {

@@ -45,7 +45,7 @@ class Tokens:
     """How much of the validation text stands in the training text (minigpt.overlap), unless that takes too long."""
 
 
-@task(name="tokenization", cache_policy=NO_CACHE)
+@task(name="tokenization", cache_policy=NO_CACHE, retries=0)
 def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tokens:
     """Encode both sides of the text; reused while text, boundary, vocabulary and the code that makes them are equal."""
     made_from = {

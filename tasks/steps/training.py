@@ -76,7 +76,7 @@ class Trained:
     """Whether MLflow has every point of the curve."""
 
 
-@task(name="training", cache_policy=NO_CACHE)
+@task(name="training", cache_policy=NO_CACHE, retries=0)
 def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
     """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
     follower, narrator, reader = CurveSender(run, job, tracker), ProgressLog(job), JournalReader(run.folder / JOURNAL)
