@@ -1,4 +1,4 @@
-"""The base of every part of a run's configuration."""
+"""The base class and shared types of a run's configuration."""
 
 from typing import Any, Literal, LiteralString, get_args
 
@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 
 class Part(BaseModel):
-    """A frozen group of fields; unknown keys, NaN and infinities are refused, defaults are checked like input."""
+    """A frozen group of fields that refuses unknown keys, NaN and infinities, and validates its defaults."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
@@ -24,11 +24,11 @@ class Part(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """pydantic takes true for 1, alone and in a list."""
+        """Refuse booleans in number fields, alone or in a list, because pydantic converts true to 1."""
         values = value if isinstance(value, list | tuple) else [value]
         wanted = cls.model_fields[info.field_name or ""].annotation
         if any(isinstance(one, bool) for one in values) and _has_number(wanted):
-            raise ValueError("true and false are no numbers; give one")
+            raise ValueError("true and false are not numbers; give a number")
         return value
 
 
@@ -37,7 +37,7 @@ def _has_number(kind: Any) -> bool:
 
 
 def pattern_in_words(sentence: LiteralString) -> WrapValidator:
-    """Says what to give where a value misses the field's pattern; pydantic would show the pattern."""
+    """A validator that reports `sentence` instead of the regular expression if a value does not match the pattern."""
 
     def validate(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
         try:

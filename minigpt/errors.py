@@ -1,26 +1,29 @@
-"""The exceptions that are told in a sentence; every other one is a bug of ours and shows its traceback."""
+"""Exceptions that a command reports in one sentence; any other exception is a bug and shows its traceback."""
 
 import errno
 from pathlib import Path
 
-# Exit codes of a command, or of a training process: its input is wrong, and its last line says what; anything else.
+# Exit codes of a command and of a training process. For INPUT_IS_WRONG the last line of stderr is the error.
 INPUT_IS_WRONG, FAILED = 2, 1
 
 
 class InputError(Exception):
-    """What the user gave is wrong; the message is one sentence with the value, the limit and the way out."""
+    """The user's input is wrong; the message is one sentence with the value, the limit and the way out."""
 
 
 class SmallCorpusError(InputError):
-    """A text that is too short for the windows that are asked of it."""
+    """The corpus is too short for the windows that the config asks for."""
 
 
 class FailedError(Exception):
-    """The machine or a service failed; the message says what, and how to go on."""
+    """The machine or a service failed; the message says what failed and how to continue."""
 
 
 def on_one_line(error: Exception) -> str:
-    """What an error says, as a part of a sentence of ours, cut between words; one of ours ends with the way out."""
+    """The message of an error on one line, cut between words.
+
+    The limit is higher for an InputError or FailedError, because its message ends with the way out.
+    """
     said = " ".join(str(error).split())
     limit = 2000 if isinstance(error, InputError | FailedError) else 250
     cut = said[:limit].rpartition(" ")[0] or said[:limit]
@@ -28,9 +31,9 @@ def on_one_line(error: Exception) -> str:
 
 
 def fault_of_the_disk(error: OSError, folder: Path) -> str | None:
-    """What the system says of a disk that is full, broken or not writable; None of any other error.
+    """Describe an error of a full, broken or read-only disk; None for any other error.
 
-    A write to an open file does not name it: it is one in the folder, or where a command's output goes.
+    An error from an open file does not name that file, which is then either in `folder` or the command's output.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
         return None

@@ -1,4 +1,4 @@
-"""One value that describes a run: the flow's parameter, the YAML preset, the MLflow params and the rerun's input."""
+"""RunConfig, the one value that describes a run: flow parameter, YAML preset, MLflow params and input of a rerun."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -18,44 +18,44 @@ from minigpt.model.config import ModelConfig
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.training.config import TrainingConfig
 
-# The config of a run in its folder, with what the machine and the corpus decided.
+# File name of the resolved config in the folder of a run.
 CONFIG_FILE = "config.yaml"
 
 
 class RunConfig(Part):
-    """Everything that decides what a run does."""
+    """The complete configuration of a run."""
 
     name: Annotated[
         str,
         Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"),
         pattern_in_words("give at most 63 letters, digits, - and _, the first a letter or digit"),
     ] = "run"
-    """What the run is called in MLflow and Prefect, with the time behind it."""
+    """Name of the run in MLflow and Prefect, where the start time is added to it."""
     seed: int = Field(123, ge=0, lt=2**32)
-    """Where every stream of randomness begins: initialisation, data order, dropout, sampling."""
+    """Seed of every random stream: initialization, data order, dropout and sampling."""
     corpus: CorpusConfig
-    """The text."""
+    """The text that the model learns from."""
     split: SplitConfig = SplitConfig()
-    """Which part of the text trains and which measures."""
+    """Division of the text into training and validation."""
     tokenizer: TokenizerConfig = TokenizerConfig()
-    """How text becomes tokens."""
+    """The vocabulary that turns text into tokens."""
     model: ModelConfig = ModelConfig()
-    """The network."""
+    """Architecture and size of the network."""
     training: TrainingConfig = TrainingConfig()
-    """How it learns."""
+    """Optimizer, schedule, batches and limits of the training."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """How it is measured meanwhile."""
+    """Evaluations during the training."""
     held_out: HeldOutConfig = HeldOutConfig()
-    """What decides whether it is to be shipped."""
+    """Held-out text for the comparison with the champion."""
     sampling: SamplingConfig = SamplingConfig()
-    """What it writes."""
+    """Samples that the model writes during and after the training."""
     environment: EnvironmentConfig = EnvironmentConfig()
-    """How its process is started."""
+    """Environment of the training process."""
     cost: CostConfig = CostConfig()
-    """What an hour of it costs."""
+    """Price of an hour of compute."""
 
     def resolved(self, corpus_sha256: str, train_windows: int) -> Self:
-        """The same with what the machine and the corpus decided written into it, so that a rerun decides the same."""
+        """A copy with every value filled in that the machine or the corpus decides, so that a rerun repeats the run."""
         corpus = self.corpus.model_copy(update={"sha256": corpus_sha256})
         decided = {
             "model": self.model.resolved(self.training.epochs(train_windows) * self.overlap),
@@ -66,35 +66,35 @@ class RunConfig(Part):
 
     @property
     def overlap(self) -> float:
-        """In how many training windows each token lies, 1 where some lie in none."""
+        """Number of training windows that contain each token; 1 if the stride skips tokens."""
         length = self.model.context_length
         return length / min(length, self.split.stride_tokens or length)
 
     @property
     def prices(self) -> CostConfig:
-        """What the run's bill is made out with: the price and the power of as many cores as train."""
+        """Price and power for the number of cores that the training uses, from which the bill is computed."""
         return self.cost.resolved(self.environment.threads or 1)
 
     def flat(self) -> dict[str, Any]:
-        """Every field as `section.field`: MLflow's params."""
+        """All fields as {`section.field`: value}, for MLflow's params."""
         return flatten(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:
         return format_yaml(self.model_dump(mode="json"))
 
     def explained(self) -> str:
-        """The same with each field's sentence above it."""
+        """The config as YAML, with the description of each field as a comment above it."""
         return "\n".join(_explained(self)) + "\n"
 
 
 def read_config(path: Path) -> RunConfig:
-    """The config that a run recorded; InputError if the file is damaged, or of a version with other fields."""
+    """Read the config of a run; InputError if the file is damaged, or if its fields are not those of this version."""
     try:
         return RunConfig.model_validate(parse_yaml(path.read_text(encoding="utf-8"), str(path)))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} cannot be read by this version of minigpt ({what_is_wrong(error)}); take the version that made "
-            "the run, or put the file back from a copy"
+            f"{path} cannot be read by this version of minigpt ({what_is_wrong(error)}); use the version that made "
+            "the run, or restore the file from a backup"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _explained(part: Part, indent: str = "") -> Iterator[str]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields as `section.field`."""
+    """Flatten nested mappings to {`section.field`: value}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""The files on the disk that a text is made of: which are read, which are left out, and how they become one text."""
+"""The local files of a corpus: choose them, report those that are left out, and join them into one text."""
 
 import gzip
 import logging
@@ -16,16 +16,16 @@ from minigpt.io.text import BLOCK_BYTES
 
 log = logging.getLogger(__name__)
 
-# A file that was written to so shortly ago may not be whole.
+# A file that was modified this recently may still be incomplete.
 FRESH_SECONDS = 2.0
 GZIP = b"\x1f\x8b"
-# How many files that are left out are listed, and how many of them are named in a sentence.
+# Maximum number of left-out files that are recorded, and that are named in a log line.
 LISTED_FILES, NAMED_FILES = 1000, 5
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that was read; the byte of the text at which it begins."""
+    """A file that was read, and the byte of the joined text at which it begins."""
 
     name: str
     size_bytes: int
@@ -34,38 +34,39 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """What was read of a file or folder, and what was left out of a folder, sub-folders included."""
+    """The files that were read, and the files of a folder and its sub-folders that were left out."""
 
     read: tuple[SourceFile, ...]
     left_out: tuple[tuple[str, int], ...] = ()
-    """Name and size in bytes, at most LISTED_FILES of them."""
+    """(name, size in bytes) of at most LISTED_FILES files."""
 
     def at(self, byte: int) -> tuple[str, int] | None:
-        """The file that a byte of the text comes from and the byte in it, if there are several."""
+        """Map a byte of the joined text to (file name, byte in that file); None if there is only one file."""
         if len(self.read) < 2:
             return None
         file = max((file for file in self.read if file.begins_byte <= byte), key=lambda file: file.begins_byte)
         return file.name, byte - file.begins_byte
 
     def facts(self) -> dict[str, dict[str, int]]:
+        """Sizes in bytes by file name, for the run's record."""
         return {"read": {file.name: file.size_bytes for file in self.read}, "left_out": dict(self.left_out)}
 
     def sentence(self) -> str:
-        """What was read and what was not, for a person."""
-        said = f"{_counted(len(self.read))} read, of {sum(file.size_bytes for file in self.read):,} bytes"
+        """Summarize in one sentence the files that were read and left out."""
+        said = f"{_counted(len(self.read))} read ({sum(file.size_bytes for file in self.read):,} bytes)"
         if not self.left_out:
             return said
         named = ", ".join(f"{name} ({size:,} bytes)" for name, size in self.left_out[:NAMED_FILES])
         more = len(self.left_out) - NAMED_FILES
-        return f"{said}; left out, since only .txt files of the folder itself are read: {named}" + (
+        return f"{said}; only .txt files at the top of the folder are read, so these are left out: {named}" + (
             f" and {'at least ' if len(self.left_out) == LISTED_FILES else ''}{more:,} more" if more > 0 else ""
         )
 
 
 def log_files(source: str, files: SourceFiles | None) -> None:
-    """One line on what was read: a warning where files are left out, which people may have meant to be read."""
+    """Log one line about the files, as a warning if any is left out, since the user may have wanted it."""
     if files is not None:
-        log.log(logging.WARNING if files.left_out else logging.INFO, "the text %s: %s", source, files.sentence())
+        log.log(logging.WARNING if files.left_out else logging.INFO, "corpus %s: %s", source, files.sentence())
 
 
 def _counted(files: int) -> str:
@@ -73,7 +74,7 @@ def _counted(files: int) -> str:
 
 
 def left_out_of(folder: Path, read: Sequence[Path]) -> tuple[tuple[str, int], ...]:
-    """Name and size of the folder's other files, those of its sub-folders included but for hidden ones."""
+    """(name, size in bytes) of the files below `folder` that are not in `read`; hidden folders are skipped."""
     found: list[tuple[str, int]] = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -86,7 +87,10 @@ def left_out_of(folder: Path, read: Sequence[Path]) -> tuple[tuple[str, int], ..
 
 
 def copy_files(paths: Sequence[Path], destination: Path, max_bytes: int, *, pinned: bool) -> tuple[SourceFile, ...]:
-    """One after the other, of several each on lines of its own; one that is written to meanwhile is refused."""
+    """Join the files into `destination`, adding a line feed where one of several files ends without it.
+
+    Raise InputError if a file changes while it is read, is a damaged gzip file, or exceeds `max_bytes`.
+    """
     read = []
     try:
         with destination.open("wb+") as text:
@@ -116,7 +120,7 @@ def _append(path: Path, text: BinaryIO, max_bytes: int) -> None:
 
 
 def unpack_if_gzip(text: Path, source: str, max_bytes: int) -> None:
-    """Put what a gzip file holds in its place."""
+    """Replace a gzip file by its contents; leave any other file unchanged."""
     with text.open("rb") as file:
         if file.read(len(GZIP)) != GZIP:
             return
@@ -134,13 +138,15 @@ def _unpacked(file: BinaryIO, source: str) -> Iterator[bytes]:
             while block := unpacked.read(BLOCK_BYTES):
                 yield block
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"the corpus {source} is a gzip file that is damaged ({error}); bring it again") from error
+        raise InputError(f"the corpus {source} is a damaged gzip file ({error}); download or copy it again") from error
 
 
 def check_size(size_bytes: int, source: str, max_bytes: int, *, at_least: bool = False) -> None:
     if size_bytes > max_bytes:
         count = f"at least {size_bytes}" if at_least else f"{size_bytes}"
-        raise InputError(f"the corpus {source} has {count} bytes, more than corpus.max_bytes {max_bytes}; raise it")
+        raise InputError(
+            f"the corpus {source} has {count} bytes, more than corpus.max_bytes {max_bytes}; raise that limit"
+        )
 
 
 def _ends_within_a_line(text: BinaryIO, start: int) -> bool:
@@ -154,13 +160,13 @@ def _check_unchanged(path: Path, before: os.stat_result, pinned: bool) -> None:
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise InputError(
-            f"the corpus {path} was written to while it was read; try again when it is whole, or write it "
+            f"the corpus {path} changed while it was read; try again when it is complete, or write it "
             "under another name and rename it"
         )
     if 0 <= (seconds := time.time() - after.st_mtime) < FRESH_SECONDS and not pinned:
         log.warning(
-            "the corpus %s was last written to %.1f s ago; unless that is over, this is a part of it (a file "
-            "that gets its name when it is whole is safe)",
+            "the corpus %s was modified %.1f s ago and may be incomplete (to be safe, write a file under another name "
+            "and rename it when it is complete)",
             path,
             seconds,
         )

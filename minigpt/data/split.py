@@ -8,7 +8,10 @@ from minigpt.io.text import blocks, characters, size_bytes
 
 
 def split_byte(text: BinaryIO, config: SplitConfig) -> int:
-    """The byte at which the validation side begins; a function of the text and the config alone."""
+    """The byte at which the validation text begins, which depends on the text and the config only.
+
+    Raise InputError if one side would be empty.
+    """
     size = size_bytes(text)
     count = sum(map(len, characters(text, 0, size)))
     cut = int(count * (1.0 - config.validation_fraction))
@@ -19,14 +22,14 @@ def split_byte(text: BinaryIO, config: SplitConfig) -> int:
     if not 0 < place < size:
         reason = " (no line ends between the cut and the end of the text)" if config.boundary == "line" else ""
         raise InputError(
-            f"a validation_fraction of {config.validation_fraction:g} leaves one side of {count:,} characters empty"
+            f"validation_fraction {config.validation_fraction:g} leaves one side of {count:,} characters empty"
             f"{reason}; use a longer corpus, another fraction, or boundary: character"
         )
     return place
 
 
 def _byte_of_character(text: BinaryIO, index: int) -> int:
-    """Where the character number `index` (from 0) begins."""
+    """The byte at which character `index` (from 0) begins."""
     place = 0
     for block in characters(text, 0, size_bytes(text)):
         place += len(block[:index].encode())
@@ -37,7 +40,7 @@ def _byte_of_character(text: BinaryIO, index: int) -> int:
 
 
 def _line_end(text: BinaryIO, start: int) -> int:
-    """Where the line ends that holds the byte `start`, its line feed included; the end of the text if it has none."""
+    """The byte after the line feed of the line that contains byte `start`, or the end of the text."""
     size = size_bytes(text)
     for block in blocks(text, start, size):
         if (line_feed := block.find(b"\n")) >= 0:

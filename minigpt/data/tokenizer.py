@@ -1,4 +1,4 @@
-"""Byte-level BPE: GPT-2's published vocabulary, or one trained on the training text; both run by tiktoken."""
+"""Byte-level BPE with tiktoken: GPT-2's published vocabulary, or one trained on the training text by rustbpe."""
 
 import base64
 import hashlib
@@ -20,10 +20,10 @@ from minigpt.data.tokens import TOKEN_DTYPE
 from minigpt.errors import InputError
 from minigpt.io.text import characters
 
-# The name of a vocabulary's file, beside tokens and in every checkpoint.
+# File name of a vocabulary, in the folder of tokens and in every checkpoint.
 TOKENIZER_FILE = "tokenizer.txt"
 
-# The two files of GPT-2's vocabulary, with the digests that tiktoken pins.
+# The two files of GPT-2's vocabulary, with the sha256 digests that tiktoken pins.
 GPT2_FILES = {
     "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe": (
         "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
@@ -33,24 +33,25 @@ GPT2_FILES = {
     ),
 }
 
-# tiktoken's regular expression gives up, with a panic, on a run of white space of about a million characters.
+# Runs of white space of at least this many characters are refused: the tokenizer cannot split them.
 LONGEST_WHITE_SPACE = 100_000
 
-# White space of the pattern is Python's without four separators.
+# White space in GPT-2's pattern: the same as in Python, except four information separators.
 WHITE_SPACE = re.compile(r"[^\S\x1c-\x1f]+")
 SAFE_CUT = re.compile(r"(?<=[\S\x1c-\x1f])(?=[^\S\x1c-\x1f])")
 
-# How many pieces of text are in memory at a time: enough that no thread waits for its next.
+# Pieces of text in memory at a time: enough that no thread waits for its next piece.
 PIECES_PER_THREAD = 4
-# The thread that first uses a regular expression of Rust's owns the scratch space in it, and notes each use where all
-# others look (regex-automata's pool.rs). If it goes on encoding, two threads take 19 to 43 s for 500 MB, else 17.
+# The first thread that uses a Rust regular expression owns its fast scratch space, and marks each use in memory that
+# all other threads read (regex-automata, pool.rs), which slows them down. So the main thread encodes this text first,
+# which uses every branch of the pattern, and the encoding threads then share the common pool.
 OWNER_TEXT = "It's a text\n with 12 words,  of which\nevery part of the expression takes one.\n\n "
 TRAINED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A vocabulary that can encode and decode, and that fits into one file."""
+    """A vocabulary that encodes and decodes, and is saved in one file."""
 
     encoding: tiktoken.Encoding
 
@@ -59,14 +60,17 @@ class Tokenizer:
         return self.encoding.n_vocab
 
     def encode(self, text: str) -> NDArray[np.uint16]:
-        """Tokens of a text as little-endian uint16; `<|endoftext|>` in it is text like any other."""
+        """Encode a text as little-endian uint16 tokens of shape (tokens,); `<|endoftext|>` is ordinary text.
+
+        Raise InputError if the tokenizer cannot split the text.
+        """
         check_white_space(text, 0)
         return self._encode_piece(0, text)
 
     def encode_file(self, text: BinaryIO, start: int, end: int, destination: Path, threads: int) -> int:
-        """Write the tokens of the bytes from `start` to `end`, those of `encode`, to a file; the result counts them.
+        """Write the tokens of the bytes from `start` to `end` to a file, and return their number.
 
-        A few pieces for each thread are in memory at a time.
+        The tokens are the same as those of `encode`. Only a few pieces for each thread are in memory at a time.
         """
         written_bytes = 0
         self._encode_piece(0, OWNER_TEXT)
@@ -81,13 +85,13 @@ class Tokenizer:
         return written_bytes // TOKEN_DTYPE.itemsize
 
     def _encode_piece(self, place: int, piece: str) -> NDArray[np.uint16]:
-        """Tokens of a text whose first byte is number `place` of the corpus."""
+        """Encode a piece that begins at byte `place` of the corpus."""
         try:
             if self.encoding.special_tokens_set:
                 return self.encoding.encode_to_numpy(piece, disallowed_special=()).astype(TOKEN_DTYPE)
-            # Here tiktoken's way without Python integers would look for an empty special word at each character.
+            # Without special tokens, encode_to_numpy would search for an empty special token at each character.
             return np.array(self.encoding.encode_ordinary(piece), dtype=TOKEN_DTYPE)
-        except BaseException as error:  # a Rust panic is no Exception
+        except BaseException as error:  # a Rust panic is not an Exception
             if type(error).__name__ != "PanicException":
                 raise
             raise InputError(
@@ -103,7 +107,7 @@ class Tokenizer:
         return np.array([len(self.encoding.decode_single_token_bytes(i)) for i in range(self.vocabulary_size)])
 
     def save(self, path: Path) -> None:
-        """One line for the pattern, one for the special tokens, then tiktoken's own format: bytes in base64, rank."""
+        """Write the pattern, the special tokens, and then one line for each token: its bytes in base64 and its rank."""
         specials = " ".join(f"{name} {rank}" for name, rank in sorted(self.encoding._special_tokens.items()))
         ranks = sorted(self.encoding._mergeable_ranks.items(), key=lambda item: item[1])
         lines = [self.encoding._pat_str, specials, *(f"{base64.b64encode(b).decode()} {rank}" for b, rank in ranks)]
@@ -111,7 +115,7 @@ class Tokenizer:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The vocabulary that `Tokenizer.save` wrote."""
+    """Load a vocabulary that `Tokenizer.save` wrote."""
     pattern, specials, *ranks = path.read_text(encoding="utf-8").splitlines()
     words = specials.split()
     return Tokenizer(
@@ -125,14 +129,15 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def published_gpt2() -> Tokenizer:
-    """GPT-2's vocabulary; both files have to lie in tiktoken's cache folder, or tiktoken goes to the network."""
+    """GPT-2's vocabulary. tiktoken downloads its two files unless they are in tiktoken's cache folder."""
     return Tokenizer(tiktoken.Encoding(**gpt2()))
 
 
 def train_bpe(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocabulary_size` tokens, split into words as GPT-2's is, merged by count.
+    """Train a byte-level BPE of at most `vocabulary_size` tokens, with GPT-2's pattern for words.
 
-    The text comes in blocks of any length; a few are in memory at a time.
+    The text comes in blocks of any length, and only a few are in memory at a time. Raise InputError if the tokenizer
+    cannot split the text.
     """
     trainer = rustbpe.Tokenizer()
     trainer.train_from_iterator(
@@ -146,10 +151,11 @@ def train_bpe(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
 
 
 def pieces_of(text: Iterable[str], place: int = 0) -> Iterator[tuple[int, str]]:
-    """The text in pieces that encode as the whole does, each with the byte where it begins; the first is at `place`.
+    """Yield (byte at which it begins, piece) for pieces that give the same tokens as the undivided text.
 
-    GPT-2's pattern ends a word wherever white space follows something else, and looks no further back than the word
-    it is in, so a cut there changes no token. Each block is cut at its first such place, if it has one.
+    `place` is the byte at which the text begins. GPT-2's pattern ends a word wherever white space follows another
+    character, and never looks back beyond the current word, so a cut there changes no token. Each block is cut at the
+    first such place, if it has one.
     """
     piece = ""
     for block in text:
@@ -165,29 +171,29 @@ def pieces_of(text: Iterable[str], place: int = 0) -> Iterator[tuple[int, str]]:
 
 
 def check_white_space(text: str, place: int) -> None:
-    """Refuse a run of white space on which the tokenizer would panic; the text's first byte is number `place`."""
+    """Raise InputError if the text, which begins at byte `place`, has a run of white space that cannot be split."""
     half = LONGEST_WHITE_SPACE // 2
     if not any(text[start : start + half].isspace() for start in range(0, len(text), half)):
-        return  # a run that is too long covers one of these halves, and most are left at their first character
+        return  # fast path: a run that is too long fills one of these blocks
     for run in WHITE_SPACE.finditer(text):
         if run.end() - run.start() >= LONGEST_WHITE_SPACE:
             raise InputError(
-                f"more than {LONGEST_WHITE_SPACE} white space characters in a row from byte "
-                f"{place + len(text[: run.start()].encode())} on are more than the tokenizer can split; shorten them"
+                f"the text has {LONGEST_WHITE_SPACE} or more white space characters in a row from byte "
+                f"{place + len(text[: run.start()].encode())} on, which the tokenizer cannot split; shorten that run"
             )
 
 
 def tiktoken_cache_name(address: str) -> str:
-    """The name under which tiktoken looks for an address in its cache folder."""
+    """The file name that tiktoken gives an address in its cache folder."""
     return hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str, context_length: int) -> list[int]:
-    """The prompt's tokens; an empty one, or one that the context cannot hold, is refused."""
+    """The tokens of a prompt; InputError if it is empty, longer than the context, or not UTF-8."""
     try:
         prompt.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"the prompt {prompt[:40]!r} is not UTF-8; give text that is") from error
+        raise InputError(f"the prompt {prompt[:40]!r} is not valid UTF-8; give valid text") from error
     tokens: list[int] = tokenizer.encode(prompt).tolist()
     if not 1 <= len(tokens) <= context_length:
         raise InputError(

@@ -13,5 +13,5 @@ Side = Literal["train", "val"]
 
 
 def open_tokens(path: Path) -> NDArray[np.uint16]:
-    """A token file, mapped and not read."""
+    """Map a token file into memory, read-only, as an array of shape (tokens,)."""
     return np.memmap(path, dtype=TOKEN_DTYPE, mode="r") if path.stat().st_size else np.empty(0, TOKEN_DTYPE)

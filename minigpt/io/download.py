@@ -1,6 +1,6 @@
-"""Downloads with bounds: bytes, time, redirects, where they may lead, and a digest; whole or not there.
+"""Download a file with limits on its size, time, redirects and hosts; the file is either complete or absent.
 
-Retrying is left to the caller, who learns from the error whether it can help.
+The caller retries: `DownloadError.transient` is True if a retry may succeed.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from minigpt.errors import InputError
 from minigpt.io.store import fsync
 
 MAX_REDIRECTS = 5
-# A long text may take longer than a short one, as long as it keeps coming.
+# A large file may take longer than the deadline as long as it arrives at this rate.
 SLOWEST_BYTES_PER_SECOND = 100_000
 
 
 class DownloadError(InputError):
-    """A download that did not work; `transient` if the same address may work later."""
+    """A download failed; `transient` is True if the same address may work later."""
 
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class DownloadError(InputError):
 
 
 def public_address(address: str) -> str:
-    """An address without user, password, query and fragment; a path as it is."""
+    """An address without user, password, query and fragment; a path is returned unchanged."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address
@@ -44,12 +44,12 @@ def public_address(address: str) -> str:
 
 
 def _authority(rest: str) -> str:
-    """What stands between :// and the path."""
+    """The part of an address between :// and the path."""
     return re.split("[/?#]", rest, maxsplit=1)[0]
 
 
 def has_cut_password(address: str) -> bool:
-    """Whether what stands in the port's place is none, but the beginning of a password with an unescaped /, ? or #."""
+    """True if the port is not a number, but the beginning of a password with an unescaped /, ? or #."""
     rest = address.partition("://")[2]
     authority = _authority(rest)
     return "@" in rest.removeprefix(authority) and re.search(r":\D", authority.rpartition("]")[2] + ":") is not None
@@ -67,9 +67,9 @@ def download(
 ) -> str:
     """Fetch `address` into the file `destination` and return its sha256.
 
-    private_hosts may be asked although their numbers are private;
-    timeout_seconds bounds each wait for the other side; deadline_seconds, and what SLOWEST_BYTES_PER_SECOND adds for
-    what has come, the whole; on an error nothing is left.
+    `private_hosts` may have private IP addresses. `timeout_seconds` limits each wait for the server, and
+    `deadline_seconds` the total time, which is extended by one second for each SLOWEST_BYTES_PER_SECOND received.
+    Raise DownloadError, and leave no file, if the download fails or its digest is not `sha256`.
     """
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.incomplete")
     shown = public_address(address)
@@ -82,11 +82,11 @@ def download(
         temporary.rename(destination)
     except TimeoutError:
         raise DownloadError(
-            f"{shown} was too slow: not whole after {deadline_seconds:g} seconds and one more for each "
+            f"{shown} was too slow: incomplete after {deadline_seconds:g} seconds and one more for each "
             f"{SLOWEST_BYTES_PER_SECOND:,} bytes; try again later",
             transient=True,
         ) from None
-    # Their words may hold a part of a password; the last is of a host that no name server could be asked for.
+    # The messages of these errors may contain part of a password. UnicodeError: the host is not a valid name.
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
         raise DownloadError(f"{shown} is not a valid address; give http://HOST/PATH", transient=False) from None
     except httpx.HTTPError as error:
@@ -100,11 +100,11 @@ def download(
 
 
 def check_pinned(shown: str, found: str, sha256: str | None) -> None:
-    """Refuse another digest than the one that is pinned, if one is."""
+    """Raise DownloadError if `sha256` is given and differs from the digest `found`."""
     if sha256 is not None and found != sha256:
         raise DownloadError(
-            f"{shown} has sha256 {found}, and {sha256} is pinned; "
-            "give what has that digest, or accept another text with corpus.sha256=null",
+            f"{shown} has sha256 {found}, but {sha256} is pinned; "
+            "give the pinned file, or accept another text with corpus.sha256=null",
             transient=False,
         )
 
@@ -123,7 +123,7 @@ async def _fetch(
     async with asyncio.timeout_at(latest) as limit, _response(address, timeout_seconds, private_hosts) as response:
         expected = _expected_bytes(response, shown, max_bytes)
         with temporary.open("wb") as file:
-            async for chunk in response.aiter_raw():  # as it arrives, so that a drip is seen
+            async for chunk in response.aiter_raw():  # raw, so that a slow stream is noticed
                 size += len(chunk)
                 if size > max_bytes:
                     raise _too_large(shown, size, max_bytes)
@@ -139,7 +139,7 @@ async def _fetch(
 async def _response(
     address: str, timeout_seconds: float, private_hosts: Collection[str]
 ) -> AsyncIterator[httpx.Response]:
-    """The answer behind at most MAX_REDIRECTS redirects, each looked at before it is followed."""
+    """The response after at most MAX_REDIRECTS redirects, each of which is checked before it is followed."""
     shown, url, first = public_address(address), httpx.URL(address), httpx.URL(address)
     async with httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False) as client:
         for _ in range(MAX_REDIRECTS + 1):
@@ -150,7 +150,7 @@ async def _response(
                     yield response
                     return
                 url = url.join(response.headers["location"])
-    raise DownloadError(f"{shown} redirects more than {MAX_REDIRECTS} times; give the last address", transient=False)
+    raise DownloadError(f"{shown} redirects more than {MAX_REDIRECTS} times; give the final address", transient=False)
 
 
 def _check_status(response: httpx.Response, shown: str) -> None:
@@ -158,20 +158,20 @@ def _check_status(response: httpx.Response, shown: str) -> None:
     if status != httpx.codes.OK:
         transient = status in (408, 429) or status >= 500
         way_out = "try again later" if transient else "give another address"
-        raise DownloadError(f"{shown} answers with status {status}; {way_out}", transient=transient)
+        raise DownloadError(f"{shown} returned HTTP status {status}; {way_out}", transient=transient)
     if (encoding := response.headers.get("content-encoding", "identity").lower()) != "identity":
         raise DownloadError(
-            f"{shown} answers compressed ({encoding}), which is not accepted; unpack it and give the file",
+            f"{shown} returned a compressed response ({encoding}), which is not accepted; unpack it and give the file",
             transient=False,
         )
 
 
 async def check_target(first: httpx.URL, target: httpx.URL, private_hosts: Collection[str] = ()) -> None:
-    """Refuse what no redirect may leave the web for, and every host whose numbers are not for everybody.
+    """Raise DownloadError if `target` is not http(s), or if its host has a private IP address that is not allowed.
 
-    This machine's own numbers, and those of a private network, may be asked where the address that the user gave
-    spells such a number (or localhost) itself; a name that turns out to stand for one, or a redirect, may not lead
-    there unless the host is allowed, and nothing else to a link-local number, behind which clouds keep their keys.
+    A loopback or private IP address is allowed if the user's address `first` spells it out (or says localhost). A
+    host name that resolves to one, or a redirect, is refused unless the host is in `private_hosts`. A link-local
+    address, where clouds serve credentials, is always refused unless its host is in `private_hosts`.
     """
     shown = public_address(str(target))
     if target.scheme not in ("http", "https"):
@@ -180,12 +180,12 @@ async def check_target(first: httpx.URL, target: httpx.URL, private_hosts: Colle
             transient=False,
         )
     if not target.host:
-        raise DownloadError(f"{shown} names no host; give http://HOST/PATH", transient=False)
+        raise DownloadError(f"{shown} has no host; give http://HOST/PATH", transient=False)
     if target.host in private_hosts:
         return
-    spelt = first.host == target.host and _number(target.host) is not None
-    for ip in await _numbers(target):
-        if ip.is_link_local or (not ip.is_global and not spelt):
+    spelled_out = first.host == target.host and _ip_address(target.host) is not None
+    for ip in await _resolved(target):
+        if ip.is_link_local or (not ip.is_global and not spelled_out):
             raise DownloadError(
                 f"{public_address(str(first))} leads to the private address {shown} ({ip}), which is not followed; "
                 f"allow it with corpus.private_hosts='[\"{target.host}\"]', or give a public address or a file",
@@ -193,33 +193,33 @@ async def check_target(first: httpx.URL, target: httpx.URL, private_hosts: Colle
             )
 
 
-def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         return None
 
 
-async def _numbers(url: httpx.URL) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """What the system makes of a host, other spellings of a number included; nothing if it does not know the name."""
+async def _resolved(url: httpx.URL) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The IP addresses that the system resolves a host to; empty if it does not know the name."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(url.host.rstrip("."), url.port or 0, type=socket.SOCK_STREAM)
     except OSError:
-        return []  # connecting will say so, or a proxy knows it
+        return []  # the connection then fails, or a proxy knows the name
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
 def _expected_bytes(response: httpx.Response, shown: str, max_bytes: int) -> int | None:
-    told = response.headers.get("content-length")
-    if told is None:
+    announced = response.headers.get("content-length")
+    if announced is None:
         return None
-    if int(told) > max_bytes:
-        raise _too_large(shown, int(told), max_bytes)
-    return int(told)
+    if int(announced) > max_bytes:
+        raise _too_large(shown, int(announced), max_bytes)
+    return int(announced)
 
 
 def _too_large(shown: str, size: int, max_bytes: int) -> DownloadError:
     return DownloadError(
-        f"{shown} has {size} bytes or more, over corpus.max_bytes {max_bytes}; raise it", transient=False
+        f"{shown} has at least {size} bytes, more than corpus.max_bytes {max_bytes}; raise it", transient=False
     )

@@ -1,7 +1,7 @@
 """The records of a journal: one class for each kind.
 
-A record in the file is one JSON object with its `kind`, which names the class, and the fields of that class. The first
-record of a process says which version of this format it writes; a file without a version has version 1.
+In the file, a record is one JSON object with the `kind` of its class and the fields of that class. The first record of
+a process holds the format version that the process writes; a file without a version has version 1.
 """
 
 import time
@@ -12,12 +12,12 @@ from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from minigpt.cost.price import Bill, Quote
 
-# Version 2 has the version itself, and the quote in the probe's record.
+# Version 2 added the version itself, and the quote in ProbeRecord.
 FORMAT_VERSION = 2
 
 
 def now_ms() -> int:
-    """Unix milliseconds, as MLflow counts time as well."""
+    """Unix time in milliseconds, the unit of MLflow's timestamps."""
     return time.time_ns() // 1_000_000
 
 
@@ -25,12 +25,12 @@ def now_ms() -> int:
 class _Timed:
     kind: ClassVar[str]
     time_ms: int = field(default_factory=now_ms)
-    """When it was written for the first time."""
+    """Unix time in milliseconds at which the record was created."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Begun(_Timed):
-    """A training process begins. The first fields are those of runtime.environment.process_facts."""
+    """A training process begins. The first six fields come from `runtime.environment.process_facts`."""
 
     python: str
     system: str
@@ -41,9 +41,10 @@ class _Begun(_Timed):
     parameters: int
     multiplied_parameters: int
     format_version: int = 1
-    """Of the records that this process writes."""
+    """Format version of the records that this process writes."""
 
     def process_facts(self) -> dict[str, Any]:
+        """The facts that `runtime.environment.process_facts` returned in this process."""
         names = ("python", "system", "libc", "cpu_class", "torch_capability", "torch_threads")
         return {name: getattr(self, name) for name in names}
 
@@ -57,7 +58,7 @@ class StartRecord(_Begun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeRecord(_Begun):
-    """A later process goes on with the run."""
+    """A later process resumes the run."""
 
     kind: ClassVar[str] = "resume"
     after_step: int
@@ -67,7 +68,7 @@ class ResumeRecord(_Begun):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRecord(_Timed):
-    """How long everything takes on this machine, measured with the untrained model, and the quote made from it."""
+    """Durations measured on this machine with the untrained model, and the quote computed from them."""
 
     kind: ClassVar[str] = "probe"
     step_seconds: list[float]
@@ -80,7 +81,7 @@ class ProbeRecord(_Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord(_Timed):
-    """One optimizer step: the fields of training.loop.StepMetrics; the loss is in nats per token."""
+    """One optimizer step, with the fields of `training.loop.StepMetrics`; the loss is in nats per token."""
 
     kind: ClassVar[str] = "step"
     step: int
@@ -90,12 +91,12 @@ class StepRecord(_Timed):
     tokens_seen: int
     tokens_per_second: float
     training_seconds: float
-    """Spent on the training so far, in all processes of the run."""
+    """Time spent on training so far, in all processes of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRecord(_Timed):
-    """Both sides of the text measured with the weights of this step, in nats per token and in bits per byte."""
+    """Loss of the weights after this step on both sides of the text, in nats per token and in bits per byte."""
 
     kind: ClassVar[str] = "evaluation"
     step: int
@@ -107,7 +108,7 @@ class EvaluationRecord(_Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRecord(_Timed):
-    """What the weights of this step write."""
+    """A sample that the model wrote after this step."""
 
     kind: ClassVar[str] = "sample"
     step: int
@@ -116,17 +117,17 @@ class SampleRecord(_Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRecord(_Timed):
-    """The checkpoint of this step is complete on the disk."""
+    """The checkpoint after this step is complete on the disk."""
 
     kind: ClassVar[str] = "checkpoint"
     step: int
     name: str
-    """Of its folder."""
+    """Name of the checkpoint's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatedRecord(_Timed):
-    """A resumed process has done this step again, with the same result."""
+    """A resumed process repeated this step, with the same result."""
 
     kind: ClassVar[str] = "repeated"
     step: int
@@ -135,11 +136,11 @@ class RepeatedRecord(_Timed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndRecord(_Timed):
-    """A training process has ended in good order."""
+    """A training process ended in an orderly way."""
 
     kind: ClassVar[str] = "end"
     status: str
-    """completed, stopped_early, diverged, interrupted, or differs from the steps that were journalled before."""
+    """completed, stopped_early, diverged, interrupted, or differs (a repeated step differs from the journal)."""
     error: str | None
     step: int
     training_seconds: float
@@ -160,12 +161,12 @@ Record = (
 AnyRecord = TypeVar("AnyRecord", bound=_Timed)
 CLASSES: dict[str, type[Record]] = {record.kind: record for record in get_args(Record)}
 FIELDS = {record: tuple(one.name for one in fields(record)) for record in CLASSES.values()}
-# Fields that a file of format version 1 does not have.
+# Fields that are missing in format version 1.
 SINCE_VERSION_2 = {"format_version", "quote"}
 
 
 class NewerFormatError(Exception):
-    """A record is the beginning of a process that writes a format version above FORMAT_VERSION."""
+    """A process wrote the journal with a format version above FORMAT_VERSION."""
 
     def __init__(self, version: int) -> None:
         super().__init__(f"format version {version}")
@@ -173,23 +174,23 @@ class NewerFormatError(Exception):
 
 
 def of_kind(records: Iterable[Record], *classes: type[AnyRecord]) -> Iterator[AnyRecord]:
-    """The records of these classes, in order."""
+    """Yield the records of these classes, in order."""
     return (record for record in records if isinstance(record, classes))
 
 
 def values_of(record: Record) -> dict[str, Any]:
-    """The record's fields by name, in the order in which the file has them."""
+    """The fields of a record by name, in the order of the file."""
     return {name: getattr(record, name) for name in FIELDS[type(record)]}
 
 
 def record_from(values: Any) -> Record:
-    """The record of a line's JSON value; fields that its class does not have are ignored.
+    """Convert the JSON value of a line to its record; unknown fields are ignored.
 
-    ValueError if the value is no record, NewerFormatError if a later version of minigpt wrote it.
+    Raise ValueError if the value is not a record, and NewerFormatError if a newer version of minigpt wrote it.
     """
     record_class = CLASSES.get(str(values.get("kind"))) if isinstance(values, dict) else None
     if record_class is None:
-        raise ValueError("a line is no record of a known kind")
+        raise ValueError("a line is not a record of a known kind")
     version = values.get("format_version", 1)
     if type(version) is int and version > FORMAT_VERSION:
         raise NewerFormatError(version)
@@ -198,7 +199,7 @@ def record_from(values: Any) -> Record:
         if name in values:
             known[name] = value = values[name]
             if type(value) not in types:
-                raise ValueError(f"{name} of a record `{record_class.kind}` is {value!r}")
+                raise ValueError(f"a record `{record_class.kind}` has the wrong type of {name}: {value!r}")
         elif name not in SINCE_VERSION_2:
             raise ValueError(f"a record `{record_class.kind}` has no {name}")
     if known.get("quote"):
@@ -210,11 +211,11 @@ def _quote_from(values: dict[str, Any]) -> Quote:
     try:
         return Quote(**values | {"bill": Bill(**values["bill"])})
     except (TypeError, KeyError) as error:
-        raise ValueError(f"the quote of a record `probe` is no quote: {error}") from error
+        raise ValueError(f"a record `probe` has an invalid quote: {error}") from error
 
 
 def _json_types(hint: Any) -> tuple[type, ...]:
-    """The types that a value of a field has when it comes out of JSON."""
+    """The types that the JSON value of a field may have."""
     if isinstance(hint, UnionType):
         return tuple(one for member in get_args(hint) for one in _json_types(member))
     known: dict[Any, tuple[type, ...]] = {float: (float, int), Quote: (dict,), NoneType: (NoneType,)}

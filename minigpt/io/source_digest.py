@@ -1,8 +1,7 @@
-"""The digest of the code that makes a content: what a cache key needs to know of it.
+"""A digest of the code that makes a cache entry, for its cache key.
 
-The digest covers the definitions that some functions reach, wherever they lie, without comments, docstrings, log lines
-and imports. So moving a definition to another module, or logging more, keeps the key; changing what a function does
-changes it.
+The digest covers every definition that the given functions reach, in any module, without comments, docstrings, log
+lines and imports. So the key stays the same if a definition moves or logs more, and changes if its behaviour does.
 """
 
 import ast
@@ -14,28 +13,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Imports are followed inside these packages; others are known by their versions.
+# Imports are followed inside these packages; other packages are identified by their versions.
 PACKAGES = ("minigpt", "tasks", "flows")
 LOGGER = "log"
 
 
 @dataclass(frozen=True)
 class _Module:
-    """Top-level definitions by name, and what each imported name stands for."""
+    """The top-level definitions of a module by name, and the origin of each imported name."""
 
     definitions: dict[str, list[ast.stmt]]
     imported: dict[str, tuple[str, str | None]]
-    """Local name to (module, name in it), or to (module, None) for a module itself."""
+    """Local name to (module, name in that module), or to (module, None) for an imported module."""
 
 
 def code_sha256_of(*makers: Callable[..., Any], packages: tuple[str, ...] = PACKAGES) -> str:
-    """Digest of every definition that the makers, functions or classes at the top of a module, reach."""
+    """sha256 of every definition that `makers` reach; ValueError if one is not defined at the top level of a module."""
     wanted = [(maker.__module__, maker.__qualname__) for maker in makers]
     seen: set[tuple[str, str]] = set()
     texts: set[str] = set()
     for module_name, name in wanted:
         if name not in _read(module_name, packages).definitions:
-            raise ValueError(f"{module_name}.{name} is not defined at the top of its module")
+            raise ValueError(f"{module_name}.{name} is not defined at the top level of its module")
     while wanted:
         module_name, name = symbol = wanted.pop()
         if symbol in seen:
@@ -46,7 +45,7 @@ def code_sha256_of(*makers: Callable[..., Any], packages: tuple[str, ...] = PACK
             for statement in module.definitions[name]:
                 texts.add(ast.dump(statement))
                 wanted += _references(statement, module_name, module, packages)
-        elif name in module.imported:  # an imported name that another module imports again
+        elif name in module.imported:  # a name that this module re-exports
             origin, original = module.imported[name]
             if original is not None and origin.partition(".")[0] in packages:
                 wanted.append((origin, original))
@@ -56,7 +55,7 @@ def code_sha256_of(*makers: Callable[..., Any], packages: tuple[str, ...] = PACK
 def _references(
     statement: ast.stmt, module_name: str, module: _Module, packages: tuple[str, ...]
 ) -> Iterator[tuple[str, str]]:
-    """Every top-level name of these packages that the statement mentions."""
+    """Yield (module, name) for each top-level name of these packages that the statement uses."""
     for node in ast.walk(statement):
         if isinstance(node, ast.Name):
             origin, original = module.imported.get(node.id, (module_name, node.id))
@@ -76,7 +75,7 @@ def _read(module_name: str, packages: tuple[str, ...]) -> _Module:
     tree = _Bare().visit(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
     definitions: dict[str, list[ast.stmt]] = {}
     imported: dict[str, tuple[str, str | None]] = {}
-    for node in ast.walk(tree):  # also inside of functions
+    for node in ast.walk(tree):  # includes imports inside functions
         if isinstance(node, ast.ImportFrom) and node.module:
             inside = node.module.partition(".")[0] in packages
             for alias in node.names:
@@ -92,7 +91,7 @@ def _read(module_name: str, packages: tuple[str, ...]) -> _Module:
 
 
 def _origin(module: str, name: str) -> tuple[str, str | None]:
-    """What `from module import name` gives: a name in the module, or a module in a package."""
+    """The origin of `from module import name`: a name in the module, or a submodule of the package."""
     found = importlib.util.find_spec(module)
     if found is not None and found.submodule_search_locations is not None:
         submodule = f"{module}.{name}"
@@ -115,7 +114,7 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes out docstrings, and statements that only log."""
+    """Remove docstrings and log calls."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or not there.
+"""Files and folders that are either complete or absent.
 
 Everything is written under a temporary name, flushed to the disk and renamed. A cache entry is a folder named by the
-digest of all that it was made from; its manifest, with the digest of every file and of itself, is written last.
+digest of its inputs; its manifest, with the digest of every file and of itself, is written last.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_value(value: Any) -> str:
-    """Digest of a JSON value, whatever the order of its keys."""
+    """sha256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
@@ -40,7 +40,7 @@ def fsync(path: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path` so that a reader sees the old bytes or the new ones, never a part."""
+    """Write `data` to `path` so that a reader sees either the old or the new bytes, never a part of them."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
@@ -53,7 +53,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @dataclass(frozen=True)
 class PendingFolder:
-    """A folder under a temporary name, with all its files and not yet flushed to the disk."""
+    """A folder under a temporary name, whose files are all written but not yet flushed to the disk."""
 
     folder: Path
     temporary: Path
@@ -61,7 +61,10 @@ class PendingFolder:
 
 
 def fill_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> PendingFolder:
-    """Let `fill` write files for `folder`, which is not there before `finish_folder`."""
+    """Let `fill` write the files of `folder` under a temporary name; `finish_folder` then renames it.
+
+    `fill` gets the temporary folder and returns facts (JSON) for the manifest.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -73,7 +76,7 @@ def fill_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> Pend
 
 
 def finish_folder(filled: PendingFolder) -> dict[str, Any]:
-    """Flush the files, add the manifest with their digests and the facts that `fill` returned, and put it in place."""
+    """Flush the files, add the manifest with their digests and the facts, rename the folder; return the manifest."""
     try:
         files = sorted(path for path in filled.temporary.iterdir() if path.is_file())
         for path in files:
@@ -89,7 +92,7 @@ def finish_folder(filled: PendingFolder) -> dict[str, Any]:
 
 
 def write_folder(folder: Path, fill: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
-    """Make `folder` with what `fill` writes into it, and a manifest of the facts that `fill` returns."""
+    """Write `folder` with the files of `fill` and a manifest of the facts that it returns; return the manifest."""
     return finish_folder(fill_folder(folder, fill))
 
 
@@ -98,21 +101,21 @@ def _rendered(manifest: Mapping[str, Any]) -> bytes:
 
 
 def read_folder(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder whose every file still has its digest; None if it is missing, cut short or changed."""
+    """The manifest of a folder; None if the manifest or any file is missing or changed."""
     try:
         data = (folder / MANIFEST).read_bytes()
         manifest = json.loads(data)
         facts = {key: value for key, value in manifest.items() if key != "sha256"}
-        # A flipped bit can leave the values as they were: 1e-5 and 1E-5.
-        whole = data == _rendered(manifest) and manifest["sha256"] == sha256_of_value(facts)
-        whole = whole and all(sha256_of_file(folder / name) == digest for name, digest in manifest["files"].items())
+        # Compare bytes as well: a flipped bit can leave the values equal (1e-5 and 1E-5).
+        intact = data == _rendered(manifest) and manifest["sha256"] == sha256_of_value(facts)
+        intact = intact and all(sha256_of_file(folder / name) == digest for name, digest in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return manifest if whole else None
+    return manifest if intact else None
 
 
 def delete_temporaries(folder: Path) -> None:
-    """Delete what a killed process was writing; nobody else may write in the folder."""
+    """Delete the temporary files of killed processes; no other process may be writing in the folder."""
     for path in folder.glob(".*.tmp"):
         if path.is_dir():
             shutil.rmtree(path)
@@ -122,7 +125,7 @@ def delete_temporaries(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One cache entry: its folder, the facts in its manifest, and whether it was there before."""
+    """A cache entry: its folder, its manifest, and `reused`, which is True if it existed before."""
 
     folder: Path
     facts: dict[str, Any]
@@ -137,13 +140,13 @@ def _folder(cache: Path, kind: str, made_from: Mapping[str, Any]) -> Path:
     folder = cache / kind / sha256_of_value(made_from)[:32]
     if not folder.resolve().is_relative_to(cache.resolve()):
         raise FailedError(
-            f"{folder} leads out of the cache to {folder.resolve()}; remove that link, or make the whole cache one"
+            f"{folder} links to {folder.resolve()}, outside the cache; remove that link, or link the entire cache"
         )
     return folder
 
 
 def find_entry(cache: Path, kind: str, made_from: Mapping[str, Any]) -> CacheEntry | None:
-    """The whole entry made from exactly `made_from` (JSON), if it is there."""
+    """The intact entry whose inputs are exactly `made_from` (JSON), or None."""
     folder = _folder(cache, kind, made_from)
     facts = read_folder(folder)
     return None if facts is None else CacheEntry(folder, facts, reused=True)
@@ -152,24 +155,24 @@ def find_entry(cache: Path, kind: str, made_from: Mapping[str, Any]) -> CacheEnt
 def get_or_make(
     cache: Path, kind: str, made_from: Mapping[str, Any], fill: Callable[[Path], Mapping[str, Any]]
 ) -> CacheEntry:
-    """The same, filled if it is not there; one process fills at a time."""
+    """The entry for `made_from`; if there is none, `fill` writes it. Only one process at a time fills an entry."""
     folder = _folder(cache, kind, made_from)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if entry := find_entry(cache, kind, made_from):
             return entry
-        for left in (folder, *folder.parent.glob(f".{folder.name}.*.tmp")):  # damaged, or of a process that was killed
+        for left in (folder, *folder.parent.glob(f".{folder.name}.*.tmp")):  # damaged, or left by a killed process
             shutil.rmtree(left, ignore_errors=True)
         facts = write_folder(folder, lambda place: {"made_from": dict(made_from), **fill(place)})
         return CacheEntry(folder, facts, reused=False)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file that is never changed again; a copy where the file system has no links.
+    """Hard-link `source`, which must never change again, to `target`; copy it if the file system has no hard links.
 
-    Whole or not there, as all else: a kill leaves no part of a copy under the name.
+    `target` is either complete or absent, even if the process is killed.
     """
-    for left in target.parent.glob(f".{target.name}.*.tmp"):  # by a process that was killed here
+    for left in target.parent.glob(f".{target.name}.*.tmp"):  # by a killed process
         left.unlink(missing_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -179,5 +182,5 @@ def link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
             fsync(temporary)
         temporary.rename(target)
-    finally:  # also where both names are of that very file already, which a rename leaves as they are
+    finally:  # rename does nothing if both names are already links to the same file
         temporary.unlink(missing_ok=True)

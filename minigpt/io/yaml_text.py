@@ -1,4 +1,4 @@
-"""YAML as people write it: read strictly, and errors that repeat none of the text, in which a password may stand."""
+"""Strict YAML; error messages never repeat the text, because it may contain a password."""
 
 import re
 from collections import Counter
@@ -14,9 +14,9 @@ INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
 
 
 class PlainYaml(yaml.SafeLoader):
-    """YAML whose numbers are decimal, and that refuses a field which is given twice.
+    """A loader that reads decimal numbers only, and refuses duplicate fields.
 
-    YAML 1.1 itself takes 010 for 8 and 1:40 for 100, which stay text here, and the last of two values without a word.
+    YAML 1.1 reads 010 as 8 and 1:40 as 100, which stay strings here, and silently keeps the last of duplicate fields.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -41,29 +41,29 @@ PlainYaml.add_implicit_resolver(
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    """The fields of a YAML text; InputError, which names the source, if it is not plain YAML or has no fields."""
+    """The fields of a YAML text; InputError, which names `source`, if it is not plain YAML or has no fields."""
     try:
         values = PlainYaml(text).get_single_data()
-    except (yaml.YAMLError, ValueError) as error:  # the latter of a date that there is not
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         raise InputError(f"{source} is not plain YAML: {what_is_wrong(error)}") from error
     if not isinstance(values, dict):
-        what = "is empty" if values is None else f"holds {type(values).__name__}, not fields with values"
-        raise InputError(f"{source} {what}; `minigpt config` prints one that is whole")
+        what = "is empty" if values is None else f"contains {type(values).__name__} instead of fields with values"
+        raise InputError(f"{source} {what}; `minigpt config` prints a complete config")
     return values
 
 
 def format_yaml(values: Mapping[str, Any]) -> str:
-    """The fields in their order, as plain YAML."""
+    """Format the fields as plain YAML, in their order."""
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def what_is_wrong(error: Exception) -> str:
-    """What an error says of a YAML text or its values, and where, without the text or the values."""
+    """Describe an error in a YAML text and its place, without repeating the text or its values."""
     if isinstance(error, ValidationError):
-        told = (
+        errors = (
             (".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")) for wrong in error.errors()
         )
-        return "; ".join(": ".join(filter(None, each)) for each in told)
+        return "; ".join(": ".join(filter(None, each)) for each in errors)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         begun = f"{error.context} from line {error.context_mark.line + 1} on, " if error.context_mark else ""
         return f"{begun}{error.problem} in line {error.problem_mark.line + 1}"

@@ -1,4 +1,4 @@
-"""What decides a run's bits besides its config and code: threads, CPU switches, the CPU's class, the allocator."""
+"""The process state that changes a run's bits besides its config and code: threads, matmul library, CPU class."""
 
 import ctypes
 import platform
@@ -10,13 +10,13 @@ from minigpt.cpu.matmul import use_matmul_library
 from minigpt.runtime.config import EnvironmentConfig
 from minigpt.runtime.machine import available_cores, best_matmul_library, cpu_class
 
-# mallopt's parameters (glibc's malloc.h).
+# Parameters of mallopt (glibc's malloc.h).
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 
 
 def apply_environment(config: EnvironmentConfig) -> None:
-    """Set in this process what can be set once torch is imported."""
+    """Apply the settings that can change after torch is imported: threads, matmul library and glibc's allocator."""
     torch.set_num_threads(config.threads or available_cores())
     use_matmul_library(config.products or best_matmul_library())
     if config.keep_memory and platform.libc_ver()[0] == "glibc":
@@ -26,7 +26,7 @@ def apply_environment(config: EnvironmentConfig) -> None:
 
 
 def process_facts() -> dict[str, Any]:
-    """Facts about this process that change bits; equal facts and equal code give equal bits."""
+    """Facts about this process that change bits: equal facts, code and config give equal bits."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

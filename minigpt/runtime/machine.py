@@ -1,4 +1,4 @@
-"""Facts about this machine: how many cores it grants, its CPU class, and what that CPU does best."""
+"""Facts about this machine: available cores, CPU class, and the best matmul library and precision for that CPU."""
 
 import math
 import os
@@ -9,21 +9,21 @@ from minigpt.config import MatmulLibrary, Precision
 
 CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
-# Instruction sets that choose a kernel, and so the bits.
+# Instruction sets that select a kernel and therefore change the bits.
 CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve", "bf16")
 
-# Facts of a process that have to be equal for equal bits.
+# Process facts that must be equal for equal bits.
 BITS = ("cpu_class", "torch_capability", "torch_threads", "system")
 
 
 def available_cores() -> int:
-    """Cores that the process may run on, or so many as it is granted the time of, rounded up."""
+    """Number of cores in the process's affinity mask, or of its cgroup's CPU quota (rounded up) if that is lower."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, math.ceil(_granted_cores() or cores))
 
 
 def _granted_cores() -> float | None:
-    """What a container's limit leaves of the cores that it sees (cgroup v2); None without a limit."""
+    """CPU quota of the process's cgroup (v2), in cores; None if there is no limit."""
     try:
         own = OWN_CGROUP.read_text().removeprefix("0::/").strip()
         quota, period = (CGROUPS / own / "cpu.max").read_text().split()
@@ -33,18 +33,18 @@ def _granted_cores() -> float | None:
 
 
 def best_matmul_library() -> MatmulLibrary:
-    """MKL uses AVX-512 on Intel's CPUs alone."""
+    """oneDNN on non-Intel CPUs with AVX-512, because torch's MKL uses AVX-512 on Intel CPUs only."""
     cpu = cpu_class()
     return "onednn" if "avx512f" in cpu and "GenuineIntel" not in cpu else "torch"
 
 
 def best_precision() -> Precision:
-    """bf16 is multiplied faster than fp32 where the CPU has instructions for it, and imitated elsewhere."""
+    """bf16 if the CPU has instructions for it; elsewhere torch emulates it, which is slower than fp32."""
     return "bf16" if {"amx_bf16", "avx512_bf16"} & set(cpu_class().split()) else "fp32"
 
 
 def cpu_class() -> str:
-    """Vendor, family, model and the instruction sets that matter, where the system tells them."""
+    """Vendor, family, model and the supported CPU_FLAGS from /proc/cpuinfo; the processor's name without that file."""
     try:
         block = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:

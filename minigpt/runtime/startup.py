@@ -1,17 +1,17 @@
-"""What a process sets before and while it imports: threads, memory pages, garbage collection."""
+"""Settings for the start of a process: OpenMP threads, memory pages and garbage collection."""
 
 import faulthandler
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# New objects from one collection to the next; by default 700.
+# Allocations between two garbage collections; Python's default collects far more often.
 RARELY = 50_000
 
 
 @contextmanager
 def collecting_rarely() -> Iterator[None]:
-    """For a block that imports; what is there when it is left is never looked through again."""
+    """Collect garbage rarely while the block imports, and exempt all objects of the block from later collections."""
     usual = gc.get_threshold()
     gc.set_threshold(RARELY)
     try:
@@ -23,26 +23,26 @@ def collecting_rarely() -> Iterator[None]:
 
 THREAD_START_SECONDS = 30.0
 
-# As many threads as are asked for, whatever the caller's environment or the load says: their number decides the bits.
+# Fixes the number of OpenMP threads, independent of the caller's environment and the load, because it changes the bits.
 STEADY = {"OMP_DYNAMIC": "false", "OMP_THREAD_LIMIT": "4096"}
 
-# How often a thread looks for the next piece of work before it sleeps (GNU's OpenMP, which reads it when torch is
-# imported). By default it goes on looking for so long that beside one other busy process a step of quickstart takes 420
-# ms instead of 52; with this 170, for 1 %. Beside a training `minigpt sample` takes 780 ms a token, with this 65.
+# How often an idle thread polls for work before it sleeps (GNU OpenMP, which reads this when torch is imported). The
+# default count makes steps and tokens much slower if another process is busy; this one costs little on an idle machine.
 SPINS, FEW_SPINS = "GOMP_SPINCOUNT", "5000"
 
-# Whether torch asks for pages of 2 MB for tensors that are as long: a token of GPT-2 124M takes 4 to 8 % less.
+# 1 makes torch allocate large tensors in huge pages (2 MB), which speeds up generation.
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
-# How a command starts, unless its caller says otherwise.
+# Environment of a command, unless the caller sets these variables.
 COMMAND_VARIABLES = {SPINS: FEW_SPINS, HUGE_PAGES: "1"}
 
 
 @contextmanager
 def bounded_start() -> Iterator[None]:
-    """End the process, with a traceback, if a thread that is started in this block does not begin.
+    """Exit with a traceback if a thread that this block starts does not begin within THREAD_START_SECONDS.
 
-    Python waits for ever for one that found no memory for its first frame; the watchdog is none of Python's threads.
+    Python waits forever for a thread that had no memory to start. The watchdog of faulthandler is not a Python thread,
+    so it still works then.
     """
     faulthandler.dump_traceback_later(THREAD_START_SECONDS, exit=True)
     try:

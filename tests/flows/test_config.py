@@ -102,7 +102,7 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("trainin.max_steps=9", "there is no field trainin (did you mean training?)"),
         ("colour=red", "there is no field colour; see"),
         ("model.heads=5", "heads 5 does not divide width 768"),
-        ("tokenizer.vocabulary_size=300", "vocabulary_size 300 does not go with kind gpt2"),
+        ("tokenizer.vocabulary_size=300", "vocabulary_size 300 does not fit kind gpt2"),
         ("name=../../escape", "name is '../../escape'"),
         ("name=../../escape", "give at most 63 letters, digits, - and _, the first a letter or digit"),
         ("corpus.sha256=abc", "corpus.sha256 is 'abc': give 64 hexadecimal digits with small letters, or null"),
@@ -221,10 +221,10 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
         ("corpus=https://user:hunter2@host/x", "corpus is '(an address)', and has fields of its own"),
         ("seed.deep=https://user:hunter2@host/x", "seed is a value and has no fields"),
         ("sampling.top_ks=https://user:hunter2@host/x: y: 1", "the value is not plain YAML"),
-        ("corpus.source=ftp://user:hunter2@host/x: y: 1", "is neither http nor https"),
+        ("corpus.source=ftp://user:hunter2@host/x: y: 1", "is not http or https"),
         ("https://user:hunter2@host/x", "is not of the form field=value"),
         ("https://user:hunter2@host/x?key=1", "there is no field '(an address)'"),
-        ("corpus.source=[https://user:hunter2@host/x]", "is neither http nor https"),
+        ("corpus.source=[https://user:hunter2@host/x]", "is not http or https"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_told_without_its_password(override: str, words: str) -> None:

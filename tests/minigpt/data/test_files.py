@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "words"), [("latin-1", r"byte 5 on \(byte 0xfc"), ("utf-16", "it begins like UTF-16")]
+    ("encoding", "words"), [("latin-1", r"byte 5 on \(invalid byte 0xfc"), ("utf-16", "it looks like UTF-16")]
 )
 def test_the_file_that_is_no_text_is_named_with_its_own_byte(
     encoding: str, words: str, folder: Path, tmp_path: Path
@@ -63,7 +63,10 @@ def test_what_is_read_and_what_is_left_out_is_listed(
     log_files("texts", brought(folder, tmp_path / "copy"))
     [record] = [record for record in caplog.records if "left out" in record.message]
     assert record.levelname == "WARNING"
-    assert "texts: 1 file is read, of 7 bytes; left out" in record.message
+    assert (
+        "texts: 1 file is read (7 bytes); only .txt files at the top of the folder are read, so these are left out"
+        in record.message
+    )
     assert "three.TXT (9 bytes), two.text (8 bytes), sub/four.txt (12 bytes)" in record.message
 
 
@@ -88,7 +91,7 @@ def test_windows_line_ends_are_found_anywhere(
     with (tmp_path / "copy").open("rb") as text:
         assert list(oddities(text, files)) == [
             "begins with a byte order mark in b.txt",
-            "has Windows' line ends, first in b.txt",
+            "has Windows line endings, first in b.txt",
         ]
 
 
@@ -106,7 +109,7 @@ def test_what_is_packed_otherwise_is_refused_as_such(kind: str, pack: Callable[[
     (tmp_path / "packed").write_bytes(pack(TEXT))
     with (
         (tmp_path / "packed").open("rb") as text,
-        pytest.raises(InputError, match=rf"not UTF-8 from byte \d+ on \(it is packed, by {kind}\); unpack it"),
+        pytest.raises(InputError, match=rf"not UTF-8 from byte \d+ on \(it is a {kind} file\); unpack it"),
     ):
         check_text(text, "x")
 
@@ -127,8 +130,8 @@ def test_gzip_is_unpacked_alone_in_a_folder_and_from_the_network(folder: Path, t
 @pytest.mark.parametrize(
     ("change", "max_bytes", "words"),
     [
-        (lambda packed: packed[:-9], 10**6, "is a gzip file that is damaged"),
-        (lambda packed: packed[:-8] + bytes(8), 10**6, "is a gzip file that is damaged"),
+        (lambda packed: packed[:-9], 10**6, "is a damaged gzip file"),
+        (lambda packed: packed[:-8] + bytes(8), 10**6, "is a damaged gzip file"),
         (lambda packed: packed, 7999, "unpacked, has at least 8000 bytes, more than corpus.max_bytes 7999"),
     ],
 )
@@ -147,6 +150,6 @@ def test_a_tar_that_gzip_packed_is_no_text(tmp_path: Path) -> None:
     brought(tmp_path / "x.tar.gz", tmp_path / "copy")
     with (
         (tmp_path / "copy").open("rb") as text,
-        pytest.raises(InputError, match="is an archive of files, made by tar; unpack it"),
+        pytest.raises(InputError, match="is a tar archive; unpack it"),
     ):
         check_text(text, "x")

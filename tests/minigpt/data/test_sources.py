@@ -35,10 +35,10 @@ def test_a_text_that_became_shorter_is_no_endless_loop() -> None:
     ("data", "words"),
     [
         (b"", "is empty"),
-        (b"ab\xffcd", r"not UTF-8 from byte 2 on \(byte 0xff is wrong there\)"),
-        (b"ab\xe2\x82", r"from byte 2 on \(byte 0xe2 is wrong there\)"),
-        ("ab".encode("utf-16"), "begins like UTF-16"),
-        ("ab".encode("utf-32"), "begins like UTF-32"),
+        (b"ab\xffcd", r"not UTF-8 from byte 2 on \(invalid byte 0xff\)"),
+        (b"ab\xe2\x82", r"from byte 2 on \(invalid byte 0xe2\)"),
+        ("ab".encode("utf-16"), "looks like UTF-16"),
+        ("ab".encode("utf-32"), "looks like UTF-32"),
         (b"ok\xed\xa0\x80", "from byte 2 on"),
     ],
 )
@@ -77,10 +77,10 @@ def test_pythons_topics_are_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("missing.txt", "is not there"),
+        ("missing.txt", "does not exist"),
         (".", "is a folder"),
-        ("ftp://user:secret@host/x", "ftp://host/x is neither http nor https"),
-        ("a\0b", "is not there"),
+        ("ftp://user:secret@host/x", "ftp://host/x is not http or https"),
+        ("a\0b", "does not exist"),
     ],
 )
 def test_a_source_that_is_none_is_refused(source: str, words: str, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_source_that_is_none_is_refused(source: str, words: str, tmp_path: Pat
 
 def test_an_address_without_its_beginning_is_refused_and_not_repeated(tmp_path: Path) -> None:
     for password in ("hunter2", "hunter2" * 50):
-        with pytest.raises(InputError, match=r"no https:// before it") as error:
+        with pytest.raises(InputError, match=r"has no scheme; put https:// before it") as error:
             read_source(CorpusConfig(source=f"me:{password}@host/x.txt"), tmp_path / "text")
         assert "hunter2" not in str(error.value)
 
@@ -117,7 +117,7 @@ def test_a_text_that_is_not_the_pinned_one_is_not_kept(
     assert not (tmp_path / "kept").exists()
 
 
-JSON_LINES = "is JSON in every line, so that its braces and field names are text too (give the text alone)"
+JSON_LINES = "is JSON Lines, so the model also learns braces and field names (extract the text first)"
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ JSON_LINES = "is JSON in every line, so that its braces and field names are text
     [
         (b"plain\ntext\n", []),
         (b"", []),
-        (b"\xef\xbb\xbftext\r\nlines", ["begins with a byte order mark", "has Windows' line ends"]),
-        (b"lines\r\nof text \xef\xbb\xbf", ["has Windows' line ends"]),
+        (b"\xef\xbb\xbftext\r\nlines", ["begins with a byte order mark", "has Windows line endings"]),
+        (b"lines\r\nof text \xef\xbb\xbf", ["has Windows line endings"]),
         (b'{"text": "a"}\n\n{"text": "b", "n": 1}\n', [JSON_LINES]),
         (b'{}\n{"cut": ', []),
         (b'{"text": "a"}\nno\n', []),
@@ -168,7 +168,7 @@ def test_a_text_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, m
             file.write(b"one more\n")
 
     monkeypatch.setattr("shutil.copyfileobj", copy_slowly)
-    with pytest.raises(InputError, match="was written to while it was read; try again when it is whole"):
+    with pytest.raises(InputError, match="changed while it was read; try again when it is complete"):
         read_source(CorpusConfig(source=str(path)), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 

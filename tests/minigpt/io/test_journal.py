@@ -226,7 +226,7 @@ def test_a_line_that_is_no_record_is_damage(line: bytes, path: Path) -> None:
     with path.open("ab") as file:
         file.write(line + b"\n")
     with pytest.raises(
-        DamagedJournalError, match=rf"{path} is damaged behind byte {place:,} \(.*put it back from a copy"
+        DamagedJournalError, match=rf"{path} is damaged after byte {place:,} \(.*restore it from a backup"
     ):
         reader.new_records()
 

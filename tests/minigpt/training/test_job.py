@@ -64,7 +64,7 @@ def test_a_job_of_the_first_format_keeps_its_own_sections(tmp_path: Path) -> Non
 def test_a_job_of_the_first_format_without_a_config_is_refused(tmp_path: Path) -> None:
     write_first_format(tmp_path)
     (tmp_path / CONFIG_FILE).unlink()
-    with pytest.raises(InputError, match=r"config\.yaml cannot be read .* put the file back from a copy$"):
+    with pytest.raises(InputError, match=r"config\.yaml cannot be read .* restore the file from a backup$"):
         read_job(tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_a_text_that_is_not_there_is_refused_before_the_training(smoke: dict[str
     assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()
     assert "held_out.source: the corpus " in line
-    assert "nowhere.txt is not there" in line
+    assert "nowhere.txt does not exist" in line
     assert len(list(workplace.home.glob("runs/*"))) == runs
 
 
@@ -101,7 +101,7 @@ def test_what_goes_wrong_at_the_end_does_not_fail_the_run(copies: list[Run], cap
     first, better, worse, _ = copies
     gone = judged(first, "gone.txt")
     assert gone.objection == NOT_JUDGED
-    assert "gone.txt is not there" in gone.sentences[0]
+    assert "gone.txt does not exist" in gone.sentences[0]
     assert f"`minigpt evaluate {better.run_id[:12]} {first.run_id[:12]} --on gone.txt`" in gone.sentences[0]
     assert gone.sentences[0] in caplog.text
     [best] = written_checkpoints(better.folder / CHECKPOINTS, "best")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minigpt.data import tokenizer
 from minigpt.data.config import CorpusConfig, SplitConfig, TokenizerConfig
 from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from minigpt.data.tokens import open_tokens
@@ -32,6 +33,7 @@ def cut(data: bytes, folder: Path, kind: str = "line", vocabulary_size: int = 25
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tokenizer, "LONGEST_WHITE_SPACE", 100)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "e\u0301 and \u0301\u0301\u0301.\n".encode(),
         "\ufeff漢字没有空格。\n".encode(),
         b"\x1c \x1d\x1e \x1f\n",
-        b" " * 99_998 + b"x\n",
+        b" " * 98 + b"x\n",
     ],
 )
 def test_both_sides_are_the_text_to_the_byte(line: bytes, tmp_path: Path) -> None:
@@ -87,20 +89,17 @@ def test_one_line_of_ten_megabytes_is_cut_at_a_character(tmp_path: Path) -> None
         (b"x", "leaves one side of 1 characters empty"),
         (b"\xff", "not UTF-8 from byte 0 on"),
         (b"ok " * 10**6 + b"\xe2\x82", "not UTF-8 from byte 3000000 on"),
-        ("text\n".encode("utf-16") * 99, "it begins like UTF-16"),
+        ("text\n".encode("utf-16") * 99, "it looks like UTF-16"),
         (b"a\nb\nc\nd", "the training text yields 256 tokens, and vocabulary_size asks for 257"),
         (b"ab " * 9 + b"\nabab", f"context_length {CONTEXT_LENGTH} exceeds the 1 validation tokens"),
-        (b"ab\n" * 99 + b" " * 10**6 + b"x\nx", "white space characters in a row from byte 296 on"),
-        (b"ab\n" * 500_000 + b" " * 120_000 + b"x", "white space characters in a row from byte 1499999 on"),
-        (b"a b\n" + b"x" * 10**6 + b" " * 10**6 + b"x\n" + b"a\n" * 10**6, "in a row from byte 1000004 on"),
+        (b"ab\n" * 99 + b" " * 99 + b"x\nx", "white space characters in a row from byte 296 on"),
+        (b"ab\n" * 500_000 + b" " * 120 + b"x", "white space characters in a row from byte 1499999 on"),
+        (b"a b\n" + b"x" * 10**6 + b" " * 200 + b"x\n" + b"a\n" * 10**6, "in a row from byte 1000004 on"),
     ],
 )
-def test_what_is_no_text_for_a_run_says_where_and_why(
-    data: bytes, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_text_for_a_run_says_where_and_why(data: bytes, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         cut(data, tmp_path)
-    assert "panic" not in capfd.readouterr().err
     assert not list((tmp_path / "home").rglob(".*.tmp"))
 
 
