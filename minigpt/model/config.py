@@ -6,36 +6,40 @@ from pydantic import Field, model_validator
 
 from minigpt.config import Part
 
-# Dropout where the config leaves it open. quickstart's recipe without it, bits per byte: +0.061 on a text read 8.7
-# times, -0.045 and -0.054 on two texts of 1 MB, read four to five times; one seed each.
+# Dropout if the config leaves it open. With quickstart's recipe, dropout helped on a text that was read nearly nine
+# times, and hurt on two texts that were read four to five times.
 REPEATED_DROPOUT = 0.1
 REPEATED_EPOCHS = 6.0
 
 
 class ModelConfig(Part):
-    """The shape of the network."""
+    """The architecture and the size of the network."""
 
     architecture: Literal["gpt2", "modern"] = "gpt2"
-    """gpt2: the book's; modern: rotary positions, RMSNorm, QK norm, squared ReLU, smeared embeddings, no biases."""
+    """gpt2: as in the book; modern: rotary positions, RMSNorm, QK norm, squared ReLU, smeared embeddings, no biases."""
     context_length: int = Field(128, ge=1, le=8192)
-    """Tokens that the model sees at once."""
+    """Maximum number of tokens that the model sees at once."""
     width: int = Field(128, ge=1, le=8192)
-    """Numbers per token between the layers; a multiple of heads."""
+    """Size of the residual stream, per token; a multiple of heads."""
     heads: int = Field(4, ge=1, le=128)
-    """Attention heads per layer."""
+    """Number of attention heads per layer."""
     layers: int = Field(4, ge=1, le=128)
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     dropout: float | None = Field(0.0, ge=0.0, le=0.9)
-    """Share of activations set to zero in training; null: 0.1 where the text is read more than six times, 0 elsewhere.
+    """Fraction of activations set to zero in training; null: 0.1 if the text is read more than six times, else 0.
 
-    Activations are the embeddings, both branches and, of gpt2, the attention weights.
+    Applies to the embeddings, to the output of attention and MLP and, for gpt2, to the attention weights.
     """
     qkv_bias: bool = False
-    """Whether queries, keys and values have a bias."""
+    """True if queries, keys and values have a bias (gpt2 only)."""
     tied_head: bool = False
-    """Whether the output layer shares the token embedding's weights."""
+    """True if the head shares the weights of the token embedding (gpt2 only)."""
     initialisation: Literal["pytorch", "gpt2"] = "gpt2"
-    """First weights of gpt2: each layer's default, in the book's order, or normal, 0.02, residuals less."""
+    """Initial weights of gpt2; the modern architecture has its own.
+
+    pytorch: each layer's default, drawn in the book's order; gpt2: normal with standard deviation 0.02, less for the
+    projections into the residual stream.
+    """
 
     @model_validator(mode="after")
     def heads_divide_width(self) -> "ModelConfig":
@@ -45,13 +49,13 @@ class ModelConfig(Part):
             raise ValueError("the modern architecture has neither qkv_bias nor tied_head; set both to false")
         if self.architecture == "modern" and self.width // self.heads % 2:
             raise ValueError(
-                f"heads {self.heads} of width {self.width} are {self.width // self.heads} wide, and rotary positions "
-                "turn pairs; make width / heads even"
+                f"width {self.width} / heads {self.heads} is {self.width // self.heads}, which is odd, and rotary "
+                "positions rotate pairs; make width / heads even"
             )
         return self
 
     def resolved(self, epochs: float) -> "ModelConfig":
-        """The same with what the number of times that the training reads its text decides filled in."""
+        """Fill in `dropout` if it is null; `epochs` is how many times the training reads its text."""
         if self.dropout is not None:
             return self
         return self.model_copy(update={"dropout": REPEATED_DROPOUT if epochs > REPEATED_EPOCHS else 0.0})

@@ -1,10 +1,11 @@
-"""GPT-2 as the book builds it, and a modern variant of it, read top to bottom.
+"""GPT-2 as the book builds it, and a modern variant.
 
-The modern one has rotary positions (Su et al. 2021), RMSNorm without weights, also on queries and keys (Henry et al.
-2020), a squared ReLU (So et al. 2021), no biases, output projections that start at zero, and embeddings into which the
-one of the token before is smeared: choices of modded-nanogpt. Which of them pay is in bench/results.md.
+The modern variant makes the choices of modded-nanogpt: rotary positions (Su et al. 2021), RMSNorm without weights, also
+on queries and keys (Henry et al. 2020), squared ReLU (So et al. 2021), no biases, output projections that start at
+zero, and smeared embeddings (each adds a learnt share of the previous token's embedding). The ablation in
+docs/pages/benchmarks.md measures what each of them contributes.
 
-Shapes: B sequences in a batch, T tokens in a sequence, C the width, H heads of D = C / H, V the vocabulary.
+Shapes: B sequences in a batch, T tokens in a sequence, C the width, H heads of D = C / H, V the vocabulary size.
 """
 
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ ROTARY_BASE = 10_000.0
 
 
 def drop(values: Tensor, dropout: Dropout | None) -> Tensor:
+    """Apply dropout, or return the values unchanged if there is none."""
     return values if dropout is None else dropout(values)
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, one pair of (B, H, context_length, D) tensors a layer."""
+    """Keys and values of the tokens seen so far: two tensors (B, H, context_length, D) per layer."""
 
     def __init__(self, config: ModelConfig, batch_size: int) -> None:
         shape = (batch_size, config.heads, config.context_length, config.width // config.heads)
@@ -33,10 +35,13 @@ class KVCache:
         self.values = [torch.empty(shape) for _ in range(config.layers)]
         self.length = 0
         self.last = torch.zeros(batch_size, 1, dtype=torch.int64)
-        """The last token seen, if any was."""
+        """The last token seen, (B, 1); zeros while `length` is 0."""
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, H, T, D) behind what is there; the result is all of it, (B, H, length + T, D)."""
+        """Append keys and values (B, H, T, D) of a layer, and return all of them, (B, H, length + T, D).
+
+        `length` stays as it is until `GPT.hidden` has extended every layer.
+        """
         end = self.length + key.shape[2]
         self.keys[layer][:, :, self.length : end] = key
         self.values[layer][:, :, self.length : end] = value
@@ -45,30 +50,33 @@ class KVCache:
 
 @dataclass
 class ForwardPass:
-    """What a forward pass carries besides the activations."""
+    """The context of one forward pass, shared by all blocks."""
 
     dropout: Dropout | None = None
     attention_dropout: Dropout | None = None
     cache: KVCache | None = None
     rotation: Tensor | None = None
-    """A complex number of modulus 1 for each position and pair of a head, (T, 1, 1, D / 2)."""
+    """Rotary positions as complex numbers of modulus 1, (T, 1, 1, D / 2); None for gpt2."""
 
 
 def rotations(start: int, length: int, head_width: int) -> Tensor:
-    """The turns of positions start to start + length, the first pair of a head by 1 radian a token, the last least."""
+    """Rotary positions for `length` tokens from position `start`, complex, (length, 1, 1, head_width / 2).
+
+    The first pair of a head turns by 1 radian per token; every later pair turns more slowly.
+    """
     speeds = ROTARY_BASE ** -(torch.arange(head_width // 2) * (2 / head_width))
     angles = torch.arange(start, start + length)[:, None] * speeds
     return torch.polar(torch.ones(()), angles)[:, None, None]
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn neighbours of the last dimension of x (B, T, ..., D) as pairs."""
+    """Rotate neighbouring pairs of the last dimension of x (B, T, ..., D)."""
     pairs = torch.view_as_complex(x.view(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * rotation).flatten(-2)
 
 
 class Attention(nn.Module):
-    """Causal self-attention with the three input projections in one matrix."""
+    """Causal self-attention with the query, key and value projections in one matrix."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -87,26 +95,30 @@ class Attention(nn.Module):
             query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()
         if carried.cache is not None:
             key, value = carried.cache.extend(self.layer, key, value)
-        if carried.cache is not None and length == 1:  # it may see every key
+        if carried.cache is not None and length == 1:  # a single query attends to every key, so no mask is needed
             y = F.scaled_dot_product_attention(query, key, value)
-        else:  # from the first token on, for a cache is filled in one pass
+        else:  # training, or the prefill of an empty cache: both start at the first token
             y = causal_attention(query, key, value, carried.attention_dropout)
         return linear(self.project, y.transpose(1, 2).reshape(batch, length, width))
 
 
 class RMSNorm(nn.Module):
-    """Without weights."""
+    """RMSNorm without weights, as a module."""
 
     def forward(self, x: Tensor) -> Tensor:
         return rms_norm(x)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
+    """Build the normalization layer of the architecture."""
     return RMSNorm() if config.architecture == "modern" else nn.LayerNorm(config.width)
 
 
 class Block(nn.Module):
-    """Attention, then a network of one hidden layer, each added to what came in."""
+    """A pre-norm transformer block: attention, then an MLP of up and down projection, both residual.
+
+    `expand` is the up projection and `contract` the down projection; checkpoints hold these names.
+    """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -125,12 +137,15 @@ class Block(nn.Module):
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
-    """Not yet written: drawing its weights would make `empty` import torch's compiler, which takes a second."""
+    """Build an embedding with uninitialized weights.
+
+    nn.Embedding would draw them, which on the meta device imports torch's compiler and slows down the start.
+    """
     return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
 class GPT(nn.Module):
-    """Tokens in, logits for the next token out."""
+    """A decoder-only transformer: logits of the next token after each token."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
         super().__init__()
@@ -147,13 +162,16 @@ class GPT(nn.Module):
             self.head.weight = self.token_embedding.weight
 
     def hidden(self, tokens: Tensor, dropout: Dropout | None = None, cache: KVCache | None = None) -> Tensor:
-        """What the head reads, (B, T, C), of tokens (B, T) that follow what the cache holds."""
+        """The head's input (B, T, C) for tokens (B, T), which follow the tokens in the cache if one is given.
+
+        The cache is extended in place. A cache that is not empty takes one token at a time.
+        """
         start, length = 0 if cache is None else cache.length, tokens.shape[1]
         carried = ForwardPass(dropout, cache=cache)
         x = self.token_embedding(tokens)
         if self.config.architecture == "modern":
             carried.rotation = rotations(start, length, self.config.width // self.config.heads)
-            before = F.pad(x[:, :-1], (0, 0, 1, 0))  # the first token has none before it
+            before = F.pad(x[:, :-1], (0, 0, 1, 0))  # the first token has no predecessor
             if cache is not None and start:
                 before[:, :1] = self.token_embedding(cache.last)
             x = rms_norm(x + self.smear * before)
@@ -170,19 +188,19 @@ class GPT(nn.Module):
         return normed
 
     def forward(self, tokens: Tensor, dropout: Dropout | None = None) -> Tensor:
-        """Logits (B, T, V) of tokens (B, T); T is at most the context length."""
+        """Logits (B, T, V) for tokens (B, T); T is at most the context length."""
         return linear(self.head, self.hidden(tokens, dropout))
 
     def loss(self, tokens: Tensor, targets: Tensor, dropout: Dropout | None = None) -> Tensor:
-        """Mean nats per token of targets (B, T) after tokens (B, T)."""
+        """Mean cross-entropy, in nats per token, of targets (B, T) after tokens (B, T)."""
         return linear_cross_entropy(self.hidden(tokens, dropout).flatten(0, 1), self.head.weight, targets.flatten())
 
 
 def empty_model(config: ModelConfig, vocabulary_size: int) -> GPT:
-    """A model whose weights have yet to be written."""
+    """Build a model with uninitialized weights, to be initialized or loaded."""
     with torch.device("meta"):
         model = GPT(config, vocabulary_size)
-    # Not `to_empty`, which loads the compiler's symbolic shapes to find each tensor's layout.
+    # `to_empty` would import torch's symbolic shapes to find each tensor's layout, which is slow.
     unwritten = {name: torch.empty(weight.shape) for name, weight in model.state_dict().items()}
     model.load_state_dict(unwritten, assign=True)
     if config.tied_head:
@@ -191,11 +209,14 @@ def empty_model(config: ModelConfig, vocabulary_size: int) -> GPT:
 
 
 def count_parameters(model: GPT) -> int:
-    """Trainable numbers, a shared one counted once."""
+    """Number of trainable parameters; shared ones count once."""
     return sum(weight.numel() for weight in model.parameters())
 
 
 def count_multiplied_parameters(model: GPT) -> int:
-    """The same without embeddings that are only looked up: positions, and tokens unless the head shares them."""
+    """Number of parameters that take part in a matmul.
+
+    Excludes the embedding tables, which are only looked up, but counts a token embedding that the head shares.
+    """
     tables = {"position_embedding.weight"} | (set() if model.config.tied_head else {"token_embedding.weight"})
     return sum(weight.numel() for name, weight in model.named_parameters() if name not in tables)

@@ -1,4 +1,4 @@
-"""The weights that a model starts from, a pure function of its config and the seed."""
+"""Initial weights of a model, a pure function of its config and the seed."""
 
 import math
 
@@ -11,7 +11,7 @@ from minigpt.randomness import init_stream
 
 
 def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
-    """A model with the weights that the seed and the config give it."""
+    """Build a model with its initial weights."""
     model = empty_model(config, vocabulary_size)
     initialize(model, seed)
     return model
@@ -19,7 +19,7 @@ def build_model(config: ModelConfig, vocabulary_size: int, seed: int) -> GPT:
 
 @torch.no_grad()
 def initialize(model: GPT, seed: int) -> None:
-    """Give every weight its first value, in place."""
+    """Write the initial weights into `model`, in place."""
     generator = init_stream(seed)
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
@@ -34,7 +34,7 @@ def initialize(model: GPT, seed: int) -> None:
 
 
 def _initialize_pytorch(model: GPT, generator: torch.Generator) -> None:
-    """nn.Embedding's and nn.Linear's defaults in the order of the book's modules, where Q, K and V are apart."""
+    """The defaults of nn.Embedding and nn.Linear, drawn in the book's order, where Q, K and V are separate layers."""
 
     def linear(weight: Tensor, bias: Tensor | None) -> None:
         bound = 1 / math.sqrt(weight.shape[1])
@@ -57,7 +57,7 @@ def _initialize_pytorch(model: GPT, generator: torch.Generator) -> None:
 
 
 def _initialize_gpt2(model: GPT, generator: torch.Generator) -> None:
-    """Normal with deviation 0.02, the two layers that end in the residual stream by 1 / sqrt(2 layers) less."""
+    """Normal with standard deviation 0.02, times 1 / sqrt(2 layers) for projections into the residual stream."""
     for name, weight in model.named_parameters():
         if weight.dim() == 2:
             residual = name.endswith(("project.weight", "contract.weight"))
@@ -67,7 +67,10 @@ def _initialize_gpt2(model: GPT, generator: torch.Generator) -> None:
 
 
 def _initialize_modern(model: GPT, generator: torch.Generator) -> None:
-    """Matrices keep the size of what they read; those that end in the residual stream, head and smear start at 0."""
+    """Normal with standard deviation 1 / sqrt(inputs), which preserves the scale of activations; 0.02 for embeddings.
+
+    The projections into the residual stream, the head and the smear start at zero, so every block starts as identity.
+    """
     for name, weight in model.named_parameters():
         if name.endswith(("project.weight", "contract.weight", "head.weight", "smear")):
             weight.zero_()
