@@ -1,6 +1,6 @@
-"""Pieces of the training step that torch's own operators take too much time or memory for, with exact gradients.
+"""CPU kernels of the training step that need less time or memory than torch's own operators; gradients are exact.
 
-Attention, loss and squared ReLU work in the dtype of what they are given, or in autocast's; all sum in float32.
+Attention, loss and squared ReLU compute in the dtype of their inputs, or in autocast's; all of them sum in float32.
 """
 
 import math
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from minigpt.cpu.matmul import times_transposed
 
-# Queries that attend in one piece: what comes after a piece's last query is never computed, and a piece of every head
-# of a batch fits into the cache.
+# Queries per block of attention. Scores after a block's last query are never computed, and the scores of one block of
+# all heads of a batch fit into the CPU's cache.
 QUERIES = 64
-# Logits that are turned into gradients while they are in the cache: of a small vocabulary many rows at a time, for each
-# operation costs some microseconds however short it is.
+# Logits that become gradients at a time, few enough for the CPU's cache. A small vocabulary gets many rows at a time,
+# because every operation has a fixed cost.
 LOGITS = 2**19
 
 
 class Dropout:
-    """Dropout with its randomness passed in.
+    """Dropout that draws from a given generator.
 
-    Each value is kept or not by 16 random bits, so four values cost one draw; the rate is rounded to 1/65,536 and the
-    scale follows the rounded rate, so that the expected value is exact.
+    16 random bits decide if a value is kept, so one draw of 64 bits serves four values. The rate is rounded to a
+    multiple of 1/65,536, and the scale follows the rounded rate, so that the expected value is exact.
     """
 
     def __init__(self, rate: float, generator: torch.Generator) -> None:
@@ -32,10 +32,10 @@ class Dropout:
         self.generator = generator
 
     def factors(self, shape: torch.Size) -> Tensor:
-        """0 for what is dropped, 1 / (1 - rate) for what is kept, in float32."""
+        """Factors of the given shape in float32: 0 for dropped values, 1 / (1 - rate) for kept ones."""
         count = shape.numel()
         words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
-        # In floats from the start: a comparison that gives booleans, and their conversion, take six times as long.
+        # Compare in floats: a comparison into booleans and their conversion are much slower.
         numbers = words.view(torch.int16)[:count].view(shape).to(torch.float32)
         return numbers.ge_(self.dropped - 32_768).mul_(65_536 / (65_536 - self.dropped))
 
@@ -44,7 +44,7 @@ class Dropout:
 
 
 class _CausalAttention(torch.autograd.Function):
-    """Softmax attention, with dropout on its weights if there is one, piece by piece of the queries."""
+    """Causal softmax attention, block by block of the queries, with optional dropout on its weights."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None) -> Tensor:
@@ -52,7 +52,7 @@ class _CausalAttention(torch.autograd.Function):
         key, value = key.contiguous(), value.contiguous()
         future = torch.full((QUERIES, QUERIES), -math.inf).triu_(1)
         output, saved = torch.empty_like(query), []
-        for start, end in _pieces(query.shape[2]):
+        for start, end in _query_blocks(query.shape[2]):
             scores = (query[:, :, start:end] @ key[:, :, :end].mT).float()  # (B, H, end - start, end)
             scores[..., start:] += future[: end - start, : end - start]
             weights = scores.softmax(-1)
@@ -69,8 +69,8 @@ class _CausalAttention(torch.autograd.Function):
         gradient = gradients[0].contiguous()
         query_gradient = torch.empty_like(query)
         key_gradient, value_gradient = torch.zeros_like(key), torch.zeros_like(value)
-        for piece, (start, end) in enumerate(_pieces(query.shape[2])):
-            weights, factors, kept = saved[3 * piece : 3 * piece + 3]
+        for block, (start, end) in enumerate(_query_blocks(query.shape[2])):
+            weights, factors, kept = saved[3 * block : 3 * block + 3]
             outer = gradient[:, :, start:end]
             value_gradient[:, :, :end] += kept.mT @ outer
             inner = (outer @ value[:, :, :end].mT).float()
@@ -82,15 +82,17 @@ class _CausalAttention(torch.autograd.Function):
         return query_gradient.mul_(query.shape[-1] ** -0.5), key_gradient, value_gradient, None
 
 
-def _pieces(length: int) -> list[tuple[int, int]]:
+def _query_blocks(length: int) -> list[tuple[int, int]]:
+    """Start and end of each block of queries."""
     return [(start, min(start + QUERIES, length)) for start in range(0, length, QUERIES)]
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout | None) -> Tensor:
-    """Attention of (B, H, T, D) to (B, H, T, D), each query to the keys up to its own.
+    """Causal attention: query, key and value (B, H, T, D) to (B, H, T, D).
 
-    torch leaves its fast path for dropout and draws a random number for every weight, also for those of the future;
-    without dropout its path takes longer than these pieces (7.8 against 6.1 ms a layer of verdict on an Intel Xeon).
+    With dropout, torch leaves its fast path and draws a random number for every weight, including those of future keys.
+    Without dropout, its fast path is slower in training than these blocks, so torch's own operator serves inference
+    only.
     """
     if dropout is None and not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -99,7 +101,7 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, dropout: Dropout
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """The logits become their own gradient in place, so that there is never a second copy of them."""
+    """Linear layer and cross-entropy in one: the logits become their own gradient in place, without a second copy."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             losses[start : start + count] = (total.log() + greatest - picked).squeeze(1)
             rows.mul_(1 / (total * len(targets)))
             rows.scatter_add_(1, wanted, torch.full_like(total, -1 / len(targets)))
-            if logits.dtype != torch.float32:  # or the rows are the logits themselves
+            if logits.dtype != torch.float32:  # in float32, `rows` is a view of the logits
                 logits[start : start + count] = rows
         ctx.save_for_backward(hidden, weight, logits)
         return losses.mean()
@@ -134,13 +136,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Mean loss in nats of targets (N,) under the logits of hidden (N, C) times weight (V, C)."""
+    """Mean cross-entropy, in nats, of targets (N,) under the logits of hidden (N, C) and the head's weight (V, C)."""
     loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _RMSNorm(torch.autograd.Function):
-    """torch's own is a chain of small operators on a CPU, and so is its gradient."""
+    """RMSNorm with a fused gradient; on a CPU, torch's own is a chain of small operators, forward and backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -160,13 +162,13 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """Vectors of the last dimension with a root mean square of 1, in float32."""
+    """Scale the vectors of the last dimension to a root mean square of 1, in float32."""
     normed: Tensor = _RMSNorm.apply(x.float())  # type: ignore[no-untyped-call]
     return normed
 
 
 class _SquaredReLU(torch.autograd.Function):
-    """One tensor is kept for the gradient instead of two, which is then a single product."""
+    """Squared ReLU that saves one tensor for its gradient, where torch's operators would save two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -182,5 +184,6 @@ class _SquaredReLU(torch.autograd.Function):
 
 
 def squared_relu(x: Tensor) -> Tensor:
+    """max(x, 0) squared, element by element (So et al. 2021)."""
     activated: Tensor = _SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
     return activated

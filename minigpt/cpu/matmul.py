@@ -1,8 +1,8 @@
-"""Matrix products in fp32, by the library that uses what the CPU has.
+"""Matmul in fp32 with a choice of library: torch's default (MKL) or oneDNN.
 
-torch multiplies with Intel's MKL, which leaves the AVX-512 of other makers' CPUs alone. oneDNN, which torch carries as
-well, does not: 440 instead of 200 GFLOP/s on two cores of a Zen 5, and weights read 2.6 times as fast for a single row.
-torch has no public switch for fp32, so its operator is called by name, which the pinned version of torch keeps true.
+Intel's MKL does not use AVX-512 on CPUs of other makers. oneDNN, which torch also ships, does; there it is faster both
+in training and for a single row. torch has no public switch for fp32, so oneDNN's operator is called by its private
+name. The pinned version of torch keeps that name valid.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,18 @@ chosen: MatmulLibrary = "torch"
 
 
 def use_matmul_library(library: MatmulLibrary) -> None:
-    """Choose for this process, as one does with the number of threads."""
+    """Choose the library for this process, like `torch.set_num_threads`."""
     global chosen
     chosen = library
 
 
 def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a (..., K) times b (N, K) transposed, plus the bias (N,), to (..., N); both may be transposed views."""
+    """Multiply a (..., K) by the transpose of b (N, K), and add the bias (N,): (..., N).
+
+    Both `a` and `b` may be transposed views.
+    """
     if chosen == "torch" or a.dtype != torch.float32:
-        if a.numel() == a.shape[-1] and not torch.is_grad_enabled():  # read by MKL a tenth faster than as a matrix
+        if a.numel() == a.shape[-1] and not torch.is_grad_enabled():  # MKL is faster by mv than by mm
             row = torch.mv(b, a.flatten()) if bias is None else torch.addmv(bias, b, a.flatten())
             return row.view(*a.shape[:-1], -1)
         return F.linear(a, b, bias)
@@ -35,7 +38,7 @@ def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 class _Linear(torch.autograd.Function):
-    """torch has no derivative of the operator."""
+    """A linear layer with the gradient that torch does not define for oneDNN's operator."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -52,7 +55,10 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(layer: nn.Linear | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The layer of x (..., K) to (..., N), or what stands in its place in a model that is ready to write."""
+    """Apply a linear layer to x (..., K): (..., N).
+
+    `layer` is an nn.Linear, or the callable that `prepare_for_generation` has put in its place.
+    """
     if not isinstance(layer, nn.Linear):
         return layer(x)
     differentiated = torch.is_grad_enabled()

@@ -1,7 +1,9 @@
-"""The likeliest tokens without reading the whole head: in 8 bits first, then in full the few that can be chosen.
+"""The quantized head: exact top-k logits by candidate search in a quantized matrix with an error bound.
 
-The head (V, C) is a third of the weights that a token of GPT-2 has to read. In 8 bits it is a quarter of that, and how
-far a logit can then be from the exact one is known, so that what is chosen is what the whole head would have chosen.
+All V logits are screened with weights of 8 bits. Each screened logit has a bound on its error, so the tokens that can
+still be among the k greatest are known, and only their logits are computed exactly. The chosen token is therefore the
+one that the full head would have chosen. Generation is limited by memory bandwidth, and the head (V, C) is a large part
+of the weights of a small model; in 8 bits it has a quarter of the bytes.
 """
 
 from dataclasses import dataclass
@@ -13,17 +15,17 @@ from torch import Tensor
 
 from minigpt.cpu.weight_layouts import BLOCK_WIDTH, bag_indices
 
-# A smaller head may stay in the CPU's cache, and then this costs as much as it saves.
+# A smaller head may stay in the CPU's cache, where screening costs as much as it saves.
 MIN_HEAD_BYTES = 16 << 20
-# Of weights that do not lie side by side, 512 tokens' take 2 ms of the 3 that are saved at GPT-2's size. Where more
-# than 64 are wanted, more than 512 can often be among them.
+# With more candidates, gathering their scattered weights costs what screening saves. More than MAX_WANTED wanted tokens
+# often have more than MAX_CANDIDATES candidates.
 MAX_CANDIDATES, MAX_WANTED = 512, 64
-# So many at least are computed at once: torch sums a single one in another order than the whole head does.
+# Candidates are padded to a multiple of this, because torch sums a single output in another order than the full head.
 TOGETHER = 16
 
 
 class Head(Protocol):
-    """A linear layer without bias, of which some outputs can be had, each summed as among all."""
+    """A linear layer without bias that can also compute some of its outputs, each with the same sum as in all."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -31,34 +33,36 @@ class Head(Protocol):
 
 
 def is_worthwhile(weight: Tensor) -> bool:
-    """Whether a head of these weights is read faster so: where torch has a kernel for it, and no cache holds them."""
+    """True if screening speeds up a head: torch has a kernel for it, and the weights exceed the CPU's cache."""
     has_kernel = weight.dtype == torch.float32 and torch.backends.cpu.get_cpu_capability().startswith("AVX")
     return has_kernel and weight.nbytes >= MIN_HEAD_BYTES
 
 
 class QuantizedWeights:
-    """A head's weights (V, C) in 8 bits, and how far they are from these.
+    """An 8-bit copy of a head's weights (V, C), with a bound on the error of its logits.
 
-    Of 384 tokens each, the weights of one number of x are rounded to 256 even steps (FBGEMM's rowwise bytes, of which
-    embedding_bag makes sums in float32). No logit errs by more than the sum of each number's greatest error times that
-    number, and the rounding of the sums: each addition, two for a number here and one in the head, errs by eps / 2 of
-    all that is summed at most, and each product by eps / 2 of itself, which together is less than 2 (C + 4) eps.
+    Tokens are grouped in blocks of 384 (BLOCK_WIDTH). In a block, the weights of each input are rounded to 256 even
+    steps, in FBGEMM's rowwise format, which embedding_bag sums in float32.
+
+    The error of a logit is bounded by a sum over the inputs: |x_i| times the block's greatest quantization error of
+    input i, plus the float32 rounding of the sums. Each addition (two per input here, one in the head) errs by at most
+    eps / 2 of the sum of magnitudes, and each product by eps / 2 of itself: together less than 2 (C + 4) eps of it.
     """
 
     def __init__(self, weight: Tensor) -> None:
         self.tokens, inputs = weight.shape
         count = -(-self.tokens // BLOCK_WIDTH)
-        self.packed = torch.empty(count, inputs, BLOCK_WIDTH + 8, dtype=torch.uint8)  # at a row's end: step and least
+        self.packed = torch.empty(count, inputs, BLOCK_WIDTH + 8, dtype=torch.uint8)  # + scale and offset
         self.errors = torch.empty(count, inputs)
         rounding = 2 * (inputs + 4) * torch.finfo(torch.float32).eps
         for number, part in enumerate(torch.split(weight, BLOCK_WIDTH)):
             block = F.pad(part.mT, (0, BLOCK_WIDTH - len(part))).contiguous()
             self.packed[number] = torch.ops.quantized.embedding_bag_byte_prepack(block)
-            wrong = (torch.ops.quantized.embedding_bag_byte_unpack(self.packed[number]) - block).abs().amax(1)
-            self.errors[number] = wrong + rounding * block.abs().amax(1)
+            quantized = torch.ops.quantized.embedding_bag_byte_unpack(self.packed[number])
+            self.errors[number] = (quantized - block).abs().amax(1) + rounding * block.abs().amax(1)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What x (C,) gives in 8 bits, (blocks, 384), and how far each block's may be from the head's, (blocks, 1)."""
+        """Screened logits of x (C,), (blocks, 384), and the error bound of each block, (blocks, 1)."""
         count, inputs, _ = self.packed.shape
         logits = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
             self.packed.flatten(0, 1), *bag_indices(count, inputs), per_sample_weights=x.repeat(count)
@@ -66,32 +70,32 @@ class QuantizedWeights:
         return logits, (self.errors @ x.abs())[:, None]
 
     def candidates(self, x: Tensor, wanted: int, plus: Tensor | None) -> Tensor:
-        """The tokens whose logits of x (C,), with `plus` (V,) added, can be among the `wanted` greatest."""
+        """Tokens whose exact logits of x (C,), with `plus` (V,) added, can be among the `wanted` greatest."""
         logits, error = self.logits(x)
-        least, most = ((logits + bound).flatten()[: self.tokens] for bound in (-error, error))
+        lower, upper = ((logits + bound).flatten()[: self.tokens] for bound in (-error, error))
         if plus is not None:
-            least, most = least + plus, most + plus
-        enough = least.max() if wanted == 1 else least.topk(wanted).values[-1]
-        tokens: Tensor = (most >= enough).nonzero().flatten()
+            lower, upper = lower + plus, upper + plus
+        threshold = lower.max() if wanted == 1 else lower.topk(wanted).values[-1]
+        tokens: Tensor = (upper >= threshold).nonzero().flatten()
         return tokens
 
 
 @dataclass(frozen=True)
 class QuantizedHead:
-    """A head that is read in 8 bits first where that is enough."""
+    """A head that finds its greatest logits by screening all of them in 8 bits."""
 
     head: Head
     screen: QuantizedWeights
 
     def __call__(self, x: Tensor) -> Tensor:
-        """All logits of x (..., C), (..., V)."""
+        """All logits of x (..., C), computed exactly: (..., V)."""
         return self.head(x)
 
     def greatest(self, x: Tensor, wanted: int, plus: Tensor | None = None) -> Tensor:
-        """Logits (V,) of x (1, C), -inf for some that are not among the `wanted` greatest with `plus` added.
+        """Logits (V,) of x (1, C) that include the `wanted` greatest after adding `plus` (V,).
 
-        What is left is as the whole head has it. Everything is where too much would be left: of many logits near each
-        other, or of NaN.
+        Candidates have their exact logits, without `plus`; all other tokens have -inf. If there are too many candidates
+        (close logits) or too few (NaN), every logit is computed exactly.
         """
         if wanted <= min(MAX_WANTED, self.screen.tokens):
             tokens = self.screen.candidates(x[0], wanted, plus)

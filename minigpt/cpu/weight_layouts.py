@@ -1,4 +1,4 @@
-"""How the weights of a linear layer lie in memory where single rows are to read them once and do little more."""
+"""Memory layouts of linear layers for generation, where a single row is limited by memory bandwidth."""
 
 from functools import cache
 
@@ -8,38 +8,42 @@ from torch import Tensor, nn
 
 from minigpt.cpu.matmul import times_transposed
 
-# Columns whose sums embedding_bag (FBGEMM) keeps in 24 of AVX-512's 32 registers while it reads their rows once.
+# Outputs per block: embedding_bag (FBGEMM) keeps this many float32 sums in 24 of AVX-512's 32 registers, so that it
+# reads every row once.
 BLOCK_WIDTH = 384
 
 
 class ColumnMajorLinear:
-    """A linear layer of weights (N, K), stored column by column, as MKL reads a single row's fastest."""
+    """A linear layer whose weights (N, K) are stored column by column, MKL's fastest layout for a single row.
+
+    The weights of `layer` itself get the new layout, in place.
+    """
 
     def __init__(self, layer: nn.Linear) -> None:
         layer.weight.data = layer.weight.mT.contiguous().mT
         self.weight, self.bias = layer.weight, layer.bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (..., K) to (..., N)."""
+        """Apply the layer to x (..., K): (..., N)."""
         return times_transposed(x, self.weight, self.bias)
 
     def outputs(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """Some outputs of x (K,) by their numbers (n,), without the bias."""
+        """Compute the outputs at the indices `numbers` (n,) for x (K,), without the bias: (n,)."""
         return torch.mv(self.weight[numbers].mT.contiguous().mT, x)
 
 
 class BlockedLinear:
-    """A linear layer of weights (N, K), stored as (blocks, K, width), the last block filled up with zeros.
+    """A linear layer whose weights (N, K) are stored as (blocks, K, width), with zeros after the last output.
 
-    A single row is a sum of the blocks' rows, each times its number of x; the bias is one row more, times 1. For one
-    thread at a time, and without gradients: the numbers of x are kept in place.
+    For a single row x, embedding_bag sums the K rows of each block, weighted by x; the bias is one more row of weight
+    1. A layer is not thread-safe, because x is copied into a buffer of its own, and it has no gradients.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
         self.size, self.inputs = layer.weight.shape
         self.bias = layer.bias
         threads = torch.get_num_threads()
-        count = threads * -(-self.size // (threads * BLOCK_WIDTH))  # each thread has as many
+        count = threads * -(-self.size // (threads * BLOCK_WIDTH))  # the same number for every thread
         width = 16 * -(-self.size // (count * 16))
         columns = layer.weight if layer.bias is None else torch.cat([layer.weight, layer.bias[:, None]], dim=1)
         filled = F.pad(columns, (0, 0, 0, count * width - self.size))
@@ -50,7 +54,7 @@ class BlockedLinear:
         self.bag = (blocks.flatten(0, 1), *bag_indices(count, blocks.shape[1]), False, 0, False, shares.flatten())
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (..., K) to (..., N)."""
+        """Apply the layer to x (..., K): (..., N)."""
         if x.numel() == self.inputs:
             self.shares.copy_(x)
             y = torch.embedding_bag(*self.bag)[0].view(*x.shape[:-1], -1)
@@ -59,7 +63,7 @@ class BlockedLinear:
         return y if self.bias is None else y + self.bias
 
     def outputs(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """Some outputs of x (K,) by their numbers (n,), without the bias."""
+        """Compute the outputs at the indices `numbers` (n,) for x (K,), without the bias: (n,)."""
         width = self.weight.shape[2]
         rows = self.weight[numbers // width, :, numbers % width].mT.contiguous()  # (K, n)
         return torch.embedding_bag(rows, *bag_indices(1, self.inputs), False, 0, False, x)[0][0]
@@ -67,6 +71,6 @@ class BlockedLinear:
 
 @cache
 def bag_indices(count: int, rows: int) -> tuple[Tensor, Tensor]:
-    """The number of each row of so many blocks, and of each block's first."""
+    """Indices and offsets that make embedding_bag sum `count` bags of `rows` consecutive rows each, as int32."""
     numbers = torch.arange(count * rows, dtype=torch.int32)
     return numbers, numbers[::rows].contiguous()
