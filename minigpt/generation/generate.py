@@ -1,4 +1,4 @@
-"""Text from a model: temperature, top-k, top-p, stop text, batches, and a cache of keys and values."""
+"""Text generation with temperature, top-k, top-p, stop text, batches and a KV cache."""
 
 import codecs
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,11 @@ from minigpt.model.gpt import GPT, KVCache
 def generate(
     model: GPT, prompts: Sequence[Sequence[int]], draws: Sequence[Sampler], max_new_tokens: int
 ) -> Iterator[list[int]]:
-    """The next token of each prompt, again and again; the prompts are of one length, each with a draw of its own.
+    """Yield the next token of every prompt, `max_new_tokens` times.
 
-    Past the context's end the model sees the last context_length tokens, each at a new position, so that nothing
-    cached holds and every token costs a pass over all of them.
+    The prompts have the same length, and each has its own sampler in `draws`. Once a text is longer than the context,
+    the model sees its last context_length tokens, each at a new position. The KV cache is then invalid, and every token
+    costs a forward pass over the full context.
     """
     context_length = model.config.context_length
     tokens = torch.tensor(prompts)  # (B, T)
@@ -32,17 +33,17 @@ def generate(
 
 
 class Continuation:
-    """A text that grows by tokens and ends before its stop text; what is given out is never taken back."""
+    """A continuation, decoded token by token, that ends before its stop text; text once returned is final."""
 
     def __init__(self, tokenizer: Tokenizer, stop: str | None) -> None:
         self.tokenizer, self.stop = tokenizer, stop
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.held = ""
-        """Decoded and not given out: it may be the beginning of the stop text."""
+        """Decoded text that is held back because it may begin the stop text."""
         self.stopped = False
 
     def add(self, token: int) -> str:
-        """What the token lets be seen: a character whose bytes are not all there waits."""
+        """Add a token, and return the text that is now final; incomplete characters wait for their last byte."""
         if self.stopped:
             return ""
         self.held += self.decoder.decode(self.tokenizer.encoding.decode_single_token_bytes(token))
@@ -55,7 +56,7 @@ class Continuation:
         return shown
 
     def end(self) -> str:
-        """What was still held back when there are no more tokens."""
+        """Return the text that is still held back after the last token."""
         return "" if self.stopped else self.held + self.decoder.decode(b"", final=True)
 
 
@@ -67,7 +68,13 @@ def stream_texts(
     max_new_tokens: int,
     stop: str | None = None,
 ) -> Iterator[list[str]]:
-    """What goes on from the prompt, one text for each draw and a piece of each at a time, until all have stopped."""
+    """Yield the continuations of the prompt in pieces, one piece per sampler at a time.
+
+    Generation ends after `max_new_tokens`, or when every continuation has reached its stop text.
+
+    Raises:
+        InputError: The prompt is empty, is not UTF-8, or has more tokens than the context.
+    """
     start = encode_prompt(tokenizer, prompt, model.config.context_length)
     texts = [Continuation(tokenizer, stop) for _ in draws]
     for new in generate(model, [start] * len(draws), draws, max_new_tokens):
@@ -85,6 +92,6 @@ def complete_prompt(
     max_new_tokens: int,
     stop: str | None = None,
 ) -> list[str]:
-    """The prompt with what the model adds, once for each draw."""
+    """Return the prompt with its continuation, one text per sampler; raises as `stream_texts` does."""
     pieces = list(stream_texts(model, tokenizer, prompt, draws, max_new_tokens, stop))
     return [prompt + "".join(text) for text in zip(*pieces, strict=True)]

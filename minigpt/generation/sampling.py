@@ -1,4 +1,4 @@
-"""How the next token is chosen: temperature, top-k and top-p."""
+"""Choice of the next token, by temperature, top-k and top-p."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from minigpt.cpu.quantized_head import QuantizedHead
 from minigpt.generation.config import SamplingConfig
 from minigpt.randomness import stream
 
-# Below it logits, divided by the temperature, would leave what float32 tells apart, and at last its range.
+# Logits divided by a lower temperature would lose float32's precision, and finally overflow.
 LEAST_TEMPERATURE = 1e-6
 
-# So many likeliest tokens are put in order where these may be enough for top-p.
+# Top-p sorts only this many of the likeliest tokens, and all tokens if these are not enough.
 ORDERED_FIRST = (256, 4096)
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """How the next token is chosen."""
+    """A rule for choosing the next token; the default is greedy."""
 
     temperature: float = 0.0
     """Logits are divided by it; 0, or less than 1e-6, takes the likeliest token."""
     top_k: int | None = None
-    """Draw from so many likeliest tokens alone."""
+    """Draw from this many of the likeliest tokens; None for all."""
     top_p: float | None = None
-    """Draw from the fewest likeliest tokens that together have this probability (Holtzman et al. 2020)."""
+    """Draw from the fewest likeliest tokens that have this probability together; None: all (Holtzman et al. 2020)."""
     generator: torch.Generator | None = None
-    """Where the randomness comes from; null for torch's global one."""
+    """The source of randomness; None for torch's global generator."""
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Softmax of logits (V,) / temperature, 0 for what may not be drawn."""
+        """Softmax of logits (V,) / temperature, with 0 for tokens that top-k or top-p excludes."""
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k).values[-1]
             above, equal = logits > least, logits == least
-            first = equal & (equal.cumsum(-1) <= self.top_k - above.sum())  # as argmax takes of equal logits
+            first = equal & (equal.cumsum(-1) <= self.top_k - above.sum())  # ties go to the lower index, as in argmax
             logits = logits.masked_fill(~(above | first), -torch.inf)
         shares = (logits / self.temperature).softmax(-1)
         if self.top_p is None:
@@ -51,20 +51,20 @@ class Sampler:
         return self.temperature < LEAST_TEMPERATURE
 
     def choose(self, logits: Tensor) -> int:
-        """One token by logits (V,)."""
+        """Choose one token by logits (V,)."""
         if self.greedy:
             return int(logits.argmax())
         return int(torch.multinomial(self.probabilities(logits), 1, generator=self.generator))
 
     def choose_by(self, head: QuantizedHead, x: Tensor) -> int:
-        """The same token, by what comes before the logits, x (1, C), and as little of the head as is enough."""
+        """Choose the same token as `choose`, from the head's input x (1, C), with few logits computed exactly."""
         wanted = 1 if self.greedy else self.top_k
         if wanted is not None:
             return self.choose(head.greatest(x, wanted))
         if self.top_p is not None:
             return self.choose(head(x)[0])
-        # torch.multinomial takes the greatest probability over a number that it draws from the exponential
-        # distribution; the same numbers, drawn before it, tell in logarithms which tokens that can be.
+        # torch.multinomial draws exponential noise q and takes the greatest p / q. The same q, drawn in advance, shows
+        # in logarithms which tokens can win; the generator is then reset, so that multinomial draws it again.
         generator = self.generator or torch.default_generator
         state = generator.get_state()
         noise = torch.empty(head.screen.tokens).exponential_(generator=generator).log_().mul_(-self.temperature)
@@ -73,19 +73,19 @@ class Sampler:
 
 
 def nucleus(logits: Tensor, shares: Tensor, enough: float) -> Tensor:
-    """The fewest likeliest tokens whose shares (V,) together are `enough`, the first of equally likely ones.
+    """Indices of the fewest likeliest tokens whose probabilities `shares` (V,) add up to at least `enough`.
 
-    They are looked for among the likeliest first: 1.0 to 2.1 instead of 4.8 ms where up to 4,096 of 50,257 are enough,
-    as in a trained model, and 6 where they are not.
+    Ties go to the lower index. Sorting dominates the time, so the likeliest tokens are sorted first: for a trained
+    model they are usually enough, and sorting all tokens is several times slower.
     """
     fewer = [count for count in ORDERED_FIRST if count < len(logits)]
     for count in (*fewer, len(logits)):
         tokens = torch.arange(len(logits))
-        if count < len(logits):  # of NaN there are none
+        if count < len(logits):  # empty if logits are NaN
             tokens = ((logits >= logits.topk(count).values[-1]) & (shares > 0)).nonzero().flatten()
-        order = tokens[logits[tokens].argsort(descending=True, stable=True)]  # shares can round to equal ones
+        order = tokens[logits[tokens].argsort(descending=True, stable=True)]  # not by shares, which can round to ties
         ordered = shares[order]
-        spare = ordered.cumsum(-1) - ordered >= enough  # the likelier ones are enough without it
+        spare = ordered.cumsum(-1) - ordered >= enough  # the likelier tokens are enough without it
         if spare[-1:].any() or len(tokens) == shares.count_nonzero():
             break
     spare[:1] = False
@@ -93,14 +93,14 @@ def nucleus(logits: Tensor, shares: Tensor, enough: float) -> Tensor:
 
 
 def next_tokens(head: Callable[[Tensor], Tensor], x: Tensor, draws: Sequence[Sampler]) -> list[int]:
-    """A token for each draw by what comes before the logits, x (B, C)."""
+    """Choose a token for each sampler in `draws`, from the head's input x (B, C)."""
     if isinstance(head, QuantizedHead) and len(draws) == 1:
         return [draws[0].choose_by(head, x)]
     return [draw.choose(logits) for draw, logits in zip(draws, linear(head, x), strict=True)]
 
 
 def table_samplers(config: SamplingConfig, seed: int) -> list[Sampler]:
-    """The cells of a run's last table, row by row, each with a stream of randomness of its own."""
+    """The samplers of a run's final table, row by row, each with its own random stream."""
     return [
         Sampler(temperature, top_k, generator=stream(seed, f"sampling {temperature} {top_k}"))
         for temperature in config.temperatures
