@@ -1,4 +1,4 @@
-"""What a run's curve means, in plain words. Pure functions of what the journal holds."""
+"""Diagnosis of a run's loss curve, in plain words; pure functions of the journal's evaluations."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ import numpy as np
 
 from minigpt.io.records import EvaluationRecord
 
-# Validation losses closer than this (nats per token) are the same.
+# Losses closer than this (nats per token) count as equal.
 LOSS_TOLERANCE = 0.01
-# A rise of so many standard deviations of one evaluation is hardly chance: of level curves with noise every fourth of
-# 10 evaluations ends so far above its least one, every twentieth of 40; two thirds and more are above LOSS_TOLERANCE.
+# A rise of at most this many standard deviations of one evaluation may be chance. Simulated level curves with noise end
+# above LOSS_TOLERANCE in most cases, but above this limit in few; with few evaluations they do so more often.
 CHANCE_DEVIATIONS = 5.0
-# Fewer evaluations tell nothing about noise.
+# Noise is not estimated from fewer evaluations.
 NOISE_EVALUATIONS = 5
-# The standard deviation of a normal distribution over its median absolute deviation.
+# Ratio of a normal distribution's standard deviation to its median absolute deviation.
 NORMAL_DEVIATIONS = 1.4826
-# A trend is told from an evaluation no later than this share of the steps, for the last two may be a step apart.
+# A trend starts at an evaluation no later than this share of the steps, because the last two may be one step apart.
 TREND_SHARE = 0.9
-# Validation above train by more than this (nats per token) is told.
+# A validation loss that exceeds the training loss by more than this (nats per token) is reported.
 LOSS_GAP = 1.0
 
 
@@ -40,38 +40,38 @@ Severity = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a curve shows."""
+    """One thing that a loss curve shows."""
 
     kind: FindingKind
     severity: Severity
-    """error: the run has nothing to ship; warning: look before the last weights are shipped; info: all else."""
+    """error: the run has nothing to ship; warning: look before you ship the last weights; info: all else."""
     sentence: str
     step: int
-    """Where it begins; of a trend the last evaluation, after a divergence the step of the weights that were kept."""
+    """The step at which it begins; the last evaluation for a trend, the step of the kept weights for a divergence."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where a curve was best, and what it has done since."""
+    """The best step of a loss curve, and its course since then; losses are in nats per token."""
 
     best_step: int
     best_val_loss: float
     overfitting_since_step: int | None
-    """Since when it has only learnt its training text by heart."""
+    """The best step, if the validation loss has risen since and the training loss has not."""
     worse_since_step: int | None
-    """Since when it has unlearnt both texts."""
+    """The best step, if both losses have risen since."""
     gap_since_step: int | None
-    """When the validation loss was more than LOSS_GAP above the training loss for the first time."""
+    """The first step at which the validation loss exceeds the training loss by more than LOSS_GAP."""
     learnt_nothing: bool
-    """Whether no weights that were measured are better on the validation text than the untrained ones."""
+    """True if no evaluated weights have a lower validation loss than the untrained ones."""
     noise: float
-    """Standard deviation of one validation loss without its trend, from the later evaluations."""
+    """Standard deviation of one validation loss around the trend, estimated from the later evaluations."""
     may_be_chance: bool
-    """Whether the curve has left its lowest validation loss by no more than such noise makes of a level one."""
+    """True if the rise since the best step is no larger than noise makes it on a level curve."""
 
     @property
     def in_short(self) -> str:
-        """What keeps the last weights from being shipped, as far as the curve tells; empty if nothing does."""
+        """The objection of the curve to shipping the last weights, in a few words; empty if it has none."""
         if self.learnt_nothing:
             return "nothing learnt"
         doubt = " (may be chance)" if self.may_be_chance else ""
@@ -81,15 +81,15 @@ class Diagnosis:
 
 
 def diagnose(evaluations: Sequence[EvaluationRecord]) -> Diagnosis:
-    """Read the evaluations (step, train_loss, val_loss), in order of their steps; there is at least one.
+    """Diagnose at least one evaluation, in the order of their steps.
 
-    Over-fitting begins at the lowest validation loss if the curve has left it again by more than LOSS_TOLERANCE, and
-    the training loss has not risen as well.
+    Over-fitting begins at the lowest validation loss if the last one is higher by more than LOSS_TOLERANCE, and the
+    training loss has not risen with it.
     """
     best, last = min(evaluations, key=lambda e: e.val_loss), evaluations[-1]
     since = best.step if last.val_loss > best.val_loss + LOSS_TOLERANCE else None
     unlearnt = last.train_loss > best.train_loss + LOSS_TOLERANCE
-    gap = next((e.step for e in evaluations if _is_apart(e)), None)
+    gap = next((e.step for e in evaluations if _has_gap(e)), None)
     noise = _noise([e.val_loss for e in evaluations])
     return Diagnosis(
         best_step=best.step,
@@ -104,9 +104,10 @@ def diagnose(evaluations: Sequence[EvaluationRecord]) -> Diagnosis:
 
 
 def _noise(losses: Sequence[float]) -> float:
-    """Of the second half, or of the last few, but not the untrained one; 0 where there are too few to tell.
+    """Standard deviation of the noise in the later half of the losses, without the untrained one; 0 for too few losses.
 
-    From second differences, in which neither a slope nor a bend counts, and by their median, nor does one jump.
+    Second differences cancel a slope, and their deviation from the median cancels a steady bend; the median of these
+    deviations ignores a single jump.
     """
     trained = losses[1:]
     later = trained[-max(NOISE_EVALUATIONS, len(trained) - len(trained) // 2) :]
@@ -116,29 +117,29 @@ def _noise(losses: Sequence[float]) -> float:
     return float(NORMAL_DEVIATIONS * np.median(np.abs(bends - np.median(bends))) / math.sqrt(6))
 
 
-def _is_apart(evaluation: EvaluationRecord) -> bool:
+def _has_gap(evaluation: EvaluationRecord) -> bool:
     return bool(evaluation.val_loss - evaluation.train_loss > LOSS_GAP)
 
 
 def diagnosis_findings(evaluations: Sequence[EvaluationRecord], status: str, kept_step: int) -> list[Finding]:
-    """What a run's evaluations show, for someone who has not seen a loss curve before.
+    """Findings about a run's evaluations, for readers who have not seen a loss curve before.
 
-    `kept_step` is that of the weights that are measured at the end; after a divergence they are older than the end.
+    `kept_step` is the step of the weights that are measured at the end; after a divergence it precedes the last step.
     """
     found, last = diagnose(evaluations), evaluations[-1]
     shipped = "" if found.learnt_nothing else "; ship the best checkpoint, not the last"
     findings = []
     if status == "diverged":
         sentence = (
-            "The training diverged: the loss stopped being a number; lower the learning rate or clip gradients. The "
-            f"weights of step {kept_step} were kept, and what is measured at the end is theirs."
+            "The training diverged: the loss or the gradients became infinite or NaN; lower the learning rate or clip "
+            f"gradients. The weights of step {kept_step} were kept, and the final measurements are of those."
         )
         findings.append(Finding("diverged", "error", sentence, kept_step))
     if found.learnt_nothing:
         sentence = (
-            "Nothing was learnt that helps with new text: at every evaluation the validation loss was above that of "
-            f"the untrained weights ({found.best_val_loss:.3f}), so there is nothing to ship; try another learning "
-            "rate, most likely a lower one."
+            "The model learnt nothing that helps with new text: its validation loss was never below that of the "
+            f"untrained weights ({found.best_val_loss:.3f}), so there is nothing to ship; try another learning rate, "
+            "most likely a lower one."
         )
         findings.append(Finding("nothing_learnt", "error", sentence, found.best_step))
     if found.overfitting_since_step is not None:
@@ -149,15 +150,15 @@ def diagnosis_findings(evaluations: Sequence[EvaluationRecord], status: str, kep
         findings.append(Finding("over_fitting", "warning", sentence, found.overfitting_since_step))
     elif found.worse_since_step is not None:
         sentence = (
-            f"Worse since step {found.worse_since_step}: from there on the validation loss rose from "
-            f"{found.best_val_loss:.3f} to {last.val_loss:.3f}, and the loss on the training text rose with it, so "
-            f"the steps are too large; lower the learning rate{shipped}."
+            f"Worse since step {found.worse_since_step}: the validation loss rose from {found.best_val_loss:.3f} to "
+            f"{last.val_loss:.3f}, and the training loss rose with it, so the updates are too large; lower the "
+            f"learning rate{shipped}."
         )
         findings.append(Finding("worse", "warning", sentence, found.worse_since_step))
     if found.may_be_chance and not found.learnt_nothing:
         sentence = (
-            f"That rise may be chance: by {found.noise:.3f} the validation loss differs from one evaluation to the "
-            "next without any trend."
+            f"That rise may be chance: from one evaluation to the next, the validation loss varies by "
+            f"{found.noise:.3f} around its trend."
         )
         findings.append(Finding("may_be_chance", "info", sentence, found.best_step))
     has_risen = found.overfitting_since_step is not None or found.worse_since_step is not None
@@ -169,7 +170,7 @@ def diagnosis_findings(evaluations: Sequence[EvaluationRecord], status: str, kep
 
 
 def _trend(evaluations: Sequence[EvaluationRecord]) -> Finding:
-    """Where the validation loss of at least two evaluations goes at the end."""
+    """The trend of the validation loss at the end of at least two evaluations."""
     last = evaluations[-1]
     earlier = [e for e in evaluations[:-1] if e.step <= TREND_SHARE * last.step] or evaluations[:1]
     falls = earlier[-1].val_loss - last.val_loss > LOSS_TOLERANCE
@@ -180,12 +181,12 @@ def _trend(evaluations: Sequence[EvaluationRecord]) -> Finding:
 
 def _gap(evaluations: Sequence[EvaluationRecord], since_step: int) -> Finding:
     last, apart = evaluations[-1], f"the validation loss is more than {LOSS_GAP:g} nat above the training loss"
-    if not all(_is_apart(e) for e in evaluations if e.step >= since_step):
+    if not all(_has_gap(e) for e in evaluations if e.step >= since_step):
         sentence = f"At step {since_step}, though not at every later evaluation, {apart}."
         return Finding("passing_gap", "info", sentence, since_step)
     gap = last.val_loss - last.train_loss
     sentence = (
-        f"From step {since_step} on {apart}, at the end by {gap:.2f}: on average the model gives a "
-        f"token of text that it has read {math.exp(gap):.1f} times the probability of one of new text."
+        f"From step {since_step} on, {apart}, at the end by {gap:.2f}: on average, the model gives a token of its "
+        f"training text {math.exp(gap):.1f} times the probability of a token of new text."
     )
     return Finding("gap", "warning", sentence, since_step)

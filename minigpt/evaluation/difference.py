@@ -1,11 +1,11 @@
-"""How two models differ on one text, as a value that is read without torch."""
+"""The difference between two models on one text, as a value that loads without torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Bits per byte between two models on one text, and the standard error of that from passage to passage."""
+    """Difference of two models on one text in bits per byte, with its standard error over the passages."""
 
     bits_per_byte: float
     standard_error: float

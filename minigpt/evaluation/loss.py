@@ -1,4 +1,4 @@
-"""How good a model is: mean token loss, perplexity and bits per byte, weighted by tokens."""
+"""Mean token loss, perplexity and bits per byte of a model."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from minigpt.model.gpt import GPT
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss in nats per token, with the tokens and the UTF-8 bytes of text that it covers."""
+    """Mean loss in nats per token, and the number of tokens and of UTF-8 bytes that it covers."""
 
     loss: float
     tokens: int
@@ -25,16 +25,16 @@ class Evaluation:
 
     @property
     def bits_per_byte(self) -> float:
-        """The same loss per byte of the text, so that tokenizers can be compared with each other and with xz."""
+        """The loss in bits per byte of text, which is comparable between tokenizers and with xz."""
         return self.loss * self.tokens / math.log(2) / self.text_bytes
 
 
 @torch.inference_mode()
 def evaluate(model: GPT, batches: Iterable[tuple[Tensor, Tensor]], token_bytes: Tensor) -> Evaluation:
-    """Measure the model on (inputs, targets) batches of shape (B, T), without dropout; token_bytes has shape (V,).
+    """Evaluate the model, without dropout, on batches of inputs and targets, each (B, T).
 
-    The sum of the token losses is divided by their number: a mean of batch means would count the tokens of a short
-    last batch for more than the others.
+    `token_bytes` (V,) is the length of each token in bytes. The loss is a mean over tokens, not over batches, so that
+    the tokens of a short last batch do not count more than others.
     """
     total, tokens, text_bytes = 0.0, 0, 0
     for inputs, targets in batches:

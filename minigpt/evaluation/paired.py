@@ -1,6 +1,6 @@
-"""Several models on one text: what each passage costs each of them, so that a difference is told from chance.
+"""Paired comparison of models on one text, passage by passage, which separates a difference from chance.
 
-Passages are cut by bytes, so that they are the same for models of different tokenizers and context lengths.
+Passages are cut by bytes, so that they are the same for all tokenizers and context lengths.
 """
 
 import math
@@ -22,15 +22,15 @@ from minigpt.model.gpt import GPT
 
 PASSAGES = 32
 MIN_TEXT_BYTES = 100 * PASSAGES
-# How often chance alone may be taken for a difference anywhere among the models that are compared.
+# Probability that chance alone passes for a difference anywhere among the compared models.
 FALSE_ALARM_RATE = 0.05
-# Logits of so many tokens are in memory at a time.
+# Tokens whose logits are in memory at a time.
 LOGIT_TOKENS = 1024
 
 
 @dataclass(frozen=True)
 class TextLoss:
-    """A model on a text: mean nats of each token but the first, and the bits of each passage, (PASSAGES,)."""
+    """A model's loss on a text: mean nats per token, without the first, and the bits of each passage, (PASSAGES,)."""
 
     loss: float
     tokens: int
@@ -48,10 +48,11 @@ class TextLoss:
 
 @torch.inference_mode()
 def measure_passages(model: GPT, tokens: NDArray[np.uint16], token_bytes: Tensor, text_bytes: int) -> TextLoss:
-    """Measure every token but the first once, each after at most context_length others; token_bytes has shape (V,).
+    """Measure every token but the first once, each after at most context_length others.
 
-    A token belongs to the passage in which it begins. The first one, before which nothing stands, costs log2(V) bits,
-    so that models of different tokenizers pay for the same bytes.
+    `token_bytes` (V,) is the length of each token in bytes, `text_bytes` that of the text. A token belongs to the
+    passage in which it begins. The first token has no context and costs log2(V) bits, so that models with different
+    tokenizers pay for the same bytes.
     """
     passage_nats = torch.zeros(PASSAGES, dtype=torch.float64)
     begin, count, total = int(token_bytes[int(tokens[0])]), 0, 0.0
@@ -65,14 +66,14 @@ def measure_passages(model: GPT, tokens: NDArray[np.uint16], token_bytes: Tensor
 
 
 def token_losses(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Nats of each target (B, T) after inputs (B, T), as (B * T,)."""
+    """Loss of each target, in nats, for inputs and targets (B, T): (B * T,)."""
     hidden, wanted = (torch.split(x, LOGIT_TOKENS) for x in (model.hidden(inputs).flatten(0, 1), targets.flatten()))
     parts = [F.cross_entropy(linear(model.head, h), t, reduction="none") for h, t in zip(hidden, wanted, strict=True)]
     return torch.cat(parts).double()
 
 
 def _batches(tokens: NDArray[np.uint16], context_length: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Windows that do not overlap, then what is left behind the last whole one."""
+    """Yield windows without overlap, then the tokens after the last full window."""
     windows = Windows(tokens, context_length, context_length)
     yield from windows.in_order(max(1, LOGIT_TOKENS // context_length))
     rest = torch.from_numpy(tokens[len(windows) * context_length :].astype(np.int64))[None]
@@ -81,11 +82,11 @@ def _batches(tokens: NDArray[np.uint16], context_length: int) -> Iterator[tuple[
 
 
 def paired_difference(one: TextLoss, other: TextLoss, models: int = 2) -> PairedDifference:
-    """What the other costs more than the one, two of so many models on a text.
+    """Bits per byte that `other` needs more than `one`, both out of `models` models on the same text.
 
-    May be chance what another text of the kind might as well tell the other way round, by Student's t; the more models
-    there are, the larger is what chance alone makes between the best and another of them (Bonferroni). Passages that
-    follow each other are alike, which leaves less to be learnt from each (Hansen and Hodrick 1980, one neighbour).
+    A difference may be chance if Student's t test over the passages does not reject zero. The test is corrected for the
+    number of pairs of models (Bonferroni). Neighbouring passages are correlated, so the standard error includes their
+    covariance (Hansen and Hodrick 1980, with a lag of one).
     """
     per_byte = (other.passage_bits - one.passage_bits) * PASSAGES / one.text_bytes
     mean = per_byte.mean()

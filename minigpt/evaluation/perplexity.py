@@ -4,5 +4,5 @@ import math
 
 
 def perplexity(loss: float) -> float:
-    """exp(mean token loss): between how many tokens the model hesitates; infinite where a float cannot hold it."""
+    """exp of the mean token loss in nats; infinite if a float cannot hold it."""
     return math.exp(loss) if loss < 709 else math.inf

@@ -38,4 +38,4 @@ def test_verdict_is_the_books_job(shared: Path, new_workplace: Callable[[], Any]
     assert result["best_step"] < 75
     assert result["overfitting_since_step"] is not None
     assert result["samples"]["longest_copied_tokens"] >= 15
-    assert any(sentence.startswith("Memorisation: ") for sentence in result["words"])
+    assert any(sentence.startswith("Memorization: ") for sentence in result["words"])

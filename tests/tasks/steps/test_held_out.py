@@ -93,7 +93,7 @@ def test_a_text_too_short_to_tell_anything_is_refused(tmp_path: Path, monkeypatc
 
 def test_an_address_is_refused_and_not_repeated() -> None:
     """It may hold a password."""
-    with pytest.raises(InputError, match=r"held_out.source: it is no path: give a file or a folder$"):
+    with pytest.raises(InputError, match=r"held_out.source: this is a URL, not a path; give a file or a folder$"):
         load_config("smoke", ["held_out.source=https://user:pw@example.com/text"])
 
 
