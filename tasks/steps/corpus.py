@@ -1,4 +1,4 @@
-"""The step `corpus download`: from a source to a checked text in the cache."""
+"""The step `corpus download`: fetch a text from its source, check it, and store it in the cache."""
 
 import logging
 import shutil
@@ -25,16 +25,16 @@ from tasks.runs.files import CORPUS_FILE
 
 log = logging.getLogger(__name__)
 
-# No fetch takes a day, so that a folder that is older is of a process that was killed.
+# No fetch takes a day, so an older folder was left by a process that was killed.
 ABANDONED_SECONDS = 86_400
 
 
 async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Only the network's passing faults; a wrong digest stays wrong."""
+    """True if the task failed by a transient network error; a retry cannot mend a wrong digest."""
     error = await state.aresult(raise_on_failure=False)
     passing = isinstance(error, DownloadError) and error.transient
     if passing:
-        log.warning("the corpus is asked for once more, for %s", error)
+        log.warning("retrying the corpus download: %s", error)
     return passing
 
 
@@ -46,27 +46,27 @@ async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     retry_condition_fn=worth_a_retry,
 )
 def download_corpus(config: CorpusConfig) -> Corpus:
-    """Bring the text here; a text with the pinned digest that is in the cache is not fetched again."""
+    """Fetch the text into the cache, unless the cache holds the text with the pinned digest."""
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    # Of several runs that want one text, one fetches it; of which text it will be only a pinned digest tells.
+    # Runs that need the same text at once fetch it once. Only a pinned digest identifies a text before the fetch.
     with FileLock(cache / f".corpus.{config.sha256}.lock") if config.sha256 else nullcontext():
         if config.sha256 and (entry := find_entry(cache, "corpus", {"corpus": config.sha256})):
             log.info("corpus %s: reused from the cache", config.sha256[:12])
-            _tell_if_changed(config)
+            _warn_if_changed(config)
             return _corpus(entry, config)
-        return _arrived(config)
+        return _fetch(config)
 
 
 def check_given_corpus(config: CorpusConfig) -> None:
-    """Refuse a source on this machine that does not hold the pinned text, even where the cache does.
+    """Raise InputError if a source on this machine does not hold the pinned text, even if the cache does.
 
-    An address may be another place of the same text; it is asked where the cache does not have it.
+    A remote address may be a mirror of the same text, so it is fetched only if the cache does not have the text.
     """
     if config.sha256 and is_fetched(config.source):
         log.warning(
-            "corpus.sha256 pins the text, so that %s is asked only if no run here had it; corpus.sha256=null takes "
-            "what is there",
+            "corpus.sha256 pins the text, so %s is fetched only if the cache does not have that text; "
+            "corpus.sha256=null fetches the current text",
             public_address(config.source),
         )
     elif config.sha256:
@@ -74,22 +74,22 @@ def check_given_corpus(config: CorpusConfig) -> None:
             read_source(config, folder / CORPUS_FILE)
 
 
-def _tell_if_changed(config: CorpusConfig) -> None:
-    """A file may have another text by now, or never had the pinned one."""
-    with suppress(OSError, ValueError, RuntimeError):  # it need not be there any more
+def _warn_if_changed(config: CorpusConfig) -> None:
+    """Log a warning if the source is a file that does not hold the pinned text."""
+    with suppress(OSError, ValueError, RuntimeError):  # the file may be gone: the cached text is enough
         path = Path(config.source).expanduser()
         if path.is_file() and sha256_of_file(path) != config.sha256:
             log.warning(
-                "the corpus %s does not hold the text that corpus.sha256 pins (a rerun pins that of its run), which is "
-                "taken from the cache; corpus.sha256=null takes what is there",
+                "the corpus %s does not hold the text that corpus.sha256 pins (a rerun pins the text of its run); the "
+                "pinned text is taken from the cache; corpus.sha256=null reads the file instead",
                 path,
             )
 
 
-def _arrived(config: CorpusConfig) -> Corpus:
-    """The text, fetched, checked, and put into the cache."""
+def _fetch(config: CorpusConfig) -> Corpus:
+    """Fetch and check the text, and store it in the cache."""
     for left in cache_folder().glob(f"{ARRIVING}*/"):
-        with suppress(FileNotFoundError):  # of a run that is done with it
+        with suppress(FileNotFoundError):  # another run has just removed its folder
             if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
     with arriving() as folder:
@@ -99,7 +99,7 @@ def _arrived(config: CorpusConfig) -> Corpus:
         with arrived.open("rb") as text:
             check_text(text, source, read.files)
             for oddity in oddities(text, read.files):
-                log.warning("the corpus %s %s, which the model learns as text", source, oddity)
+                log.warning("the corpus %s %s, which the model will learn as text", source, oddity)
         entry = store_corpus(arrived, read.sha256)
     log.info("corpus %s: %s bytes, %s", read.sha256[:12], f"{entry.facts['size_bytes']:,}", _reused(entry))
     log_files(source, read.files)
@@ -107,23 +107,23 @@ def _arrived(config: CorpusConfig) -> Corpus:
 
 
 def store_corpus(text: Path, sha256: str) -> CacheEntry:
-    """Put a text into the cache, where its digest finds it; another text is refused."""
+    """Store a text in the cache under its digest; raise InputError if the text has another digest."""
 
     def fill(place: Path) -> dict[str, Any]:
         link_or_copy(text, place / CORPUS_FILE)
         if (found := sha256_of_file(place / CORPUS_FILE)) != sha256:
-            raise InputError(f"the corpus {text} has sha256 {found}, and not {sha256} as it should")
+            raise InputError(f"the corpus {text} has sha256 {found}, but {sha256} is expected")
         return {"size_bytes": text.stat().st_size}
 
     return get_or_make(cache_folder(), "corpus", {"corpus": sha256}, fill)
 
 
 def restore_corpus(kept: Path, sha256: str) -> None:
-    """Put the text that a run kept where its digest finds it; of one that was changed the source is asked again."""
+    """Store a run's copy of its text in the cache; if the copy was changed, leave it to a new fetch from the source."""
     try:
         store_corpus(kept, sha256)
     except InputError as error:
-        log.warning("%s; the text is fetched anew from its source", error)
+        log.warning("%s; the text is fetched from its source again", error)
 
 
 def _corpus(entry: CacheEntry, config: CorpusConfig) -> Corpus:

@@ -1,4 +1,4 @@
-"""The step `evaluation`: measure the last weights, on every validation window and on what they have read."""
+"""The step `evaluation`: measure the last weights on every validation window and on the training windows they read."""
 
 import logging
 import time
@@ -20,23 +20,23 @@ from tasks.steps.training import Trained
 
 log = logging.getLogger(__name__)
 
-# Who waits longer than this for a text to be measured is told how long it will take, as often.
+# Seconds between log lines that report the progress of a measurement.
 PROGRESS_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The last weights on the windows of each side."""
+    """Measurements of the last weights on the windows of each side."""
 
     train: Evaluation
     val: Evaluation
     epochs: float
-    """How often the training has read its windows."""
+    """Passes over the training windows; may be a fraction."""
 
 
 @task(name="evaluation", cache_policy=NO_CACHE, retries=0)
 def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
-    """Token-weighted loss, perplexity and bits per byte, in evaluation mode."""
+    """Measure token-weighted loss, perplexity and bits per byte, in evaluation mode."""
     config = job.config
     apply_environment(config.environment)
     model, tokenizer = load_checkpoint(trained.checkpoint)
@@ -44,9 +44,9 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     train_windows, val_windows = map(job.windows, SIDES)
     batches = max(1, step_of(trained.checkpoint)) * config.training.gradient_accumulation_steps
     read, tokens = train_windows.read(batches, config.training.batch_size, config.seed, config.evaluation.batch_size)
-    train = evaluate(model, _telling("training", read, tokens), token_bytes)
+    train = evaluate(model, _log_progress("training", read, tokens), token_bytes)
     every = val_windows.in_order(config.evaluation.batch_size)
-    val = evaluate(model, _telling("validation", every, val_windows.predicted_tokens), token_bytes)
+    val = evaluate(model, _log_progress("validation", every, val_windows.predicted_tokens), token_bytes)
     log.info(
         "last weights: train %.3f, val %.3f, perplexity %.4g, %.3f bits/byte",
         train.loss,
@@ -57,14 +57,14 @@ def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
     return Evaluated(train, val, config.training.epochs(len(train_windows), trained.steps))
 
 
-def _telling(text: str, batches: Batches, tokens: int) -> Batches:
-    """The same batches, of so many tokens in all, with a word now and then about the time left."""
-    started = told = time.monotonic()
+def _log_progress(text: str, batches: Batches, tokens: int) -> Batches:
+    """Yield the batches, which hold `tokens` target tokens in all, and log the time left every PROGRESS_SECONDS."""
+    started = logged = time.monotonic()
     measured = 0
     for inputs, targets in batches:
         yield inputs, targets
         measured += targets.numel()
         now = time.monotonic()
-        if now > told + PROGRESS_SECONDS:
-            told, left = now, (now - started) * (tokens / measured - 1)
+        if now > logged + PROGRESS_SECONDS:
+            logged, left = now, (now - started) * (tokens / measured - 1)
             log.info("measured %.0f%% of the %s text, %s left", 100 * measured / tokens, text, format_duration(left))

@@ -1,4 +1,4 @@
-"""The step `held-out text`: the run's best weights and those to beat, on a text that neither is to have read."""
+"""The step `held-out text`: compare the run's best weights with the champion's on a text that no run trains on."""
 
 import logging
 from contextlib import suppress
@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def check_held_out(source: str) -> SourceFiles | None:
-    """Refuse a text that cannot be measured on, before anything is trained; the result is what it was read from."""
+    """Check the held-out text before the training starts; return the files that it was read from.
+
+    Raises InputError if no model can be measured on it.
+    """
     try:
         with arriving() as folder:
             files = bring_text(Path(source), folder / "text")
@@ -36,27 +39,27 @@ def check_held_out(source: str) -> SourceFiles | None:
 
 @task(name="held-out text", cache_policy=NO_CACHE, retries=0)
 def judge_on_held_out(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgement:
-    """Whether the run is better than the one to beat, beyond chance; whatever goes wrong here does not fail the run."""
+    """Judge if the run beats the champion beyond chance. No error here fails the run: it becomes part of the result."""
     apply_environment(job.config.environment)
     other = None
     try:
         other = champion_for(run)
         judgement = judge_run(run, other, trained.status, source)
-    except Exception as error:  # such as of weights that another version wrote, or of files that someone deletes
+    except Exception as error:  # for example weights that another version wrote, or files deleted meanwhile
         by_hand = f"`minigpt evaluate {' '.join(one.short_id for one in (other, run) if one)} --on {source}`"
-        said = (
-            f"Not judged by the held-out text ({on_one_line(error)}); {by_hand} measures on it once that is "
-            "mended, and does not change which run is to beat: `minigpt ship` does."
+        sentence = (
+            f"The held-out text could not judge this run ({on_one_line(error)}); once that is repaired, {by_hand} "
+            "measures the models; only `minigpt ship` changes the champion then."
         )
-        log.warning("%s", said)
-        return Judgement(now_ms(), (said,), NOT_JUDGED, "undecided", source)
+        log.warning("%s", sentence)
+        return Judgement(now_ms(), (sentence,), NOT_JUDGED, "undecided", source)
     for sentence in judgement.sentences:
         log.info("%s", sentence)
     return judgement
 
 
 def remember_champion(run: Run, judgement: Judgement) -> None:
-    """Remember a run that is to be shipped, once its result is written."""
+    """Note the run as champion if nothing speaks against it; call this after its result is written."""
     if not judgement.objection:
-        with suppress(OSError):  # of a full disk: the run has ended all the same
+        with suppress(OSError):  # a full disk must not fail a run that has ended
             record_champion(run, judgement.time_ms)

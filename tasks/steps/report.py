@@ -1,4 +1,4 @@
-"""The step `report`: pictures, words, files and the result, in the run's folder, in MLflow and in Prefect."""
+"""The step `report`: write the result, the report and its plots to the run's folder, MLflow and Prefect."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -35,13 +35,13 @@ from tasks.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-# Less of the validation text than this in the training text is not worth a sentence.
-TOLD_COPIED_SHARE = 0.01
+# A smaller share of the validation text in the training text is not reported.
+MIN_REPORTED_COPIED_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class StepResults:
-    """What the steps before this one gave."""
+    """The results of the steps before this one."""
 
     corpus: Corpus
     tokens: Tokens
@@ -50,19 +50,19 @@ class StepResults:
     evaluated: Evaluated
     samples: FinalSamples
     judgement: Judgement | None
-    """Without a held-out text there is none."""
+    """None if the config names no held-out text."""
 
 
 @task(name="report", cache_policy=NO_CACHE, retries=0)
 def write_report(run: Run, job: TrainingJob, tracker: Tracker, work: StepResults, flow_run_id: str | None) -> Result:
-    """Say what happened, in numbers, pictures and words, and close the run."""
+    """Write the result and the report, send them, and close the run."""
     records = read_journal(run.folder / JOURNAL)
     evaluations = list(of_kind(records, EvaluationRecord))
     result = _result(run, job, work, flow_run_id, records)
     write_atomically(run.folder / REPORT_FILE, markdown(result).encode())
     plot_curve(evaluations, "loss", "nats per token", result, run.folder / "loss.png")
     plot_curve(evaluations, "perplexity", "tokens", result, run.folder / "perplexity.png")
-    # The last of a run's files: with it the run needs no resume, and `minigpt sync` finds all that it sends.
+    # Written last: a run with a result needs no resume, and `minigpt sync` may send all its files.
     result.write(run.folder / RESULT_FILE)
     if work.judgement:
         remember_champion(run, work.judgement)
@@ -78,7 +78,7 @@ def _show_in_prefect(result: Result) -> None:
     try:
         create_markdown_artifact(markdown(result), key=f"report-{result.run_id}", description=about)
     except httpx.HTTPError as error:
-        log.warning("Prefect did not take the report (%s); it is in %s", error, result.run_dir)
+        log.warning("Prefect did not accept the report (%s); it is in %s", error, result.run_dir)
 
 
 def _result(
@@ -91,11 +91,11 @@ def _result(
     in_training = int(min(windows.val_windows, job.config.evaluation.most_val_windows))
     findings = diagnosis_findings(evaluations, trained.status, step_of(trained.checkpoint))
     words = [finding.sentence for finding in findings]
-    words += _words_beside_the_curve(run, work.tokens, samples)
+    words += _other_findings(run, work.tokens, samples)
     if in_training < windows.val_windows and len(evaluations) > 1:
         words.append(
-            f"The validation losses told in these words are of the first {in_training:,} of {windows.val_windows:,} "
-            "windows, as they were measured in training."
+            f"The validation losses in these sentences were measured during training, on the first {in_training:,} of "
+            f"{windows.val_windows:,} windows."
         )
     remembers = samples.passages_with_such_a_copy is not None and is_memorized(samples.passages_with_such_a_copy)
     if work.judgement:
@@ -143,14 +143,14 @@ def _result(
     )
 
 
-def _words_beside_the_curve(run: Run, tokens: Tokens, samples: FinalSamples) -> Iterator[str]:
-    """About copies in what was written and in what was measured, and about what is new."""
+def _other_findings(run: Run, tokens: Tokens, samples: FinalSamples) -> Iterator[str]:
+    """Yield sentences about memorization, about contamination, and about what changed since the last run."""
     if samples.longest_copied_tokens is not None and samples.passages_with_such_a_copy is not None:
         yield copy_words(samples.longest_copied_tokens, samples.passages_with_such_a_copy)
-    if tokens.val_copied_share and tokens.val_copied_share >= TOLD_COPIED_SHARE:
+    if tokens.val_copied_share and tokens.val_copied_share >= MIN_REPORTED_COPIED_SHARE:
         yield (
-            f"{tokens.val_copied_share:.1%} of the validation text stands in the training text, in runs of "
-            f"{SHINGLE_BYTES} bytes and white space aside: there its loss may be low by memory, and higher on new text."
+            f"{tokens.val_copied_share:.1%} of the validation text occurs in the training text (in runs of "
+            f"{SHINGLE_BYTES} bytes, without white space): memory may lower the loss there, and new text may cost more."
         )
     if CHANGE_TAG in run.tags:
         yield run.tags[CHANGE_TAG]

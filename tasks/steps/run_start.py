@@ -1,4 +1,4 @@
-"""The step `run opening`: a run in MLflow and a folder for it, with all that a rerun needs."""
+"""The step `run opening`: create the run in MLflow and its folder, with everything that a rerun needs."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ from tasks.tracking.write import ERROR_TAG, STATUS_TAG
 
 log = logging.getLogger(__name__)
 
-# A longer corpus is not kept with the run; its address and digest are.
+# A run keeps a copy of its corpus up to this size; of a larger one it records the address and the digest.
 KEPT_CORPUS_MAX_BYTES = 50_000_000
 
 
@@ -57,7 +57,7 @@ def start_run(
     resumed: str | None,
     held_out_files: SourceFiles | None,
 ) -> Run:
-    """Create the run with its hyperparameters, its corpus and the facts that a rerun compares, or open it again."""
+    """Create the run with its hyperparameters, corpus and provenance; open the run `resumed` again if given."""
     config = job.config
     encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), config.sampling.prompt, config.model.context_length)
     settle_dead_runs(tracker, resumed)
@@ -98,7 +98,7 @@ def start_run(
             link_or_copy(corpus.path, run.folder / CORPUS_FILE)
         else:
             log.warning(
-                "the corpus has %s bytes, more than the %s that a run keeps; a rerun needs its source again (%s)",
+                "the corpus has %s bytes and runs keep at most %s, so a rerun reads its source again (sha256 %s)",
                 f"{corpus.size_bytes:,}",
                 f"{KEPT_CORPUS_MAX_BYTES:,}",
                 corpus.sha256,
@@ -123,18 +123,18 @@ def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
 
 
 def _open_again(tracker: Tracker, run_id: str, job: TrainingJob, facts: Facts, flow_run_id: str | None) -> Run:
-    """The run for this process, with a word on each recorded fact that is no longer the same."""
+    """Take the run's lease for this process, and log every recorded fact that has changed since it started."""
     run = load_run(runs_folder() / run_id)
     take_lease(run.folder)
-    _write_job(run, job)  # the tokens may lie elsewhere now
-    (run.folder / PUBLISHED_FILE).unlink(missing_ok=True)  # of a run whose result was deleted, to be made anew
+    _write_job(run, job)  # the tokens may be in another folder now
+    (run.folder / PUBLISHED_FILE).unlink(missing_ok=True)  # the result may have been deleted to be made again
     for difference in fact_differences(run.facts().model_dump(), facts.model_dump()):
-        log.warning("resuming run %s with a difference: %s", run.run_id, difference)
+        log.warning("run %s is resumed although this has changed: %s", run.run_id, difference)
     tags = _prefect_tags(flow_run_id)
-    noted = {key: value for key, value in run.tags.items() if key != ERROR_TAG}  # of how it ended offline
+    noted = {key: value for key, value in run.tags.items() if key != ERROR_TAG}  # a run that failed offline
     run = replace(run, tracking=tracker.address, tags={**noted, STATUS_TAG: "running", **tags})
     run.save()
     run = tracker.attach(run)
     report_status(run, tracker, "RUNNING", "running", {"minigpt.resumed": "true", **tags})
-    log.info("run %s (%s) goes on in %s", run.name, run.run_id, run.folder)
+    log.info("run %s (%s) continues in %s", run.name, run.run_id, run.folder)
     return run

@@ -1,4 +1,4 @@
-"""The step `sample generation`: what the trained model writes, greedily and at each temperature and top-k."""
+"""The step `sample generation`: texts of the trained model, greedy and at each temperature and top-k."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -15,13 +15,16 @@ from minigpt.training.job import TrainingJob
 from tasks.runs.result import FinalSamples, TableSample
 from tasks.steps.training import Trained
 
-# Looking for copies holds the training text in memory and reads it for each token.
+# The search for copies holds the training tokens in memory and scans them once per sampled token.
 COPY_SEARCH_MAX_TOKENS = 20_000_000
 
 
 @task(name="sample generation", cache_policy=NO_CACHE, retries=0)
 def generate_samples(trained: Trained, job: TrainingJob) -> FinalSamples:
-    """A long greedy sample, then one for each temperature and top-k, each from its own stream of randomness."""
+    """Generate a long greedy sample, and one for each temperature and top-k from its own random stream.
+
+    Measure the greedy sample's longest copy from the training text, if that text is short enough to search.
+    """
     apply_environment(job.config.environment)
     model, tokenizer = load_checkpoint(trained.checkpoint)
     prepare_for_generation(model)

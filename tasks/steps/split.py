@@ -1,4 +1,4 @@
-"""The step `train/val split`: cut each side's tokens into windows and digest them."""
+"""The step `train/val split`: cut the tokens of each side into windows, and compute their digests."""
 
 import logging
 from dataclasses import dataclass
@@ -21,17 +21,20 @@ from tasks.steps.tokenization import Tokens
 
 log = logging.getLogger(__name__)
 
-# xz reads about 2 MB a second at its strongest; a longer validation text is not worth the wait.
+# xz is slow at its strongest level; a longer validation text is not worth the wait.
 XZ_MAX_BYTES = 16_000_000
-# The training text is compressed twice for it, and a token stands for some four bytes.
+# This baseline compresses the training text twice; a token is about four bytes.
 XZ_MAX_TOKENS_READ = 1_000_000
-# Where whole windows leave more than the rest of the validation text unmeasured, that is told.
+# A warning is logged if full windows cover less than this share of the validation tokens.
 MEASURED_SHARE = 0.95
 
 
 @dataclass(frozen=True)
 class SplitWindows:
-    """How many windows each side has, and the digests of their inputs and targets."""
+    """Window counts of both sides, the digests of their inputs and targets, and the xz baselines.
+
+    A baseline is None if the text is too long to compress in reasonable time.
+    """
 
     train_windows: int
     val_windows: int
@@ -42,7 +45,10 @@ class SplitWindows:
 
 @task(name="train/val split", cache_policy=NO_CACHE, retries=0)
 def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig, context_length: int) -> SplitWindows:
-    """Cut the windows that training and validation read; nothing spans the two sides."""
+    """Cut the windows that training and validation read; no window spans both sides.
+
+    Raises InputError, with values that fit, if the text is too short for the context length and batch size.
+    """
     made_from = {
         "tokens": tokens.digest,
         "context_length": context_length,
@@ -70,29 +76,29 @@ def split_windows(tokens: Tokens, config: SplitConfig, training: TrainingConfig,
     measured = counts["val"] * context_length
     if measured < MEASURED_SHARE * (tokens.val_tokens - 1):
         log.warning(
-            "of the validation text's %s tokens %s fill whole windows and are measured; a longer text or a shorter "
-            "model.context_length leaves out less",
-            f"{tokens.val_tokens:,}",
+            "%s of the %s validation tokens fill complete windows and are measured; a longer text or a shorter "
+            "model.context_length leaves out fewer",
             f"{measured:,}",
+            f"{tokens.val_tokens:,}",
         )
     return SplitWindows(counts["train"], counts["val"], entry.facts["digests"], *entry.facts["xz"])
 
 
 def _what_fits(tokens: Tokens, context_length: int, batch_size: int) -> str:
-    """Values with which the same text is long enough, for the end of a sentence."""
-    from minigpt.data.windows import fitting_values  # loads torch, which a run whose windows are cached needs later
+    """The end of an error message: split and model values for which this text is long enough, if any."""
+    from minigpt.data.windows import fitting_values  # imports torch, which a run with cached windows needs later
 
     fitting = fitting_values(tokens.train_tokens + tokens.val_tokens, context_length, batch_size)
     if fitting is None:
         return ""
     fraction, length = fitting
     shorter = f" and model.context_length={length}" if length < context_length else ""
-    return f"; this text would do with split.validation_fraction={fraction:g}{shorter}"
+    return f"; this text is long enough with split.validation_fraction={fraction:g}{shorter}"
 
 
 def _cut_sides(tokens: Tokens, config: SplitConfig, context_length: int) -> dict[str, Any]:
-    """Counts and digests of each side's windows, and what xz needs for the validation text."""
-    from minigpt.data.windows import cut_windows  # loads torch, which a run whose windows are cached needs later
+    """Return the counts and digests of each side's windows, and the xz baselines of the validation text."""
+    from minigpt.data.windows import cut_windows  # imports torch, which a run with cached windows needs later
 
     windows = {
         side: cut_windows(open_tokens(tokens.folder / f"{side}.bin"), side, context_length, config) for side in SIDES
@@ -105,7 +111,7 @@ def _cut_sides(tokens: Tokens, config: SplitConfig, context_length: int) -> dict
 
 
 def _xz(tokens: Tokens) -> tuple[float | None, float | None]:
-    """What `xz -9e` makes of the validation text, alone and once it has read the training text, where that is quick."""
+    """Bits per byte of `xz -9e` on the validation text, alone and after the training text; None if a text is long."""
     path = tokens.folder / "val.txt"
     if not 0 < path.stat().st_size <= XZ_MAX_BYTES:
         return None, None

@@ -1,4 +1,4 @@
-"""The step `tokenization`: the boundary is fixed on the text, then each side is encoded by itself."""
+"""The step `tokenization`: split the text into its two sides, then encode each side on its own."""
 
 import logging
 import os
@@ -28,13 +28,13 @@ from tasks.home.folders import cache_folder, expanded
 
 log = logging.getLogger(__name__)
 
-# In a longer text the validation side is not looked for in the training side, which takes 7 s for 100 MB.
+# The search for contamination takes time in proportion to the text, so it is left out for longer texts.
 COPY_SEARCH_MAX_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A folder with train.bin, val.bin (little-endian uint16), val.txt and the vocabulary that made them."""
+    """A folder with train.bin and val.bin (little-endian uint16), val.txt, and the tokenizer that encoded them."""
 
     folder: Path
     digest: str
@@ -42,12 +42,18 @@ class Tokens:
     train_tokens: int
     val_tokens: int
     val_copied_share: float | None
-    """How much of the validation text stands in the training text (minigpt.overlap), unless that takes too long."""
+    """Share of the validation text that occurs in the training text (minigpt.evaluation.contamination).
+
+    None if the text is longer than COPY_SEARCH_MAX_BYTES.
+    """
 
 
 @task(name="tokenization", cache_policy=NO_CACHE, retries=0)
 def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tokens:
-    """Encode both sides of the text; reused while text, boundary, vocabulary and the code that makes them are equal."""
+    """Encode both sides of the text.
+
+    The cached tokens are reused if the text, the split, the tokenizer config and the code that encodes are the same.
+    """
     made_from = {
         "corpus": corpus.sha256,
         "boundary": split.model_dump(mode="json", include={"validation_fraction", "boundary"}),
@@ -79,7 +85,7 @@ def tokenize(corpus: Corpus, split: SplitConfig, config: TokenizerConfig) -> Tok
 
 
 def _encode_sides(corpus: Corpus, split: SplitConfig, config: TokenizerConfig, place: Path) -> dict[str, Any]:
-    """Write the vocabulary, and the tokens of each side; the result counts them."""
+    """Write the tokenizer and the tokens of each side to a folder; return the token counts."""
     with corpus.path.open("rb") as text:
         cut = split_byte(text, split)
         ranges: dict[Side, tuple[int, int]] = {"train": (0, cut), "val": (cut, size_bytes(text))}
@@ -111,13 +117,13 @@ def _trained(text: Iterable[str], vocabulary_size: int) -> Tokenizer:
 
 
 def _published() -> Tokenizer:
-    """GPT-2's vocabulary, its two files put where tiktoken looks for them by a download with bounds."""
+    """Load GPT-2's tokenizer; download its two files, with a size limit, to where tiktoken looks for them."""
     folder = expanded(os.environ.get("TIKTOKEN_CACHE_DIR") or str(cache_folder() / "tiktoken"), "TIKTOKEN_CACHE_DIR")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for address, sha256 in GPT2_FILES.items():
         path = folder / tiktoken_cache_name(address)
-        if not path.exists() or sha256_of_file(path) != sha256:  # tiktoken would fetch it anew, without bounds
+        if not path.exists() or sha256_of_file(path) != sha256:  # tiktoken would fetch it without a size limit
             try:
                 download(address, path, max_bytes=10_000_000, sha256=sha256)
             except InputError as error:

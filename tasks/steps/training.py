@@ -1,4 +1,4 @@
-"""The step `training`: start the training process, follow its journal, and send what it says to MLflow."""
+"""The step `training`: start the training process, follow its journal, and send its points to MLflow."""
 
 import logging
 import os
@@ -44,13 +44,13 @@ from tasks.tracking.tracker import Tracker
 log = logging.getLogger(__name__)
 
 JOURNAL_POLL_SECONDS = 0.3
-# Small batches would take a core from the training more often: one of 25 points costs as much as one of 200.
+# A request costs about the same for few points as for many, and takes a core from the training while it lasts.
 SENDING_SECONDS = 5.0
-# A checkpoint of a large model takes a while; after an error of ours the process is killed when this is over.
+# A process that is asked to stop first saves a checkpoint, which takes a while for a large model; then it is killed.
 TRAINING_STOP_SECONDS = 120
 TRAINING_LOG = "training.log"
 
-# What Python, torch, C++, Rust, the linker and OpenMP say when the system gives a process no more memory.
+# Messages of Python, torch, C++, Rust, the linker and OpenMP when the system refuses a process more memory.
 OUT_OF_MEMORY = re.compile(
     r"MemoryError|not enough memory|[Cc]annot allocate|can't allocate|bad_alloc|out of memory|"
     r"memory allocation of \d+ bytes failed|failed to map segment|Thread creation failed"
@@ -58,46 +58,50 @@ OUT_OF_MEMORY = re.compile(
 
 
 class TrainingFailedError(FailedError):
-    """The training process ended without saying how: a fault of ours or of the machine."""
+    """The training process ended without an end record: a bug in this program or a fault of the machine."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How the training ended; everything else stands in the journal."""
+    """How the training ended; the journal holds everything else."""
 
     status: str
     steps: int
     training_seconds: float
     weights_sha256: str
     checkpoint: Path
-    """Of the last weights, or of the last good ones if the training diverged; it was whole when the training ended."""
+    """The folder of the last weights, or of the last with a finite loss if the training diverged."""
     quote: Quote
     curve_sent: bool
-    """Whether MLflow has every point of the curve."""
+    """True if MLflow has every point of the curve."""
 
 
 @task(name="training", cache_policy=NO_CACHE, retries=0)
 def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
-    """Train in a process of its own until its last step; the journal in the run's folder holds every step."""
-    follower, narrator, reader = CurveSender(run, job, tracker), ProgressLog(job), JournalReader(run.folder / JOURNAL)
-    records = with_quote(reader.new_records(), job)  # of a run that is resumed; sending a point again changes nothing
-    follower.send(records)
-    narrator.tell(of_kind(records, StartRecord, ProbeRecord))
+    """Train in a separate process until the last step; every step is in the journal in the run's folder.
+
+    Raises KeyboardInterrupt if the training was interrupted, InputError if the training process refused its input,
+    and TrainingFailedError if it failed or if the run cannot be continued on this machine.
+    """
+    sender, progress, reader = CurveSender(run, job, tracker), ProgressLog(job), JournalReader(run.folder / JOURNAL)
+    records = with_quote(reader.new_records(), job)  # those of a resumed run; sending a point again changes nothing
+    sender.send(records)
+    progress.tell(of_kind(records, StartRecord, ProbeRecord))
     if not has_ended(records):
         with stop_signals() as stop, training_process(run.folder, job) as process:
             waiting: list[Record] = []
             next_sending = 0.0
             for new in follow(process, reader, stop):
-                narrator.tell(new)
+                progress.tell(new)
                 records += new
                 waiting += new
                 if time.monotonic() >= next_sending:
-                    follower.send(waiting)
+                    sender.send(waiting)
                     waiting, next_sending = [], time.monotonic() + SENDING_SECONDS
-            follower.send(waiting)
+            sender.send(waiting)
         if process.returncode != 0 or not (records and isinstance(records[-1], EndRecord)):
-            said = (run.folder / TRAINING_LOG).read_text(errors="replace")
-            raise failure(run.run_id, process.returncode, said, any(of_kind(records, CheckpointRecord)))
+            output = (run.folder / TRAINING_LOG).read_text(errors="replace")
+            raise failure(run.run_id, process.returncode, output, any(of_kind(records, CheckpointRecord)))
     [*_, end] = of_kind(records, EndRecord)
     quote = next((probe.quote for probe in of_kind(records, ProbeRecord)), None)
     if end.status == "interrupted":
@@ -105,7 +109,7 @@ def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
     if end.status == "differs" or quote is None:
         raise TrainingFailedError(
             f"run {run.run_id} cannot be continued: {end.error or 'it has no quote'}; resume it on the machine and "
-            f"with the packages that began it, or start a new run: `minigpt run {run.folder / CONFIG_FILE}`"
+            f"with the packages that started it, or start a new run: `minigpt run {run.folder / CONFIG_FILE}`"
         )
     return Trained(
         status=end.status,
@@ -114,39 +118,40 @@ def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
         weights_sha256=end.weights_sha256,
         checkpoint=_last_checkpoint(run, records, end.status),
         quote=quote,
-        curve_sent=follower.sent_all,
+        curve_sent=sender.sent_all,
     )
 
 
-def failure(run_id: str, exit_code: int, said: str, has_checkpoint: bool) -> FailedError | InputError:
-    """Why a training process ended without an end, by its exit code (negative for a signal) and what it said."""
-    lines = said.strip().splitlines() or ["nothing"]
-    way_on = "goes on from its last checkpoint" if has_checkpoint else "begins it again"
+def failure(run_id: str, exit_code: int, output: str, has_checkpoint: bool) -> FailedError | InputError:
+    """Return the error for a training process without an end record, by its output and exit code (-N for signal N)."""
+    lines = output.strip().splitlines() or ["nothing"]
+    way_on = "continues from its last checkpoint" if has_checkpoint else "starts it again"
     resume = f"`minigpt resume {shortened(run_id)}` {way_on}"
     if exit_code == INPUT_IS_WRONG:
         return InputError(lines[-1])
     if refusal := next((line.strip() for line in lines if OUT_OF_MEMORY.search(line)), None):
         return TrainingFailedError(
-            f"the training process got no more memory from the system ({refusal}); once some is free, {resume}; "
+            f"the training process ran out of memory ({refusal}); once enough is free, {resume}; "
             "a new run with a smaller training.batch_size or evaluation.batch_size needs less"
         )
     if exit_code == -signal.SIGKILL:
         return TrainingFailedError(
-            f"the training process was killed (SIGKILL), by someone or by a system that had no memory left; {resume}"
+            f"the training process was killed (SIGKILL), by a user or by a system without free memory; {resume}"
         )
     return TrainingFailedError(
-        f"the training process ended with exit code {exit_code}; {resume}; it said:\n" + "\n".join(lines[-12:])
+        f"the training process ended with exit code {exit_code}; {resume}; its last output:\n" + "\n".join(lines[-12:])
     )
 
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set, instead of breaking into what this process does.
+    """An event that SIGINT (Ctrl-C), SIGTERM and SIGHUP (a closed terminal) set instead of interrupting this process.
 
-    A second one breaks in after all, but not of the terminal, of which both the shell and the system may tell.
+    A second SIGINT or SIGTERM raises KeyboardInterrupt. A second SIGHUP does not: the shell and the system may both
+    send one for the same closed terminal.
     """
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only that one may change what signals do
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield stop
         return
 
@@ -155,10 +160,10 @@ def stop_signals() -> Iterator[threading.Event]:
             if number == signal.SIGHUP:
                 return
             raise KeyboardInterrupt
-        log.warning("stopping after this step, with a checkpoint; a second time stops at once")
+        log.warning("stopping after this step, with a checkpoint; a second signal stops at once")
         stop.set()
 
-    closed = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup has it ignored
+    closed = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup ignores it
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, *closed)}
     try:
         yield stop
@@ -169,9 +174,9 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Popen[bytes]]:
-    """The training process with the environment that the job records; it saves and ends when this block is left.
+    """The training process, in the environment that the job records; it saves and ends when the block is left.
 
-    An interruption that is raised into the block kills it.
+    A KeyboardInterrupt in the block kills it at once.
     """
     with (folder / TRAINING_LOG).open("wb") as output:
         process = subprocess.Popen(
@@ -184,14 +189,14 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
         )
     try:
         yield process
-    except KeyboardInterrupt:  # said a second time
+    except KeyboardInterrupt:  # a second signal
         process.kill()
         raise
     finally:
         _close_input(process)
         try:
             process.wait(TRAINING_STOP_SECONDS)
-        except subprocess.TimeoutExpired:  # the error that it is left by is the one to tell
+        except subprocess.TimeoutExpired:  # the error that left the block matters more
             process.kill()
         except BaseException:
             process.kill()
@@ -199,13 +204,16 @@ def training_process(folder: Path, job: TrainingJob) -> Iterator[subprocess.Pope
 
 
 def _close_input(process: subprocess.Popen[bytes]) -> None:
-    """Tell the process to save and end."""
+    """Ask the process to save a checkpoint and end: it watches for the end of its standard input."""
     if process.stdin:
         process.stdin.close()
 
 
 def follow(process: subprocess.Popen[bytes], reader: JournalReader, stop: threading.Event) -> Iterator[list[Record]]:
-    """The journal's new records, time and again, until the process has ended and all are read."""
+    """Yield batches of new journal records until the process has ended and all are read.
+
+    Once `stop` is set, the process is asked to save and end.
+    """
     while True:
         ended = process.poll() is not None
         if stop.is_set():
@@ -219,14 +227,14 @@ def follow(process: subprocess.Popen[bytes], reader: JournalReader, stop: thread
 
 
 def _last_checkpoint(run: Run, records: Sequence[Record], status: str) -> Path:
-    """The one of the last step; of a run that diverged the newest whose loss is known to be a number.
+    """Return the checkpoint of the last step, or for a run that diverged the newest with a loss known to be finite.
 
-    Whoever loads it finds out if it is whole.
+    Its files are not checked here: loading it does that. Raises TrainingFailedError if no checkpoint was written.
     """
     written = [run.folder / CHECKPOINTS / record.name for record in of_kind(records, CheckpointRecord)]
     if not written:
-        raise TrainingFailedError(f"no whole checkpoint was written to {run.folder / CHECKPOINTS}")
-    if status == "diverged":  # a step's loss is that of the weights before it
+        raise TrainingFailedError(f"no complete checkpoint was written to {run.folder / CHECKPOINTS}")
+    if status == "diverged":  # the loss of a step is that of the weights before it
         measured = {record.step for record in of_kind(records, EvaluationRecord)}
         measured |= {record.step - 1 for record in of_kind(records, StepRecord)}
         return max((folder for folder in written if step_of(folder) in measured and folder.exists()), key=step_of)

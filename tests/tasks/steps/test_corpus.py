@@ -51,6 +51,6 @@ def test_a_fault_that_may_pass_is_told_and_tried_again(new_workplace: Callable[[
         server.shutdown()
     assert done.returncode == 2
     first, last = done.stderr.splitlines()
-    assert first.endswith(f"the corpus is asked for once more, for {address} returned HTTP status 503; try again later")
+    assert first.endswith(f"retrying the corpus download: {address} returned HTTP status 503; try again later")
     assert last == f"minigpt: {address} returned HTTP status 404; give another address"
     assert next(answers, None) is None

@@ -29,7 +29,7 @@ def test_what_the_refusal_of_a_short_text_offers_works(
         tokens = tokenize.fn(corpus, config, TokenizerConfig(vocabulary_size=280))
         return split_windows.fn(tokens, config, training, length).train_windows
 
-    with pytest.raises(InputError, match=r"this text would do with split\.validation_fraction=[^\n]*$") as error:
+    with pytest.raises(InputError, match=r"this text is long enough with split\.validation_fraction=[^\n]*$") as error:
         split(0.05, context_length)
     [fraction] = re.findall(r"validation_fraction=([\d.]+)", str(error.value))
     [length] = re.findall(r"context_length=(\d+)", str(error.value)) or [str(context_length)]

@@ -36,8 +36,8 @@ def test_memory_is_named(who: str, tmp_path: Path) -> None:
     assert done.returncode not in (0, 2)
     error = failure("0123456789abcdef", done.returncode, done.stderr, True)
     assert isinstance(error, FailedError)
-    assert "got no more memory from the system (" in str(error), done.stderr
-    assert "`minigpt resume 0123456789ab` goes on from its last checkpoint" in str(error)
+    assert "the training process ran out of memory (" in str(error), done.stderr
+    assert "`minigpt resume 0123456789ab` continues from its last checkpoint" in str(error)
     assert "\n" not in str(error)
 
 
@@ -49,7 +49,7 @@ def test_killed(tmp_path: Path) -> None:
 
 def test_no_checkpoint_is_promised_before_there_is_one(tmp_path: Path) -> None:
     done = ended("os.kill(os.getpid(), 9)", tmp_path)
-    assert "`minigpt resume 0123456789ab` begins it again" in str(failure("0123456789abcdef", -9, done.stderr, False))
+    assert "`minigpt resume 0123456789ab` starts it again" in str(failure("0123456789abcdef", -9, done.stderr, False))
 
 
 def test_what_is_wrong_with_the_input_is_its_last_line(tmp_path: Path) -> None:
