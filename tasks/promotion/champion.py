@@ -1,4 +1,8 @@
-"""Which run of its name the next one is measured against: the last that was to be shipped, or that a person shipped."""
+"""The champion of a name: the run promoted last, by its held-out text or by `minigpt ship`, which later runs must beat.
+
+Promotions by the held-out text are in the runs' results. The last promotion is also in a note in the home, so that it
+is missed if its run is deleted.
+"""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -13,26 +17,27 @@ CHAMPION_NOTE = "shipped"
 
 
 def champion_for(run: Run) -> Run | None:
-    """Of the other runs of this name the last that was to be shipped, else the last that ended well and was not judged.
+    """Return the run promoted last among the other runs of this name.
 
-    InputError where a later one was to be shipped that is not here.
+    If no run was promoted, it is the newest that ended well without a judgement, or None. Raises InputError if the
+    champion is deleted or damaged: a challenger measured against an older run could be worse than the champion.
     """
     name = _name(run)
     others = [other for other in runs_here() if _name(other) == name and other.run_id != run.run_id]
-    shipped = [when for when in _shipped(name, others) if when[1] != run.run_id]
-    if not shipped:
-        return next((other for other in others if _may_have_been_shipped(other)), None)
-    _, last = max(shipped)
+    promotions = [promotion for promotion in _promotions(name, others) if promotion[1] != run.run_id]
+    if not promotions:
+        return next((other for other in others if _ended_well_without_judgement(other)), None)
+    _, last = max(promotions)
     if (found := _ended(last, others)) is None:
         raise InputError(
-            f"run {last}, the last of {name} that was to be shipped, is gone or damaged; put it back from "
-            f"a copy, name another by `minigpt ship`, or delete {note_file(CHAMPION_NOTE, name)} to go on without it"
+            f"run {last}, the champion of {name}, is gone or damaged; put it back from a copy, choose another with "
+            f"`minigpt ship RUN`, or delete {note_file(CHAMPION_NOTE, name)} to continue without it"
         )
     return found
 
 
-def _shipped(name: str, runs: Iterable[Run]) -> Iterator[tuple[int, str]]:
-    """When which run was to be shipped: by the text, of these runs of the name, and what was noted last."""
+def _promotions(name: str, runs: Iterable[Run]) -> Iterator[tuple[int, str]]:
+    """Yield (time_ms, run_id) of each promotion: those of these runs by their held-out text, and the noted one."""
     for run in runs:
         if (judgement := _judgement(run)) and not judgement.objection:
             yield judgement.time_ms, run.run_id
@@ -44,8 +49,8 @@ def _ended(run_id: str, runs: Iterable[Run]) -> Run | None:
     return next((run for run in runs if run.run_id == run_id and run.has_ended), None)
 
 
-def _may_have_been_shipped(run: Run) -> bool:
-    """Before there was a held-out text: it learnt something, and did not diverge."""
+def _ended_well_without_judgement(run: Run) -> bool:
+    """True if the run learnt something, did not diverge, is no rerun, and had no held-out text."""
     result = run.readable_result()
     if result is None or run.is_rerun or result.held_out:
         return False
@@ -62,35 +67,35 @@ def _name(run: Run) -> str:
 
 
 def way_out_without(run: Run) -> str:
-    """The end of a sentence, for someone whose run to beat is damaged."""
+    """The end of an error message about a damaged champion: how to choose another or continue without one."""
     judgement, noted = _judgement(run), str(note_file(CHAMPION_NOTE, _name(run)))
-    by_hand_alone = judgement is not None and bool(judgement.objection)
+    only_by_hand = judgement is not None and bool(judgement.objection)
     return (
-        f", name another by `minigpt ship`, or delete {noted if by_hand_alone else f'{run.folder} and {noted}'} to go "
-        "on without it"
+        f", choose another with `minigpt ship RUN`, or delete {noted if only_by_hand else f'{run.folder} and {noted}'} "
+        "to continue without it"
     )
 
 
 def record_champion(run: Run, time_ms: int) -> None:
-    """From then on it is the one to beat, also should its folder go, unless a later one is noted."""
+    """Note the run as champion since `time_ms`, unless a later promotion is noted."""
     if (noted := _noted(_name(run))) is None or noted[0] < time_ms:
         write_note(CHAMPION_NOTE, _name(run), run_id=run.run_id, time_ms=time_ms)
 
 
 def _noted(name: str) -> tuple[int, str] | None:
-    """When, and which."""
+    """Return (time_ms, run_id) of the noted promotion, if any."""
     noted = read_note(CHAMPION_NOTE, name, time_ms=int, run_id=str)
     return (noted["time_ms"], noted["run_id"]) if noted else None
 
 
 def champion_sentences() -> Iterator[str]:
-    """A sentence for each name of which a run was to be shipped."""
+    """Yield a sentence for each name that has a champion."""
     runs: dict[str, list[Run]] = {name: [] for name in noted_names(CHAMPION_NOTE)}
     for run in runs_here():
         runs.setdefault(_name(run), []).append(run)
     for name in sorted(runs):
-        if shipped := max(_shipped(name, runs[name]), default=None):
-            time_ms, run_id = shipped
+        if last := max(_promotions(name, runs[name]), default=None):
+            time_ms, run_id = last
             since = time.strftime("%Y-%m-%d %H:%M", time.localtime(time_ms / 1000))
             gone = "" if _ended(run_id, runs[name]) else "; it is gone or damaged"
-            yield f"Of {name}, {shortened(run_id)} is the run to beat since {since}{gone}."
+            yield f"{shortened(run_id)} has been the champion of {name} since {since}{gone}."

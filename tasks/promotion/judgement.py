@@ -1,4 +1,4 @@
-"""The decision about a run: its best weights and the champion's, on a held-out text."""
+"""The judgement of a run: its best weights compared with the champion's on a held-out text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +14,21 @@ from tasks.runs.result import Decision, Judgement
 from tasks.runs.run import Run
 from tasks.tracking.tracker import OfflineTracker
 
-# Who has read so much more of the text than the one to beat may be better by memory alone.
+# A challenger that has read this much more of the text than the champion may be better by memory alone.
 UNFAIR_LEAD = 0.05
-# Less of the text than this in a training text is not worth a word.
-TOLD_SHARE = 0.01
+# A smaller share of the text in a training text is not reported.
+MIN_REPORTED_SHARE = 0.01
 
 NOT_JUDGED = "not judged"
 UNFAIR = "no fair test"
-GIVE_ANOTHER = f"; {UNFAIR}: give a text that no run has read"
+GIVE_ANOTHER = f"; {UNFAIR}: measure on a text that no run was trained on"
 
 
 def judge_run(run: Run, other: Run | None, status: str, source: str) -> Judgement:
+    """Measure the run and the champion `other` on the text at `source`; `status` is how the run's training ended.
+
+    Raises InputError if the text or one of the checkpoints cannot be used.
+    """
     with copy_of_text(Path(source)) as text:
         sha256 = sha256_of_file(text)
         ours = _measured(run, text)
@@ -50,19 +54,19 @@ def judge_run(run: Run, other: Run | None, status: str, source: str) -> Judgemen
 
 
 def _measured(run: Run, text: Path, other_way_out: str = "") -> Measured:
-    """MLflow is not asked for what is not here: a run ends without it as well."""
+    """Measure the run's best checkpoint; nothing is fetched from MLflow, which a run does not need to end."""
     return measure_run(run, intact_best(run, other_way_out), text, OfflineTracker(run.tracking))
 
 
 def _finding(ours: Measured, beside: tuple[Measured, PairedDifference] | None, status: str) -> tuple[str, str]:
-    """The end of a sentence, and the objection."""
+    """Return the end of the sentence that reports the run's loss, and the objection ("" if there is none)."""
     if status == "diverged":
-        return ", but the training diverged: see to that first", "diverged"
+        return ", but the training diverged: fix that first", "diverged"
     if ours.steps == 0:
-        return ", untrained: there is nothing to ship", "nothing learnt"
+        return ", but these weights are untrained: there is nothing to ship", "nothing learnt"
     read = ours.read_share or 0.0
     if beside is None:
-        nothing_to_beat = "; there is no earlier run of this name here that it had to beat"
+        nothing_to_beat = "; this home has no earlier run of this name to beat"
         return (GIVE_ANOTHER, UNFAIR) if read >= UNFAIR_SHARE else (nothing_to_beat, "")
     theirs, saved = beside
     read_there = theirs.read_share or 0.0
@@ -70,7 +74,7 @@ def _finding(ours: Measured, beside: tuple[Measured, PairedDifference] | None, s
         return GIVE_ANOTHER, UNFAIR
     other, better = theirs.short_id, saved.bits_per_byte > 0
     if saved.bits_per_byte == 0:
-        return f", just as many as {theirs.checkpoint} of {other}: keep {other}", f"no better than {other}"
+        return f", exactly as many as {theirs.checkpoint} of {other}: keep {other}", f"no better than {other}"
     apart = f", {abs(saved.bits_per_byte):.2g} {'less' if better else 'more'} than {theirs.checkpoint} of {other}"
     error = f" (standard error {saved.standard_error:.2g})"
     if saved.may_be_chance:
@@ -88,5 +92,5 @@ def _decision(objection: str, compared: bool) -> Decision:
 
 def _who_has_read(*models: Measured | None) -> Iterator[str]:
     for measured in models:
-        if measured and (measured.read_share is None or measured.read_share >= TOLD_SHARE):
+        if measured and (measured.read_share is None or measured.read_share >= MIN_REPORTED_SHARE):
             yield measured.about_reading

@@ -1,4 +1,4 @@
-"""One run's model on a text of its own, as `minigpt evaluate` and the step `held-out text` measure it."""
+"""Measure the model of one run on any text, for `minigpt evaluate` and the step `held-out text`."""
 
 import logging
 import math
@@ -33,13 +33,13 @@ from tasks.tracking.tracker import Tracker
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 10**12
-# A model that has read so much of the text is not measured by it.
+# A text of which a model has read this share or more is no fair test.
 UNFAIR_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Measured(HasRunId):
-    """One run's model on the text."""
+    """The model of one run, measured on a text."""
 
     run_id: str
     name: str
@@ -48,43 +48,47 @@ class Measured(HasRunId):
     tokenizer_sha256: str
     reading: TextLoss
     read_share: float | None
-    """How much of the text stands in the run's training text; None if that is not here."""
+    """Share of the text that occurs in the run's training text; None if the training text is not here."""
 
     def row(self) -> dict[str, str | float]:
-        told = {"run_id": self.run_id, "name": self.name, "checkpoint": self.checkpoint}
-        return told | {name: getattr(self.reading, name) for name in ("loss", "perplexity", "bits_per_byte")}
+        """Return the run's row of a table that compares models."""
+        identity = {"run_id": self.run_id, "name": self.name, "checkpoint": self.checkpoint}
+        return identity | {name: getattr(self.reading, name) for name in ("loss", "perplexity", "bits_per_byte")}
 
     @property
     def about_reading(self) -> str:
-        """How much of the text it may know by heart."""
+        """A sentence that says how much of the text the model may have memorized."""
         who = self.short_id
         if self.read_share is None:
-            return f"The text that {who} was trained on is not here: it may have read this one."
+            return f"The training text of {who} is not here: it may hold this text."
         share = f"{self.read_share:.1%}" if self.read_share >= 0.001 else "Less than 0.1%"
-        begins = f"{share} of this text stands" if self.read_share else "Nothing of this text was found"
+        begins = f"{share} of this text occurs" if self.read_share else "No part of this text occurs"
         return (
-            f"{begins} in the training text of {who}, in runs of {SHINGLE_BYTES} bytes and white space aside"
-            f"{': there it shows its memory' if self.read_share else ''}."
+            f"{begins} in the training text of {who} (matching pieces of {SHINGLE_BYTES} bytes, white space ignored)"
+            f"{': the loss there measures memorization' if self.read_share else ''}."
         )
 
 
 @contextmanager
 def copy_of_text(source: Path) -> Iterator[Path]:
-    """The text, whole and checked, for as long as it is read; InputError if it is not one to measure models on."""
+    """A checked copy of the text, deleted when the block is left; InputError if no model can be measured on it."""
     with arriving() as folder:
         bring_text(source, folder / "text")
         yield folder / "text"
 
 
 def bring_text(source: Path, text: Path) -> SourceFiles | None:
-    """Write the text there, whole and checked; the result is what it was read from."""
+    """Write a checked copy of the text to `text`; return the files that it was read from.
+
+    Raises InputError if the source cannot be read, or if the text is too short to measure on.
+    """
     files = read_source(CorpusConfig(source=_path(source), max_bytes=MAX_BYTES), text).files
     _check_length(text, source, files)
     return files
 
 
 def _path(source: Path) -> str:
-    """Absolute, so that no file is taken for one of the corpora that have a name, and ~USER left to who reads it."""
+    """Make the path absolute, so that it never means a named corpus; a ~ is left to the reader of the source."""
     return str(source if str(source).startswith("~") else source.absolute())
 
 
@@ -92,15 +96,19 @@ def _check_length(text: Path, source: Path, files: SourceFiles | None) -> None:
     with text.open("rb") as file:
         check_text(file, str(source), files)
         for oddity in oddities(file, files):
-            log.warning("the text %s %s, which costs a model that has not learnt it", source, oddity)
+            log.warning("the text %s %s, which raises the loss of a model that was not trained on it", source, oddity)
     if (size_bytes := text.stat().st_size) < MIN_TEXT_BYTES:
         raise InputError(
-            f"the text {source} has {size_bytes} bytes, fewer than the {MIN_TEXT_BYTES:,} on which a difference can be "
-            "told from chance; give a longer one"
+            f"the text {source} has {size_bytes} bytes, fewer than the {MIN_TEXT_BYTES:,} that are needed to "
+            "distinguish a difference from chance; give a longer text"
         )
 
 
 def measure_run(run: Run, folder: Path, text: Path, tracker: Tracker) -> Measured:
+    """Measure the checkpoint in `folder` on a text of at least MIN_TEXT_BYTES; its tokens are written next to it.
+
+    Raises InputError if the loss is not finite.
+    """
     model, tokenizer = load_checkpoint(folder)
     tokens_file, size_bytes = text.with_name("tokens"), text.stat().st_size
     with text.open("rb") as file:
@@ -111,8 +119,8 @@ def measure_run(run: Run, folder: Path, text: Path, tracker: Tracker) -> Measure
         read_share = _read_share(run, file, tracker)
     if not math.isfinite(reading.perplexity):
         raise InputError(
-            f"run {run.run_id} at {folder.name} has a loss of {reading.loss} on this text: these weights have "
-            "diverged; measure another checkpoint or leave the run out"
+            f"{folder.name} of run {run.run_id} has a loss of {reading.loss} on this text, so these weights have "
+            "diverged; measure another checkpoint or leave out the run"
         )
     digest = sha256_of_file(folder / TOKENIZER_FILE)
     steps = trained_steps(folder)
@@ -130,10 +138,10 @@ def _read_share(run: Run, text: BinaryIO, tracker: Tracker) -> float | None:
 
 
 def _corpus(run: Run, sha256: str | None, tracker: Tracker) -> Path:
-    """The text that the run was made with: of this home's cache, else what the run kept; InputError without one."""
+    """Return the run's corpus from this home's cache, else the run's own copy; InputError if neither is intact."""
     if entry := find_entry(cache_folder(), "corpus", {"corpus": sha256}):
         return entry.folder / CORPUS_FILE
     kept = tracker.fetch(run, CORPUS_FILE)
     if sha256_of_file(kept) != sha256:
-        raise InputError(f"{kept} is not the text that run {run.run_id} was made with; put that back from a copy")
+        raise InputError(f"{kept} is not the text of run {run.run_id}; put that text back from a copy")
     return kept

@@ -1,4 +1,4 @@
-"""The model that a tracked run made, and the one that a person ships."""
+"""Find the checkpoint of a tracked run, and promote a run by hand."""
 
 import logging
 from contextlib import suppress
@@ -17,37 +17,43 @@ log = logging.getLogger(__name__)
 
 
 def checkpoint_of(run: Run, role: str, tracker: Tracker) -> Path:
-    """Of a run of this home the newest, which a run that has not ended has as well; else the one that MLflow keeps."""
+    """Return the run's newest checkpoint of the role, "best" or "last", in this home, else the copy in MLflow.
+
+    A run that has not ended may have one too. Raises InputError if no checkpoint is found.
+    """
     here = written_checkpoints(run.folder / CHECKPOINTS, role)
     if not here:
         return tracker.fetch(run, f"checkpoints/{role}")
     if (saved := _saved(run, role)) and saved != here[-1].name:
-        log.warning("%s of run %s is gone: this is %s", saved, run.short_id, here[-1].name)
+        log.warning("%s of run %s is gone: %s is used instead", saved, run.short_id, here[-1].name)
     elif step_of(here[-1]) == 0:
-        log.warning("%s of run %s holds the untrained weights: none that were measured are better", role, run.short_id)
+        log.warning("%s of run %s holds the untrained weights: no measured ones are better", role, run.short_id)
     elif not run.has_result:
-        log.warning("run %s has not ended: %s is what it has so far", run.short_id, here[-1].name)
+        log.warning("run %s has not ended: %s is its newest checkpoint so far", run.short_id, here[-1].name)
     return here[-1]
 
 
 def intact_best(run: Run, other_way_out: str = "") -> Path:
-    """The newest whole best checkpoint here; InputError if there is none."""
+    """Return the run's newest intact best checkpoint in this home; InputError if it has none."""
     if (folder := newest_intact(run.folder / CHECKPOINTS, "best")) is None:
-        raise InputError(f"run {run.run_id} has no whole best checkpoint; put it back from a copy{other_way_out}")
+        raise InputError(f"run {run.run_id} has no intact best checkpoint; put it back from a copy{other_way_out}")
     return folder
 
 
 def ship_run(run: Run) -> str:
-    """Make the best weights of a run of this home those to beat, whatever a text said of them."""
+    """Make a run of this home the champion of its name, against any judgement; return a sentence that says so.
+
+    Raises InputError if the run has no result or no intact best checkpoint.
+    """
     if run.result() is None:
-        raise InputError(f"run {run.run_id} has no result to be shipped by; {way_out(run)}")
+        raise InputError(f"run {run.run_id} has no result, so it cannot be shipped; {way_out(run)}")
     best, name = intact_best(run), run.params["name"]
     record_champion(run, now_ms())
-    return f"From now on {best.name} of {run.short_id} is what runs of {name} have to beat."
+    return f"{best.name} of {run.short_id} is now the champion of {name}: later runs have to beat it."
 
 
 def _saved(run: Run, role: str) -> str | None:
-    """The newest one that the run wrote, if its journal can be read."""
+    """Return the name of the newest checkpoint in the run's journal; None if the journal cannot be read."""
     with suppress(InputError):
         return newest_journalled(read_journal(run.folder / JOURNAL), role)
     return None

@@ -48,8 +48,8 @@ def judge_on_held_out(run: Run, job: TrainingJob, trained: Trained, source: str)
     except Exception as error:  # for example weights that another version wrote, or files deleted meanwhile
         by_hand = f"`minigpt evaluate {' '.join(one.short_id for one in (other, run) if one)} --on {source}`"
         sentence = (
-            f"The held-out text could not judge this run ({on_one_line(error)}); once that is repaired, {by_hand} "
-            "measures the models; only `minigpt ship` changes the champion then."
+            f"This run was not judged on the held-out text ({on_one_line(error)}); once that is repaired, {by_hand} "
+            "measures the models, and `minigpt ship` promotes one of them."
         )
         log.warning("%s", sentence)
         return Judgement(now_ms(), (sentence,), NOT_JUDGED, "undecided", source)

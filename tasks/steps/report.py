@@ -149,8 +149,8 @@ def _other_findings(run: Run, tokens: Tokens, samples: FinalSamples) -> Iterator
         yield copy_words(samples.longest_copied_tokens, samples.passages_with_such_a_copy)
     if tokens.val_copied_share and tokens.val_copied_share >= MIN_REPORTED_COPIED_SHARE:
         yield (
-            f"{tokens.val_copied_share:.1%} of the validation text occurs in the training text (in runs of "
-            f"{SHINGLE_BYTES} bytes, without white space): memory may lower the loss there, and new text may cost more."
+            f"{tokens.val_copied_share:.1%} of the validation text occurs in the training text (matching pieces "
+            f"of {SHINGLE_BYTES} bytes, white space ignored): memorization may lower the loss there, not on new text."
         )
     if CHANGE_TAG in run.tags:
         yield run.tags[CHANGE_TAG]

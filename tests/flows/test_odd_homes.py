@@ -68,7 +68,7 @@ def test_a_kept_text_that_was_edited_is_not_taken_for_the_one_that_was_read(
     kept = Path(result["run_dir"]) / "corpus.txt"
     kept.write_bytes(kept.read_bytes() + b"edited")  # in place: the cache has the same file
     done = place.run("rerun", result["run_id"])
-    assert "fetched anew from its source" in done.stderr
+    assert "fetched from its source again" in done.stderr
     assert f"identical to {result['run_id']}" in done.stdout
 
 

@@ -58,7 +58,7 @@ def test_a_run_that_was_to_be_shipped_and_is_gone_is_missed(copies: list[Run], l
     change_judgement(better, time_ms=judgement.time_ms)
     assert champion_for(now) == better
     (better.folder / lost).write_bytes(b"{")
-    with pytest.raises(InputError, match=f"run {better.run_id}, the last of nightly that was to be shipped, is gone"):
+    with pytest.raises(InputError, match=f"run {better.run_id}, the champion of nightly, is gone"):
         champion_for(now)
     (home() / "shipped-nightly.json").unlink()
     assert champion_for(now) == first
@@ -68,15 +68,16 @@ def test_a_person_ships_what_the_text_would_not(copies: list[Run]) -> None:
     """Until the text says that a later one is better."""
     first, better, worse, now = copies
     [best] = written_checkpoints(worse.folder / CHECKPOINTS, "best")
-    assert ship_run(worse) == f"From now on {best.name} of {worse.run_id[:12]} is what runs of nightly have to beat."
+    promoted = f"{best.name} of {worse.run_id[:12]} is now the champion of nightly: later runs have to beat it."
+    assert ship_run(worse) == promoted
     assert champion_for(now) == worse
     judgement = judged(first)
     assert judgement.to_beat == worse.run_id
     [sentence] = champion_sentences()
-    assert sentence.startswith(f"Of nightly, {worse.run_id[:12]} is the run to beat since 20")
+    assert sentence.startswith(f"{worse.run_id[:12]} has been the champion of nightly since 20")
     change_judgement(better, time_ms=judgement.time_ms + 1000)
     assert champion_for(now) == better
-    assert f" {better.run_id[:12]} is the run to beat" in "".join(champion_sentences())
+    assert f"{better.run_id[:12]} has been the champion of nightly since" in "".join(champion_sentences())
     change_judgement(better, time_ms=1000)
     shutil.rmtree(worse.folder)
     [sentence] = champion_sentences()
@@ -95,7 +96,7 @@ def test_what_a_person_ships_while_a_run_ends_is_not_forgotten(copies: list[Run]
     (worse.folder / "not yet").rename(worse.folder / RESULT_FILE)
     change_judgement(worse, objection="", time_ms=judgement.time_ms)
     assert champion_for(now) == first
-    assert f" {first.run_id[:12]} is the run to beat" in "".join(champion_sentences())
+    assert f"{first.run_id[:12]} has been the champion of nightly since" in "".join(champion_sentences())
 
 
 def test_a_damaged_run_that_only_a_person_shipped_need_not_be_deleted(copies: list[Run]) -> None:
@@ -103,7 +104,7 @@ def test_a_damaged_run_that_only_a_person_shipped_need_not_be_deleted(copies: li
     ship_run(worse)
     shutil.rmtree(worse.folder / CHECKPOINTS)
     [sentence] = judged(better).sentences
-    assert f"or delete {home() / 'shipped-nightly.json'} to go on without it" in sentence
+    assert f"or delete {home() / 'shipped-nightly.json'} to continue without it" in sentence
 
 
 def test_nothing_is_shipped_that_could_not_be_measured(copies: list[Run]) -> None:
@@ -112,7 +113,7 @@ def test_nothing_is_shipped_that_could_not_be_measured(copies: list[Run]) -> Non
     with pytest.raises(InputError, match=f"run {first.run_id} has no result .* `minigpt resume {first.run_id[:12]}`"):
         ship_run(first)
     shutil.rmtree(better.folder / CHECKPOINTS)
-    with pytest.raises(InputError, match=r"no whole best checkpoint; put it back from a copy$"):
+    with pytest.raises(InputError, match=r"no intact best checkpoint; put it back from a copy$"):
         ship_run(better)
     assert not (home() / "shipped-nightly.json").exists()
 
@@ -121,8 +122,8 @@ def test_shipping_is_told_where_the_runs_are_listed(nights: list[dict[str, Any]]
     for night in (nights[2], nights[1]):
         shipped = night["run_id"][:12]
         done = workplace.run("ship", shipped)
-        assert done.stdout.endswith(f" of {shipped} is what runs of nightly have to beat.\n")
-        assert f"Of nightly, {shipped} is the run to beat since 20" in workplace.run("runs").stdout
+        assert done.stdout.endswith(f" of {shipped} is now the champion of nightly: later runs have to beat it.\n")
+        assert f"{shipped} has been the champion of nightly since 20" in workplace.run("runs").stdout
     refused = workplace.run("ship", "nowhere")
     assert refused.returncode == 2
     assert refused.stderr.startswith("minigpt: there is no run with the id or name 'nowhere' in ")

@@ -34,7 +34,7 @@ def test_a_run_is_to_be_shipped_if_it_beats_the_last_that_was(nights: list[dict[
     first, better, worse = (night["held_out"] for night in nights)
     assert first["to_beat"] is None
     assert first["objection"] == ""
-    assert first["sentences"][0].endswith("; there is no earlier run of this name here that it had to beat.")
+    assert first["sentences"][0].endswith("; this home has no earlier run of this name to beat.")
     assert [night["held_out"]["decision"] for night in nights] == ["undecided", "ship", "keep"]
     assert better["to_beat"] == nights[0]["run_id"]
     assert better["saved"]["bits_per_byte"] == pytest.approx(first["bits_per_byte"] - better["bits_per_byte"])
@@ -111,16 +111,16 @@ def test_what_goes_wrong_at_the_end_does_not_fail_the_run(copies: list[Run], cap
     assert judged(worse).objection == NOT_JUDGED
     next(best.glob("*.safetensors")).unlink()
     [sentence] = judged(worse).sentences
-    assert f"run {better.run_id} has no whole best checkpoint; put it back from a copy" in sentence
+    assert f"run {better.run_id} has no intact best checkpoint; put it back from a copy" in sentence
     noted = home() / "shipped-nightly.json"
-    assert f"or delete {better.folder} and {noted} to go on without it" in sentence
+    assert f"or delete {better.folder} and {noted} to continue without it" in sentence
     noted.write_text(json.dumps({"run_id": better.run_id, "time_ms": 2**50}))
     shutil.rmtree(better.folder)
-    assert f"or delete {noted} to go on without it" in judged(worse).sentences[0]
+    assert f"or delete {noted} to continue without it" in judged(worse).sentences[0]
     noted.unlink()
     assert judged(worse).to_beat == first.run_id
     shutil.rmtree(worse.folder / CHECKPOINTS)
-    assert "put it back from a copy); `minigpt evaluate" in judged(worse).sentences[0]
+    assert "put it back from a copy); once that is repaired, `minigpt evaluate" in judged(worse).sentences[0]
 
 
 def test_a_run_that_goes_on_is_judged_as_it_was(copies: list[Run], nights: list[dict[str, Any]]) -> None:
@@ -139,9 +139,9 @@ def test_how_much_of_the_text_was_read_is_told(copies: list[Run], tmp_path: Path
     told = judged(better, tmp_path / "read.txt")
     assert told.objection == "no fair test"
     assert told.decision == "undecided"
-    assert told.sentences[0].endswith("; no fair test: give a text that no run has read.")
-    assert f"100.0% of this text stands in the training text of {better.run_id[:12]}" in told.sentences[1]
-    assert f"100.0% of this text stands in the training text of {first.run_id[:12]}" in told.sentences[2]
+    assert told.sentences[0].endswith("; no fair test: measure on a text that no run was trained on.")
+    assert f"100.0% of this text occurs in the training text of {better.run_id[:12]}" in told.sentences[1]
+    assert f"100.0% of this text occurs in the training text of {first.run_id[:12]}" in told.sentences[2]
 
 
 def measured(name: str, bits: torch.Tensor, read_share: float | None = 0.0, steps: int = 9) -> Measured:
@@ -163,7 +163,7 @@ def test_what_may_be_chance_is_not_shipped() -> None:
 
 def test_the_same_weights_are_no_better() -> None:
     said, objection = finding(measured("a", 100 * ONES), measured("b", 100 * ONES))
-    assert said == f", just as many as best-9 of {'b' * 12}: keep {'b' * 12}"
+    assert said == f", exactly as many as best-9 of {'b' * 12}: keep {'b' * 12}"
     assert objection == f"no better than {'b' * 12}"
 
 
