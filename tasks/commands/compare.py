@@ -1,4 +1,4 @@
-"""Runs side by side, as pandas tables."""
+"""Tables of runs for `minigpt runs` and `minigpt compare`."""
 
 import shutil
 import sys
@@ -29,33 +29,36 @@ RESULTS = {
     "metrics.bill/usd": "usd",
 }
 DIGESTS = ("params.corpus.sha256", "facts.code_sha256", "facts.git_commit")
-# What decides which text a run is measured on.
+# The settings that decide which text validates a run.
 VALIDATION_TEXT = ("params.corpus.sha256", "params.split.validation_fraction", "params.split.boundary")
 HELD_OUT = "params.held_out.source"
 OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
 LISTED = ("run_id", "name", "started", "status")
-# Results that a list for people leaves to --json.
 NAME_COLUMNS = 40
+# Results that only --json shows.
 UNLISTED = ["epochs", "perplexity", "best_bits_per_byte"]
 
 
 def list_runs(tracker: Tracker, as_json: bool) -> str:
-    """Every run, newest first, with its most telling results."""
+    """List every run, newest first, with its main results; for people also the champions and failures."""
     table = runs_table(tracker)
     if not table.empty:
         table = _renamed(table[[*LISTED, *_results(table)]])
     if as_json:
         return str(table.to_json(orient="records", date_format="iso"))
-    listed = f"no runs in {home()} yet; `minigpt run` makes one" if table.empty else _text(table)
+    listed = f"no runs in {home()} yet; `minigpt run` starts one" if table.empty else _text(table)
     return "\n".join([listed, *champion_sentences(), *failure_sentences()])
 
 
 def compare_runs(tracker: Tracker, names: list[str], as_json: bool) -> str:
-    """The hyperparameters and facts that differ between the runs, and all results, a column a run."""
+    """Show the hyperparameters and provenance that differ between the runs, and all results, one column for each run.
+
+    Raises InputError if the names mean fewer than two runs.
+    """
     ids = list(dict.fromkeys(tracker.find(name).run_id for name in names))
     if len(ids) < 2:
-        raise InputError(f"{' and '.join(names)}: that is one run, and two are needed to compare them; name another")
-    table = runs_table(tracker, ids).drop(columns="steps")  # of those that ended, epochs tell them
+        raise InputError(f"{' and '.join(names)}: that is one run, and two are needed for a comparison; name another")
+    table = runs_table(tracker, ids).drop(columns="steps")  # the epochs of runs that ended say the same
     given = table[[column for column in table if str(column).startswith(("params.", "facts."))]]
     if "params.corpus.sha256" in given and given["params.corpus.sha256"].nunique(dropna=False) == 1:
         given = given.drop(columns="facts.corpus_bytes", errors="ignore")
@@ -71,32 +74,32 @@ def compare_runs(tracker: Tracker, names: list[str], as_json: bool) -> str:
 
 
 def _results(table: pd.DataFrame) -> list[str]:
-    """Its columns of what the runs came to, with what was decided on any of them, and found wrong with any."""
-    said = [column for column in ("decision", "diagnosis") if table[column].any()]
-    return [*said, *(column for column in RESULTS if column in table)]
+    """Return the result columns of the table, after decision and diagnosis if any run has them."""
+    verdicts = [column for column in ("decision", "diagnosis") if table[column].any()]
+    return [*verdicts, *(column for column in RESULTS if column in table)]
 
 
 def _renamed(table: pd.DataFrame) -> pd.DataFrame:
-    """Results by the names that people know; steps are whole numbers, also where another run has none."""
+    """Rename result columns for display; steps stay integers even if a run has none."""
     renamed = table.rename(columns=RESULTS)
     return renamed.astype({name: "Int64" for name in ("steps", "best_step") if name in renamed})
 
 
 def _cautions(differing: Sequence[str]) -> Iterator[str]:
-    """What keeps results from being compared."""
+    """Yield a sentence for each reason why the results cannot be compared as they are."""
     if set(VALIDATION_TEXT) & set(differing):
         yield (
             "The validation texts are not the same: a lower loss may come from the text and not from the model; "
-            "`minigpt evaluate` measures both on one."
+            "`minigpt evaluate` measures both models on one text."
         )
     measured = ("params.evaluation.validation_batches", "params.evaluation.batch_size", "params.model.context_length")
     if set(measured) & set(differing):
         yield (
-            "The best losses may be of different parts of the validation text; those behind the last step are of all "
-            "its whole windows."
+            "The best losses may be of different parts of the validation text; those after the last step are of all "
+            "its complete windows."
         )
     if HELD_OUT in differing:
-        yield "The held-out texts are not the same: what was measured on them cannot be compared."
+        yield "The held-out texts are not the same: measurements on them cannot be compared."
     if any(column.startswith("params.tokenizer.") for column in differing):
         yield OTHER_TOKENIZERS
 
@@ -108,11 +111,11 @@ def _text(table: pd.DataFrame) -> str:
     ]
     shown = table.assign(run_id=table["run_id"].map(shortened), name=names, started=started)
     shown = shown.drop(columns=UNLISTED, errors="ignore")
-    blank = shown.astype(object).fillna("")  # to_string's own way leaves out whole numbers
+    blank = shown.astype(object).fillna("")  # to_string(na_rep="") does not apply to integers
     blank = blank.set_index("run_id").rename_axis(index=None, columns="run_id")
     return str(blank.to_string(float_format=lambda value: f"{value:.4g}", line_width=_columns()))
 
 
 def _columns() -> int | None:
-    """How wide a table may be: a terminal would break its lines anywhere, and pandas breaks them between columns."""
+    """Return the terminal's width, at which pandas breaks tables between columns; None if the output is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -1,4 +1,4 @@
-"""Measure the models of several runs on one text, which is to be one that none of them has read."""
+"""Measure the models of several runs on one text, which none of them should have been trained on."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,11 @@ from tasks.tracking.tracker import Tracker
 
 
 def evaluate_runs(tracker: Tracker, names: list[str], source: Path, role: str, as_json: bool) -> str:
-    """A row a run, best first; then what of the differences may be chance, and who has read the text before."""
+    """Return a table of the runs, best first, then sentences on which differences may be chance and on contamination.
+
+    `role` is "best" or "last". With `as_json` the result is a JSON list, one object for each run. Raises InputError
+    if the text or one of the models cannot be measured.
+    """
     apply_environment(EnvironmentConfig().resolved())
     runs = {run.run_id: run for run in (tracker.find(name) for name in names)}
     checkpoints = {run_id: checkpoint_of(run, role, tracker) for run_id, run in runs.items()}
@@ -38,30 +42,29 @@ def evaluate_runs(tracker: Tracker, names: list[str], source: Path, role: str, a
         return json.dumps(rows)
     table = pd.DataFrame([measured.row() | {"run_id": measured.short_id} for measured in found])
     shown = table.to_string(index=False, float_format=lambda value: f"{value:.4g}")
-    lines = [f"on {source}, {best.text_bytes:,} bytes:", shown, *_words(found, differences)]
+    lines = [f"on {source}, {best.text_bytes:,} bytes:", shown, *_differences(found, differences)]
     if (most := max(measured.read_share or 0 for measured in found)) >= UNFAIR_SHARE:
-        lines.insert(0, f"No fair test: {most:.0%} of this text stands in what a model was trained on; see below.")
+        lines.insert(0, f"No fair test: {most:.0%} of this text occurs in the training text of a model; see below.")
     else:
         lines += _verdict(found, differences)
     return "\n".join([*lines, *_reservations(found)])
 
 
-def _words(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
+def _differences(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
     best = found[0].short_id
     for measured, more in list(zip(found, differences, strict=True))[1:]:
         yield (
             f"{best} needs {more.bits_per_byte:.2g} bits per byte less than {measured.short_id}, which "
-            f"{'may be' if more.may_be_chance else 'is hardly'} chance: the standard error from passage to passage is "
-            f"{more.standard_error:.2g}."
+            f"{'may be' if more.may_be_chance else 'is hardly'} chance (standard error {more.standard_error:.2g})."
         )
 
 
 def _verdict(found: Sequence[Measured], differences: Sequence[PairedDifference]) -> Iterator[str]:
     beaten = [measured.short_id for measured, more in zip(found, differences, strict=True) if not more.may_be_chance]
     if beaten:
-        yield f"By this text {found[0].short_id} is better than {', '.join(beaten)}."
+        yield f"On this text {found[0].short_id} is better than {', '.join(beaten)}."
     elif len(found) > 1:
-        yield "By this text the best is better than no other beyond chance: keep what you have."
+        yield "On this text the best run is not better than any other beyond chance: keep the one you have."
 
 
 def _reservations(found: Sequence[Measured]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Which run a person means, and how all of them stand: what MLflow says, corrected by the folders of this home."""
+"""The table of all runs and their status: the data in MLflow, corrected by the folders of this home."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from tasks.tracking.write import DECISION_TAG, DIAGNOSIS_TAG, OWNER_TAG, STATUS_
 
 log = logging.getLogger(__name__)
 
-# Tags of facts that are no package's version.
+# The tags of provenance other than package versions.
 FACT_TAGS = {
     "corpus_bytes": "minigpt.corpus_bytes",
     "code_sha256": "minigpt.code_sha256",
@@ -32,7 +32,11 @@ FACT_TAGS = {
 
 
 def runs_table(tracker: Tracker, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """A row a run, newest first (params.*, facts.*, metrics.*), also of runs that MLflow has yet to get."""
+    """Return a table with one row for each run, newest first, including runs that are not in MLflow yet.
+
+    Besides run_id, name, status, decision, diagnosis, started and steps it has columns params.*, facts.* and metrics.*.
+    With `run_ids` it has these runs only, in this order.
+    """
     wanted = [run for run in tracker.known_runs() if run_ids is None or run.run_id in run_ids]
     table = pd.DataFrame([_tracked_row(run) if isinstance(run, TrackedRun) else _row_here(run) for run in wanted])
     return table if run_ids is None or table.empty else table.set_index("run_id").loc[list(run_ids)].reset_index()
@@ -46,14 +50,14 @@ def _started(run: Run) -> pd.Timestamp:
 def _tracked_row(run: TrackedRun) -> dict[str, Any]:
     here = _run_here(run)
     result = _result(here) if here else None
-    told = {"decision": run.tags.get(DECISION_TAG), "diagnosis": run.tags.get(DIAGNOSIS_TAG)}
-    verdicts = _verdicts(result) | {name: words for name, words in told.items() if words}
+    tracked = {"decision": run.tags.get(DECISION_TAG), "diagnosis": run.tags.get(DIAGNOSIS_TAG)}
+    verdicts = _verdicts(result) | {name: words for name, words in tracked.items() if words}
     row = _row(run, _status(run, here, result), verdicts) | _metrics(_results(result) | run.metrics)
     return row | {"steps": _steps(here, result) if here else None}
 
 
 def _status(run: TrackedRun, here: Run | None, result: Result | None) -> str:
-    """What the run says of itself; where it says that it is running, its folder or its process know better."""
+    """Return the status that MLflow has, corrected by the run's folder or its process if that status is "running"."""
     status = run.tags.get(STATUS_TAG, run.mlflow_status)
     if here is None:
         if status == "running":
@@ -66,22 +70,22 @@ def _status(run: TrackedRun, here: Run | None, result: Result | None) -> str:
 
 
 def _is_gone(run: TrackedRun) -> bool:
-    """Whether the folder that its files were in is no longer on this machine."""
+    """True if the run's files were in a local folder that no longer exists."""
     place = local_path(run.artifact_uri)
-    with suppress(PermissionError):  # of someone else's home
+    with suppress(PermissionError):  # the folder is in another user's home
         return place is not None and not place.parent.exists()
     return False
 
 
 def _run_here(run: TrackedRun) -> Run | None:
-    """The run in this home, if it lies here and can be read."""
+    """Return the run from this home; None if it is not here or cannot be read."""
     with suppress(InputError):
         return load_run(run.folder)
     return None
 
 
 def _result(run: Run) -> Result | None:
-    """What the run came to, if it has ended and that can be read."""
+    """Return the run's result; None if it has not ended or the result cannot be read."""
     try:
         return run.result()
     except InputError as error:
@@ -105,7 +109,7 @@ def _row_here(run: Run) -> dict[str, Any]:
 
 
 def _verdicts(result: Result | None) -> dict[str, str]:
-    """The decision on shipping the run, if a held-out text led to one, and what speaks against the run."""
+    """Return the decision by the held-out text and the diagnosis, each "" if there is none."""
     decision = result.held_out.decision if result and result.held_out else ""
     return {"decision": decision, "diagnosis": result.diagnosis if result else ""}
 
@@ -127,13 +131,13 @@ def _row(run: Run, status: str, verdicts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _facts(tags: Mapping[str, str]) -> dict[str, str]:
-    """What the run was made with besides its hyperparameters."""
+    """Return the run's provenance besides its hyperparameters: package versions, code, corpus size and machine."""
     packages: dict[str, str] = json.loads(tags.get("minigpt.packages", "{}"))
     return packages | {name: tags[tag] for name, tag in FACT_TAGS.items() if tag in tags}
 
 
 def _steps(run: Run, result: Result | None) -> int | None:
-    """How many it has taken, also before its end; None if its journal is damaged."""
+    """Return the number of training steps so far; None if the run's journal is damaged."""
     if result is not None:
         return result.steps
     with suppress(InputError):
@@ -142,7 +146,7 @@ def _steps(run: Run, result: Result | None) -> int | None:
 
 
 def _results(result: Result | None) -> dict[str, float]:
-    """By MLflow's names; nothing before the run has ended."""
+    """Return the results under their names in MLflow; empty before the run has ended."""
     if result is None:
         return {}
     return result.metrics() | {

@@ -1,4 +1,4 @@
-"""Let the model of a tracked run write."""
+"""Generate texts with the model of a tracked run."""
 
 from collections.abc import Iterator
 
@@ -27,14 +27,17 @@ def sample_texts(
     stop: str | None,
     seed: int,
 ) -> Iterator[list[str]]:
-    """The prompt, then what the model adds, piece by piece, as many texts at once as there are samples."""
+    """Yield the prompt, then the continuations piece by piece; each item has one string for each sample.
+
+    `role` is the checkpoint, "best" or "last". Raises InputError if the prompt cannot be encoded, before any output.
+    """
     apply_environment(EnvironmentConfig().resolved())
     model, tokenizer = load_checkpoint(checkpoint_of(tracker.find(run), role, tracker))
     if samples == 1:
         prepare_for_generation(model)
     draws = [Sampler(temperature, top_k, top_p, stream(seed, "sample", number)) for number in range(samples)]
     pieces = stream_texts(model, tokenizer, prompt, draws, max_new_tokens, stop)
-    first = next(pieces)  # a prompt that cannot be is refused before anything is shown
+    first = next(pieces)  # an invalid prompt is refused here, before any output
     yield [prompt] * samples
     yield first
     yield from pieces

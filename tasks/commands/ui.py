@@ -1,4 +1,4 @@
-"""Both UIs on the loopback interface, started and ended together."""
+"""Serve the UIs of MLflow and Prefect together, on the loopback interface by default."""
 
 import logging
 import subprocess
@@ -24,7 +24,10 @@ UI_POLL_SECONDS = 0.5
 
 
 def serve_uis() -> None:
-    """Serve until Ctrl-C, which is how it ends well."""
+    """Serve both UIs until Ctrl-C.
+
+    Raises InputError if the port cannot be used or runs are tracked elsewhere, and FailedError if a server ends.
+    """
     settings = read_settings_file().ui
     if trouble := port_problem(settings.host, settings.port):
         raise InputError(
@@ -49,17 +52,17 @@ def serve_uis() -> None:
 
 
 def _mlflow_server(host: str, port: int) -> subprocess.Popen[bytes]:
-    """MLflow's server over the store of this home: one worker, hosts named, no jobs."""
+    """Start MLflow's server on the store of this home, with one worker, a list of allowed hosts and no job runner."""
     address = TrackingSettings().address()
     if not address.is_local:
-        raise InputError(f"runs are tracked at {address.tracking_uri}, whose own UI shows them; open that address")
+        raise InputError(f"runs are tracked at {address.tracking_uri}, which has its own UI; open that address")
     check_reachable(address)
     make_local_store(address)
     hosts = ",".join(f"{name}:{port}" for name in dict.fromkeys((host, *LOOPBACK, "::1")))
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address.tracking_uri]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts]
     with _log().open("ab") as output:
-        # In the home, since uvicorn's command imports from its working directory before anything else.
+        # Started in the home, because uvicorn imports from its working directory before anything else.
         return subprocess.Popen(
             command,
             cwd=home(),
@@ -87,7 +90,7 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server with all its workers."""
+    """End the server and all its workers."""
     try:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     except psutil.NoSuchProcess:

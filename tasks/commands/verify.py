@@ -1,4 +1,4 @@
-"""Is a run what it says: are its files whole, does its curve belong to its weights, has MLflow the same points."""
+"""Verify a run: its files are intact, its curve belongs to its weights, and MLflow has the same points."""
 
 import math
 from collections import Counter
@@ -30,13 +30,13 @@ from tasks.tracking.client import StoreError
 from tasks.tracking.metrics import journal_points
 from tasks.tracking.tracker import Tracker
 
-# Nats per token by which one evaluation differs between machine classes: fp32 sums in another order.
+# Nats per token by which an evaluation may differ between machine classes, which sum fp32 in different orders.
 EVALUATION_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; a sentence about what was found."""
+    """One check: its name, its outcome, and a sentence about what was found."""
 
     name: str
     holds: bool
@@ -44,9 +44,12 @@ class Check:
 
 
 def verify_run(run: Run, tracker: Tracker) -> Iterator[Check]:
-    """Look at everything; the run must lie in this home and have ended, or been stopped."""
+    """Check a run of this home that is not being written.
+
+    Raises InputError if the run has no journal here, is still being written, or was stopped before its training began.
+    """
     if not (run.folder / JOURNAL).exists():
-        raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it where it was made")
+        raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it on the machine that trained it")
     if is_owned(run.folder):
         raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
     try:
@@ -85,16 +88,16 @@ def _checkpoints(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     roles = ("best", "last")
     names = {path.name for role in roles for path in written_checkpoints(run.folder / CHECKPOINTS, role)}
     if not names:
-        yield Check("checkpoints", False, "there is none")
+        yield Check("checkpoints", False, "the run has no checkpoint")
     newest = {name for role in roles if (name := newest_journalled(records, role))}
     for name in sorted(names | newest):
-        whole = is_intact(run.folder / CHECKPOINTS / name)
-        found = "every file has its digest" if whole else "a file is missing or was changed"
-        yield Check(name, whole, found if name in names else "it is gone")
+        intact = is_intact(run.folder / CHECKPOINTS / name)
+        found = "the digest of every file is right" if intact else "a file is missing or was changed"
+        yield Check(name, intact, found if name in names else "the folder is gone")
 
 
 def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
-    """The weights against the digest that the training ended with, and against the losses that it measured."""
+    """Compare the weights with the digest at the training's end, and their validation loss with the curve."""
     config = read_job(run.folder).config
     apply_environment(config.environment)
     begun, facts = list(of_kind(records, StartRecord, ResumeRecord)), process_facts()
@@ -118,7 +121,7 @@ def _weights(run: Run, records: Sequence[Record]) -> Iterator[Check]:
 
 
 def _validation_windows(text_file: Path, tokenizer: Tokenizer, config: RunConfig) -> Windows:
-    """Cut anew from the kept text and the checkpoint's own vocabulary."""
+    """Cut the validation windows again, from the run's copy of the text and the checkpoint's tokenizer."""
     with text_file.open("rb") as text:
         side = b"".join(blocks(text, split_byte(text, config.split), size_bytes(text)))
     tokens = tokenizer.encode(side.decode())
@@ -134,16 +137,16 @@ def _loss(name: str, step: int, now: float, then: float, same_class: bool) -> Ch
 
 
 def _mlflow(run: Run, tracker: Tracker, records: Sequence[Record]) -> Check:
-    """Every point of the journal that MLflow should have, once, with its time, and no other."""
+    """Check that MLflow has every point of the journal exactly once, with the same time, and no others."""
     wanted = Counter(journal_points(records, read_job(run.folder)))
     try:
         found = tracker.stored_points(run, sorted({point.key for point in wanted}))
     except StoreError as error:
         return Check("MLflow", False, str(error))
     if found is None:
-        return Check("MLflow", True, "not asked")
+        return Check("MLflow", True, "not checked while offline")
     if run.mlflow_id is None:
-        return Check("MLflow", True, f"not there yet; `minigpt sync {run.short_id}` sends it")
+        return Check("MLflow", True, f"the run is not there yet; `minigpt sync {run.short_id}` sends it")
     stored = Counter(found)
     missing, extra = (wanted - stored).total(), (stored - wanted).total()
     if missing or extra:
@@ -151,4 +154,4 @@ def _mlflow(run: Run, tracker: Tracker, records: Sequence[Record]) -> Check:
         if run.result() is None:
             way_out += f"; it has not ended: `minigpt resume {run.short_id}` finishes it"
         return Check("MLflow", False, f"{missing} points missing, {extra} too many{way_out}")
-    return Check("MLflow", True, f"{wanted.total():,} points, each as the journal has it")
+    return Check("MLflow", True, f"{wanted.total():,} points, equal to those of the journal")

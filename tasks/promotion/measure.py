@@ -62,7 +62,7 @@ class Measured(HasRunId):
         if self.read_share is None:
             return f"The training text of {who} is not here: it may hold this text."
         share = f"{self.read_share:.1%}" if self.read_share >= 0.001 else "Less than 0.1%"
-        begins = f"{share} of this text occurs" if self.read_share else "No part of this text occurs"
+        begins = f"{share} of this text occurs" if self.read_share else "No part of this text was found"
         return (
             f"{begins} in the training text of {who} (matching pieces of {SHINGLE_BYTES} bytes, white space ignored)"
             f"{': the loss there measures memorization' if self.read_share else ''}."

@@ -39,7 +39,7 @@ def check_held_out(source: str) -> SourceFiles | None:
 
 @task(name="held-out text", cache_policy=NO_CACHE, retries=0)
 def judge_on_held_out(run: Run, job: TrainingJob, trained: Trained, source: str) -> Judgement:
-    """Judge if the run beats the champion beyond chance. No error here fails the run: it becomes part of the result."""
+    """Compare the run with the champion of its name. An error here does not fail the run: the judgement reports it."""
     apply_environment(job.config.environment)
     other = None
     try:

@@ -69,8 +69,8 @@ def test_who_has_read_the_text_is_told(smoke: dict[str, Any], home: Path, tmp_pa
     text = tmp_path / "text.txt"
     text.write_bytes(trained_on[:20_000])
     said = evaluate_runs(OFFLINE, [smoke["run_id"]], text, "best", as_json=False)
-    assert "100.0% of this text stands in the training text of" in said
-    assert "shows its memory" in said
+    assert "100.0% of this text occurs in the training text of" in said
+    assert "the loss there measures memorization" in said
 
 
 def test_a_text_that_was_read_decides_nothing(nights: list[dict[str, Any]], home: Path, tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_text_that_was_read_decides_nothing(nights: list[dict[str, Any]], home
     (tmp_path / "unread.txt").write_bytes(HELD_OUT.read_bytes())
     said = evaluate_runs(OFFLINE, ids, tmp_path / "read.txt", "best", as_json=False)
     assert said.startswith("No fair test: 100% of this text")
-    assert "By this text" not in said
-    assert f"By this text {ids[1][:12]} is better than {ids[0][:12]}." in evaluate_runs(
+    assert "On this text" not in said
+    assert f"On this text {ids[1][:12]} is better than {ids[0][:12]}." in evaluate_runs(
         OFFLINE, ids, tmp_path / "unread.txt", "best", as_json=False
     )
 
@@ -107,7 +107,7 @@ def test_a_run_whose_text_is_not_here_may_have_read_any(
     text = tmp_path / "text.txt"
     text.write_bytes(sides(smoke)[0][:4000])
     said = evaluate_runs(OFFLINE, [smoke["run_id"]], text, "best", as_json=False)
-    assert f"The text that {smoke['run_id'][:12]} was trained on is not here" in said
+    assert f"The training text of {smoke['run_id'][:12]} is not here" in said
     assert not (tmp_path / "mlflow.db").exists()
     shutil.rmtree(folder / "checkpoints")
     with pytest.raises(InputError, match="has no checkpoints/best here, and MLflow is not asked for it"):
@@ -129,5 +129,5 @@ def test_a_run_of_which_mlflow_alone_has_the_checkpoint_is_measured(
     text = tmp_path / "text.txt"
     text.write_bytes(sides(smoke)[1])
     said = evaluate_runs(OFFLINE, [smoke["run_id"], smoke["run_id"]], text, "best", as_json=False)
-    assert "stands in the training text of" in said
+    assert "occurs in the training text of" in said
     assert "untrained" not in said

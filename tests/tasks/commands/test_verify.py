@@ -87,7 +87,7 @@ def test_of_a_run_that_has_not_ended_the_way_to_its_end_is_told(run: Run, here: 
 def test_a_run_that_mlflow_has_yet_to_get_is_told(run: Run, tmp_path: Path) -> None:
     *_, last = verified(elsewhere(run, f"sqlite:///{tmp_path}/gone.db", mlflow_id=None))
     assert last.holds
-    assert last.found == f"not there yet; `minigpt sync {run.run_id[:12]}` sends it"
+    assert last.found == f"the run is not there yet; `minigpt sync {run.run_id[:12]}` sends it"
 
 
 def test_a_server_that_does_not_answer_is_told_before_anything_is_read(run: Run) -> None:
@@ -137,7 +137,7 @@ def test_a_checkpoint_that_is_gone_is_found(run: Run, role: str, caplog: pytest.
     assert newest.name in wrong(run)
     if older:
         assert checkpoint_of(run, role, tracker_at(run.tracking, offline=True)) == older[-1]
-        assert f"{newest.name} of run {run.run_id[:12]} is gone: this is {older[-1].name}" in caplog.text
+        assert f"{newest.name} of run {run.run_id[:12]} is gone: {older[-1].name} is used instead" in caplog.text
 
 
 def test_a_checkpoint_under_another_ones_name_is_found(run: Run) -> None:
