@@ -29,7 +29,7 @@ RESULTS = {
     "metrics.bill/usd": "usd",
 }
 DIGESTS = ("params.corpus.sha256", "facts.code_sha256", "facts.git_commit")
-# The settings that decide which text validates a run.
+# The settings that decide which text a run is validated on.
 VALIDATION_TEXT = ("params.corpus.sha256", "params.split.validation_fraction", "params.split.boundary")
 HELD_OUT = "params.held_out.source"
 OTHER_TOKENIZERS = "The tokenizers are not the same: compare bits per byte, since loss and perplexity are per token."
@@ -40,7 +40,7 @@ UNLISTED = ["epochs", "perplexity", "best_bits_per_byte"]
 
 
 def list_runs(tracker: Tracker, as_json: bool) -> str:
-    """List every run, newest first, with its main results; for people also the champions and failures."""
+    """List every run, newest first, with its main results: as JSON, or as a table with the champions and failures."""
     table = runs_table(tracker)
     if not table.empty:
         table = _renamed(table[[*LISTED, *_results(table)]])

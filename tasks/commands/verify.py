@@ -49,7 +49,7 @@ def verify_run(run: Run, tracker: Tracker) -> Iterator[Check]:
     Raises InputError if the run has no journal here, is still being written, or was stopped before its training began.
     """
     if not (run.folder / JOURNAL).exists():
-        raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it on the machine that trained it")
+        raise InputError(f"run {run.run_id} has no journal in {run.folder}; verify it in the home where it was trained")
     if is_owned(run.folder):
         raise InputError(f"run {run.run_id} is still being written; verify it when it has ended")
     try:
@@ -92,7 +92,7 @@ def _checkpoints(run: Run, records: Sequence[Record]) -> Iterator[Check]:
     newest = {name for role in roles if (name := newest_journalled(records, role))}
     for name in sorted(names | newest):
         intact = is_intact(run.folder / CHECKPOINTS / name)
-        found = "the digest of every file is right" if intact else "a file is missing or was changed"
+        found = "all files match their digests" if intact else "a file is missing or was changed"
         yield Check(name, intact, found if name in names else "the folder is gone")
 
 

@@ -1,7 +1,7 @@
 """The champion of a name: the run promoted last, by its held-out text or by `minigpt ship`, which later runs must beat.
 
-Promotions by the held-out text are in the runs' results. The last promotion is also in a note in the home, so that it
-is missed if its run is deleted.
+Promotions by a held-out text are in the results of the runs. A note in the home repeats the last promotion, so that a
+champion whose folder was deleted is noticed.
 """
 
 import time

@@ -54,7 +54,7 @@ def judge_run(run: Run, other: Run | None, status: str, source: str) -> Judgemen
 
 
 def _measured(run: Run, text: Path, other_way_out: str = "") -> Measured:
-    """Measure the run's best checkpoint; nothing is fetched from MLflow, which a run does not need to end."""
+    """Measure the run's best checkpoint without MLflow: a run must be able to end while it is unreachable."""
     return measure_run(run, intact_best(run, other_way_out), text, OfflineTracker(run.tracking))
 
 

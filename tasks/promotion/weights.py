@@ -27,7 +27,7 @@ def checkpoint_of(run: Run, role: str, tracker: Tracker) -> Path:
     if (saved := _saved(run, role)) and saved != here[-1].name:
         log.warning("%s of run %s is gone: %s is used instead", saved, run.short_id, here[-1].name)
     elif step_of(here[-1]) == 0:
-        log.warning("%s of run %s holds the untrained weights: no measured ones are better", role, run.short_id)
+        log.warning("%s of run %s holds the untrained weights: no later evaluation was better", role, run.short_id)
     elif not run.has_result:
         log.warning("run %s has not ended: %s is its newest checkpoint so far", run.short_id, here[-1].name)
     return here[-1]
@@ -41,7 +41,7 @@ def intact_best(run: Run, other_way_out: str = "") -> Path:
 
 
 def ship_run(run: Run) -> str:
-    """Make a run of this home the champion of its name, against any judgement; return a sentence that says so.
+    """Make a run of this home the champion of its name, whatever its judgement; return a sentence that says so.
 
     Raises InputError if the run has no result or no intact best checkpoint.
     """

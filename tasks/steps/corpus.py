@@ -30,7 +30,7 @@ ABANDONED_SECONDS = 86_400
 
 
 async def worth_a_retry(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """True if the task failed by a transient network error; a retry cannot mend a wrong digest."""
+    """True if the task failed with a transient network error; a retry cannot correct a wrong digest."""
     error = await state.aresult(raise_on_failure=False)
     passing = isinstance(error, DownloadError) and error.transient
     if passing:
@@ -55,7 +55,7 @@ def download_corpus(config: CorpusConfig) -> Corpus:
             log.info("corpus %s: reused from the cache", config.sha256[:12])
             _warn_if_changed(config)
             return _corpus(entry, config)
-        return _fetch(config)
+        return _fetch_text(config)
 
 
 def check_given_corpus(config: CorpusConfig) -> None:
@@ -86,7 +86,7 @@ def _warn_if_changed(config: CorpusConfig) -> None:
             )
 
 
-def _fetch(config: CorpusConfig) -> Corpus:
+def _fetch_text(config: CorpusConfig) -> Corpus:
     """Fetch and check the text, and store it in the cache."""
     for left in cache_folder().glob(f"{ARRIVING}*/"):
         with suppress(FileNotFoundError):  # another run has just removed its folder
@@ -119,7 +119,7 @@ def store_corpus(text: Path, sha256: str) -> CacheEntry:
 
 
 def restore_corpus(kept: Path, sha256: str) -> None:
-    """Store a run's copy of its text in the cache; if the copy was changed, leave it to a new fetch from the source."""
+    """Store a run's copy of its text in the cache; log a warning and leave it out if the copy was changed."""
     try:
         store_corpus(kept, sha256)
     except InputError as error:

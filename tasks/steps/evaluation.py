@@ -36,7 +36,7 @@ class Evaluated:
 
 @task(name="evaluation", cache_policy=NO_CACHE, retries=0)
 def evaluate_model(trained: Trained, job: TrainingJob) -> Evaluated:
-    """Measure token-weighted loss, perplexity and bits per byte, in evaluation mode."""
+    """Measure token-weighted loss, perplexity and bits per byte of the last weights, in evaluation mode."""
     config = job.config
     apply_environment(config.environment)
     model, tokenizer = load_checkpoint(trained.checkpoint)

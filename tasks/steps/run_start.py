@@ -57,7 +57,10 @@ def start_run(
     resumed: str | None,
     held_out_files: SourceFiles | None,
 ) -> Run:
-    """Create the run with its hyperparameters, corpus and provenance; open the run `resumed` again if given."""
+    """Create the run with its hyperparameters, corpus and provenance, or reopen the run with the id `resumed`.
+
+    Raises InputError if the prompt of the config cannot be encoded or does not fit into the context.
+    """
     config = job.config
     encode_prompt(load_tokenizer(tokens.folder / TOKENIZER_FILE), config.sampling.prompt, config.model.context_length)
     settle_dead_runs(tracker, resumed)
@@ -123,15 +126,15 @@ def _prefect_tags(flow_run_id: str | None) -> dict[str, str]:
 
 
 def _open_again(tracker: Tracker, run_id: str, job: TrainingJob, facts: Facts, flow_run_id: str | None) -> Run:
-    """Take the run's lease for this process, and log every recorded fact that has changed since it started."""
+    """Reopen the run in this process: take its lease, and log every recorded fact that has changed."""
     run = load_run(runs_folder() / run_id)
     take_lease(run.folder)
     _write_job(run, job)  # the tokens may be in another folder now
-    (run.folder / PUBLISHED_FILE).unlink(missing_ok=True)  # the result may have been deleted to be made again
+    (run.folder / PUBLISHED_FILE).unlink(missing_ok=True)  # a result that is written again is not published yet
     for difference in fact_differences(run.facts().model_dump(), facts.model_dump()):
         log.warning("run %s is resumed although this has changed: %s", run.run_id, difference)
     tags = _prefect_tags(flow_run_id)
-    noted = {key: value for key, value in run.tags.items() if key != ERROR_TAG}  # a run that failed offline
+    noted = {key: value for key, value in run.tags.items() if key != ERROR_TAG}  # left by an earlier failure
     run = replace(run, tracking=tracker.address, tags={**noted, STATUS_TAG: "running", **tags})
     run.save()
     run = tracker.attach(run)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 JOURNAL_POLL_SECONDS = 0.3
 # A request costs about the same for few points as for many, and takes a core from the training while it lasts.
 SENDING_SECONDS = 5.0
-# A process that is asked to stop first saves a checkpoint, which takes a while for a large model; then it is killed.
+# A stopped training process has this long to save its checkpoint, which may be large, before it is killed.
 TRAINING_STOP_SECONDS = 120
 TRAINING_LOG = "training.log"
 
@@ -70,7 +70,7 @@ class Trained:
     training_seconds: float
     weights_sha256: str
     checkpoint: Path
-    """The folder of the last weights, or of the last with a finite loss if the training diverged."""
+    """The folder of the last weights or, if the training diverged, of the newest with a finite loss."""
     quote: Quote
     curve_sent: bool
     """True if MLflow has every point of the curve."""
@@ -227,7 +227,7 @@ def follow(process: subprocess.Popen[bytes], reader: JournalReader, stop: thread
 
 
 def _last_checkpoint(run: Run, records: Sequence[Record], status: str) -> Path:
-    """Return the checkpoint of the last step, or for a run that diverged the newest with a loss known to be finite.
+    """Return the checkpoint of the last step or, if the run diverged, the newest with a loss known to be finite.
 
     Its files are not checked here: loading it does that. Raises TrainingFailedError if no checkpoint was written.
     """
