@@ -1,4 +1,4 @@
-"""How a config is composed: a preset or a YAML file, with `field=value` overrides on top."""
+"""Compose a config: a preset or a YAML file, with `field=value` overrides on top."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,17 +19,22 @@ from tasks.home.credentials import hide, shown
 
 
 def presets() -> list[str]:
+    """Names of the built-in presets, sorted."""
     return sorted(
         Path(file.name).stem for file in resources.files("flows.presets").iterdir() if file.name.endswith("yaml")
     )
 
 
 def load_config(preset_or_file: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """A preset by name, or the user's YAML file by path, with `field=value` overrides on top."""
+    """Load a preset by name or a YAML file by path, with `field=value` overrides on top.
+
+    Raises InputError if neither exists, or if a field or value is invalid.
+    """
     return validate_config(read_values(preset_or_file), overrides, preset_or_file)
 
 
 def read_values(preset_or_file: str) -> dict[str, Any]:
+    """The unvalidated values of a preset or of a YAML file. Raises InputError if it cannot be read."""
     if preset_or_file in presets():
         text = resources.files("flows.presets").joinpath(f"{preset_or_file}.yaml").read_text(encoding="utf-8")
     else:
@@ -37,7 +42,7 @@ def read_values(preset_or_file: str) -> dict[str, Any]:
         if not path.is_file():
             raise InputError(
                 f"{shown(preset_or_file)} is neither a file nor one of the presets {', '.join(presets())}; "
-                "give one of them"
+                "give a file or a preset"
             )
         try:
             text = path.read_text(encoding="utf-8")
@@ -47,16 +52,22 @@ def read_values(preset_or_file: str) -> dict[str, Any]:
 
 
 def check_given_source(config: RunConfig, overrides: Iterable[str]) -> None:
-    """Refuse another source than the pinned text's: the cache would have that text, and the run say it was this one."""
+    """Refuse a `corpus.source` override that keeps the pinned digest of another text.
+
+    The cache finds texts by digest: the run would train on the pinned text, and record the overriding source for it.
+    """
     given = {override.partition("=")[0].strip() for override in overrides}
     if "corpus.source" in given and "corpus.sha256" not in given:
-        from tasks.steps.corpus import check_given_corpus  # and with it Prefect, which loads beside its server
+        from tasks.steps.corpus import check_given_corpus  # imports Prefect, which should load while its server starts
 
         check_given_corpus(config.corpus)
 
 
 def validate_config(values: Mapping[str, Any], overrides: Iterable[str], source: str) -> RunConfig:
-    """The config of these values with `field=value` overrides on top; one sentence for all that is wrong."""
+    """Validate these values with `field=value` overrides on top.
+
+    Raises InputError with all problems in one sentence; `source` says there where the values come from.
+    """
     merged = dict(values)
     for override in overrides:
         merged = _with_override(merged, override)
@@ -69,13 +80,13 @@ def validate_config(values: Mapping[str, Any], overrides: Iterable[str], source:
 
 
 def hide_secrets(config: RunConfig) -> RunConfig:
-    """The same config, with what is secret in the corpus's address moved to this process's environment."""
+    """Move the secrets of the corpus's address to this process's environment; return the config without them."""
     source = hide(config.corpus.source)
     return config.model_copy(update={"corpus": config.corpus.model_copy(update={"source": source})})
 
 
 def _with_override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
-    """A copy of the values with one `section.field=value`, the value read as its field's type has it."""
+    """Copy the values and set one `section.field=value`; the type of the field decides how the value is read."""
     field, equals, text = override.partition("=")
     path = field.strip().split(".")
     if not equals or not all(path):
@@ -101,9 +112,9 @@ def _problem(detail: Any) -> str:
     if detail["type"] == "extra_forbidden":
         meant = "".join(f" (did you mean {name}?)" for name in _meant(field))
         field = field if field.isprintable() and "://" not in field else shown(field)
-        return f"there is no field {field}{meant}; see `minigpt config` for those that there are"
+        return f"there is no field {field}{meant}; see `minigpt config` for all fields"
     if detail["type"] == "model_type":
-        return f"{field} is {shown(detail['input'])}, and has fields of its own; see `minigpt config`"
+        return f"{field} is {shown(detail['input'])}, but is a section with fields; see `minigpt config`"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "string_type" and isinstance(detail["input"], bool | int | float | date):
         message += "; quote it"
@@ -113,14 +124,14 @@ def _problem(detail: Any) -> str:
 
 
 def _meant(field: str) -> list[str]:
-    """The field, if any, that someone may have meant: of the same name elsewhere, or written nearly so."""
+    """Suggest up to one field for an unknown one: of the same name in another section, or of a similar spelling."""
     names = [name for name in _names(RunConfig) if not field.startswith(f"{name}.")]
     elsewhere = [name for name in names if name.rpartition(".")[2] == field.rpartition(".")[2]]
     return elsewhere[:1] or difflib.get_close_matches(field, names, n=1, cutoff=0.75)
 
 
 def _names(part: type[Part], prefix: str = "") -> Iterator[str]:
-    """Every field as `section.field`, and the sections."""
+    """Every section, and every field as `section.field`."""
     for name, field in part.model_fields.items():
         yield f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, Part):

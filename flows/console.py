@@ -1,4 +1,4 @@
-"""What is said on standard error while tasks work."""
+"""The log on standard error while tasks run."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def show_log(quiet: bool) -> None:
-    """Show what the tasks say on standard error while someone watches; warnings always."""
+    """Log warnings to standard error, and progress too on a terminal outside CI unless `quiet`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     watched = sys.stderr.isatty() and not os.environ.get("CI")
@@ -24,7 +24,10 @@ def show_log(quiet: bool) -> None:
 
 @contextmanager
 def scheduled_run_log(name: str) -> Iterator[None]:
-    """Let a process that Prefect started for a schedule say on standard error what a person's own would."""
+    """Log warnings to standard error in a process that Prefect started for a schedule; elsewhere do nothing.
+
+    A failure is logged and recorded under `name`; a success removes the failures recorded for it.
+    """
     from prefect.runtime import deployment
 
     if deployment.id is None:

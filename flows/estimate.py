@@ -1,4 +1,4 @@
-"""A quote without training, for several kinds of hardware side by side."""
+"""Estimate the cost of a training without running it, on several kinds of hardware side by side."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from tasks.home.credentials import shown
 from tasks.reporting.units import format_duration, format_usd
 from tasks.runs.run import as_params, runs_here
 
-# Share of the peak that a training reaches, where nobody says it.
+# Share of the hardware's peak that a training is assumed to reach without --mfu.
 MFU = 0.4
-# More parameters or tokens than anyone has.
+# Upper limit of --parameters and --tokens, above any model or corpus that exists.
 MAX_SIZE = 1e18
-# What decides how long a training takes on a machine, besides its text.
+# Config sections that decide how long a training takes on a machine, apart from its text.
 SHAPING = ("split", "tokenizer", "model", "training", "evaluation", "sampling")
-# Fields of these that a run may have filled in.
+# Fields of these sections that may be null; a run records the values that it resolved them to.
 RESOLVED = ("model.dropout", "training.precision")
 
 
 @dataclass(frozen=True)
 class HardwareEstimate:
-    """One model on one kind of hardware."""
+    """The estimate for one model on one kind of hardware; `flops` are those of the complete training."""
 
     parameters: float
     tokens: float
@@ -46,7 +46,11 @@ def estimate_training(
     hardware: Sequence[str],
     as_json: bool,
 ) -> str:
-    """A table of device hours, dollars, power and carbon dioxide, or one JSON object."""
+    """Estimate device hours, USD, kWh and kg CO2, as a table or as one JSON object.
+
+    `what` is a preset, a YAML file or a published model; without it, `parameters` and `tokens` are required. All kinds
+    of hardware are estimated if `hardware` is empty. Raises InputError for options that contradict each other.
+    """
     share = MFU if mfu is None else mfu
     sized = {"--parameters": parameters is not None, "--tokens": tokens is not None}
     if what in PUBLISHED_RUNS:
@@ -61,7 +65,7 @@ def estimate_training(
         estimates, notes = _estimates(*_size(config), config.cost, share, hardware)
         notes += _paid_before(config)
     else:
-        _refuse({"--set": bool(overrides)}, "--parameters and --tokens; give a preset")
+        _refuse({"--set": bool(overrides)}, "--parameters and --tokens, which have no config")
         if parameters is None or tokens is None or not (0 < parameters <= MAX_SIZE and 0 < tokens <= MAX_SIZE):
             raise InputError(
                 f"estimate needs a preset or published model ({_known_models()}), or --parameters and --tokens above 0 "
@@ -82,7 +86,7 @@ def estimate_training(
 
 
 def _paid_before(config: RunConfig) -> list[str]:
-    """What the newest run of the same config cost in this home, on whatever text."""
+    """One sentence on the cost of the newest completed run of this config in this home, on any text; or nothing."""
     wanted = {name: value for name, value in as_params(config.flat()).items() if name.partition(".")[0] in SHAPING}
     for name in RESOLVED:
         if wanted[name] == "None":
@@ -93,7 +97,7 @@ def _paid_before(config: RunConfig) -> list[str]:
             paid = result.cost.actual
             return [
                 f"run {run.short_id} of this config took {format_duration(paid.seconds)} here and cost "
-                f"{format_usd(paid.usd)}, evaluations, samples and checkpoints in training among it"
+                f"{format_usd(paid.usd)}, including the evaluations, samples and checkpoints during training"
             ]
     return []
 
@@ -103,7 +107,7 @@ def _known_models() -> str:
 
 
 def _refuse(given: Mapping[str, bool], what: str) -> None:
-    """Options that would change nothing."""
+    """Refuse options that would change nothing."""
     if flags := ", ".join(flag for flag, is_given in given.items() if is_given):
         raise InputError(f"{flags} does not go with {what}; leave it out")
 
@@ -118,7 +122,7 @@ def _published(name: str) -> tuple[list[HardwareEstimate], list[str]]:
 def _estimates(
     parameters: float, multiplied: float, tokens: float, prices: CostConfig, mfu: float, hardware: Sequence[str]
 ) -> tuple[list[HardwareEstimate], list[str]]:
-    """On each kind of hardware; price and power of a config are those of its own."""
+    """Estimates and notes; the price and power of the config apply only to the hardware of the config."""
     flops = flops_per_token_6n(multiplied) * tokens
     estimates = []
     for name in map(_known, hardware or HARDWARE):
@@ -142,7 +146,7 @@ def _known(name: str) -> str:
 
 
 def _size(config: RunConfig) -> tuple[int, int, int]:
-    """Parameters, those of them that are multiplied, and tokens of a preset's whole training."""
+    """Parameters, multiplied parameters (without embeddings that are only looked up), and tokens of the training."""
     model, vocabulary = config.model, config.tokenizer.vocabulary_size
     tokens = config.training.max_steps * config.training.tokens_per_step(model.context_length)
     if model.architecture == "modern":

@@ -1,4 +1,4 @@
-"""Before the process ends: every log line and every task run of its flow runs in Prefect's database."""
+"""Wait until Prefect's database has the logs and the final task states of this process's flow runs."""
 
 import time
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ from prefect.logging.handlers import APILogWorker
 SETTLE_SECONDS = 30
 POLL_SECONDS = 0.1
 
-# How many tasks each flow run of this process called.
+# The number of task calls of each flow run of this process.
 _task_runs: dict[UUID, int] = {}
 
 
 def flush_logs_and_events() -> None:
-    """Send what this process still holds back; Prefect does it at exit, when the server is gone."""
+    """Send the logs and events that are still buffered; Prefect would send them at exit, when the server is gone."""
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=SETTLE_SECONDS)
 
 
 @contextmanager
 def counted_task_runs() -> Iterator[None]:
-    """Within a flow run: count the tasks that the block calls, for `wait_for_final_states`."""
+    """Count the tasks that the current flow run calls in this block, for `wait_for_final_states`."""
     try:
         yield
     finally:
@@ -38,10 +38,10 @@ def counted_task_runs() -> Iterator[None]:
 
 
 def wait_for_final_states(flow_run_id: UUID) -> None:
-    """Return once the server has stored every task run of a flow run of this process, all in a final state.
+    """Wait up to SETTLE_SECONDS until the server has stored every task run of this flow run in a final state.
 
-    The client reports states as events, and the server stores them some time later; a server that ends before that
-    loses them.
+    The client reports states as events, which the server stores some time later; a server that ends earlier loses
+    them.
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     with get_client(sync_client=True) as client:

@@ -1,7 +1,7 @@
-"""Nights that were missed: only the newest of a schedule's due runs trains.
+"""Missed runs: only the newest due run of a schedule trains.
 
-Prefect makes up for every run that its scheduler missed, one after the other. Three missed nights would be three
-trainings on the same text. And each run has the config that its schedule had when it was planned.
+Prefect backfills every run that its scheduler missed, one after the other, so three missed runs would be three
+trainings on the same text. Each run has the config that its schedule had when Prefect planned the run.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ from prefect.runtime import deployment, flow_run
 
 
 def newer_due_run() -> FlowRun | None:
-    """Another run of this flow run's schedule that is due by now and was meant to start later; None without one.
+    """A due run of the same schedule whose start time is later than that of this flow run; None without one.
 
-    What a person started by hand neither gives way nor is given way to.
+    Runs that a person started by hand are ignored, and never replaced.
     """
     if deployment.id is None:
         return None
@@ -43,7 +43,7 @@ def newer_due_run() -> FlowRun | None:
 
 
 def delete_runs_of_other_configs(name: str, parameters: Mapping[str, Any]) -> None:
-    """Delete the runs that a schedule of this name and another config has planned: none of them is made up for."""
+    """Delete the runs that a schedule of this name planned with other parameters, so that they are not backfilled."""
     with get_client(sync_client=True) as client:
         try:
             planned_by = client.read_deployment_by_name(name).id

@@ -1,4 +1,4 @@
-"""The flow: from a text to a trained, measured, tracked model."""
+"""The flow `pretrain`: from a text to a trained, evaluated and tracked model."""
 
 import logging
 from importlib import import_module
@@ -36,11 +36,14 @@ def pretrain(
     identity: RunIdentity | None = None,
     resumed: str | None = None,
 ) -> Result | State[Result]:
-    """Pretrain a GPT on a text and track it in MLflow; or go on with the run `resumed`, which has this config."""
+    """Pretrain a GPT on a text and track it in MLflow, or continue the run `resumed`, whose config must be this one.
+
+    A scheduled run that a newer due run replaces ends as Cancelled, a run that diverged as Failed with its result.
+    """
     if newer := newer_due_run():
-        return Cancelled(message=f"missed its time; {newer.name}, due at {newer.expected_start_time}, trains instead")
+        return Cancelled(message=f"missed run: {newer.name}, due at {newer.expected_start_time}, trains instead")
     with scheduled_run_log(config.name), counted_task_runs():
-        config = hide_secrets(config)  # Prefect's form may have been given some
+        config = hide_secrets(config)  # the form in Prefect may contain some
         result = _pretrain(config, open_tracker(tracking or TrackingSettings()), identity or RunIdentity(), resumed)
         if deployment.id is not None:
             log.warning("%s: %s", config.name, headline(result))
@@ -48,8 +51,8 @@ def pretrain(
 
 
 def _pretrain(config: RunConfig, tracker: Tracker, identity: RunIdentity, resumed: str | None) -> Result:
-    """Every task, in order."""
-    held_out = None if identity.rerun_of else config.held_out.source  # a rerun is to prove bits, wherever it is
+    """Call every task, in order."""
+    held_out = None if identity.rerun_of else config.held_out.source  # a rerun only compares bits
     held_out_files = None
     if held_out and resumed is None:
         from tasks.steps.held_out import check_held_out
@@ -62,7 +65,7 @@ def _pretrain(config: RunConfig, tracker: Tracker, identity: RunIdentity, resume
     job = TrainingJob(config=config, tokens_folder=tokens.folder)
     run = start_run(job, tracker, identity, corpus, tokens, windows, flow_run.id, resumed, held_out_files)
     with closing_run(run, tracker):
-        # What loads torch and the plots, which takes seconds, loads beside the training process, which loads its own.
+        # Importing torch and matplotlib takes seconds, so it happens while the training process starts.
         Thread(target=import_module, args=("tasks.steps.report",), daemon=True).start()
         trained = run_training(run, job, tracker)
         from tasks.steps.evaluation import evaluate_model

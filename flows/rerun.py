@@ -1,4 +1,4 @@
-"""Rerun: config, data and seed from what a run recorded, and the proof that the result is the same to the bit."""
+"""Rerun: train again with the recorded config, data and seed, and compare the result to the bit."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,16 +19,15 @@ from tasks.runs.run import Run
 from tasks.steps.corpus import restore_corpus
 from tasks.tracking.tracker import OfflineTracker, Tracker
 
-# Nats per token between one config's last validation losses on two machine classes. Measured on one machine and thread:
-# 1,200 steps of quickstart with AVX2 kernels alone end 0.010 from those with AVX-512, and are at most 0.027 apart on
-# the way; 600 steps of smoke 2e-8. The limit is five times the first.
+# Largest accepted difference, in nats per token, between the final validation losses of one config on two machine
+# classes: five times the difference that AVX2 and AVX-512 kernels make on quickstart.
 RERUN_TOLERANCE = 0.05
 SUFFIX = "-rerun"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether a rerun gave the same bits, where it first did not, and what else was not the same."""
+    """A rerun against its original: identical or not, the first step that differs, and the facts that differ."""
 
     of_run: str
     steps: int
@@ -36,9 +35,9 @@ class Comparison:
     first_differing_step: int | None
     differing_facts: list[str]
     another_class: bool
-    """Whether the machine classes differ, so that equal bits are promised by nobody."""
+    """True if the machine classes differ, so that equal bits are not guaranteed."""
     val_loss_difference: float
-    """Nats per token between the last weights, on the whole validation text."""
+    """Difference between the losses of the final weights on the complete validation text, in nats per token."""
     curve_sha256: str
     weights_sha256: str
 
@@ -67,7 +66,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a run left for those who want it again."""
+    """What a run recorded, for a rerun. `corpus` is the text that the run kept, if any."""
 
     run_id: str
     name: str
@@ -78,7 +77,7 @@ class RecordedRun:
     result: Result
 
     def config(self, overrides: Sequence[str]) -> RunConfig:
-        """The recorded config with changes; the kept text is put where its digest finds it."""
+        """The recorded config with overrides. The kept text is restored into the cache, where its digest finds it."""
         if self.corpus is not None:
             restore_corpus(self.corpus, self.facts.corpus.sha256)
         config = validate_config(self.recorded.model_dump(mode="json"), overrides, f"the config of run {self.run_id}")
@@ -86,11 +85,11 @@ class RecordedRun:
         return config
 
     def rerun_identity(self) -> RunIdentity:
-        """What a rerun of this run is called."""
+        """The name of a rerun of this run, and the id of this run."""
         return RunIdentity(name=f"{self.name.removesuffix(SUFFIX)}{SUFFIX}", rerun_of=self.run_id)
 
     def compare(self, result: Result) -> Comparison:
-        """With a run of this home, whose folder has all that is asked for, whatever became of the tracking store."""
+        """Compare with a run of this home, which is read from its folder even if the tracking store is gone."""
         again = _read_here(find_local_run(result.run_id))
         step = first_difference(loss_curve(self.records), loss_curve(again.records))
         same = step is None and self.result.weights_sha256 == result.weights_sha256
@@ -108,7 +107,7 @@ class RecordedRun:
         )
 
     def all_facts(self) -> dict[str, Any]:
-        """Config, code, data and process as one value; of a run that was resumed elsewhere, all that a fact was."""
+        """Config, code, data and process as one value. A process fact of a resumed run lists all values that it had."""
         begun = [record.process_facts() for record in of_kind(self.records, StartRecord, ResumeRecord)]
         process = {key: ", then ".join(dict.fromkeys(str(facts[key]) for facts in begun)) for key in begun[0]}
         config, facts = self.recorded.model_dump(mode="json"), self.facts.model_dump()
@@ -116,7 +115,7 @@ class RecordedRun:
 
 
 def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[int, float]]) -> int | None:
-    """The first step at which two curves are not the same to the bit; one that ends early differs where it ends."""
+    """The first step at which two curves of (step, loss) differ in a bit or one has ended; None if they are equal."""
     for (step, loss), (other_step, other_loss) in zip(before, now, strict=False):
         if step != other_step or loss.hex() != other_loss.hex():
             return min(step, other_step)
@@ -126,7 +125,7 @@ def first_difference(before: Sequence[tuple[int, float]], now: Sequence[tuple[in
 
 
 def recorded_run(tracker: Tracker, text: str) -> RecordedRun:
-    """Read a run from its folder, or from MLflow where the folder is not."""
+    """Read a run that the user names, from its folder, or from MLflow if this home does not have it."""
     return read_recorded(tracker.find(text), tracker)
 
 
@@ -135,6 +134,7 @@ def _read_here(run: Run) -> RecordedRun:
 
 
 def read_recorded(run: Run, tracker: Tracker) -> RecordedRun:
+    """Read a run that has ended. Raises InputError if a file is missing or damaged."""
     names = (CONFIG_FILE, FACTS_FILE, JOURNAL, RESULT_FILE)
     config, facts, curve, result = (tracker.fetch(run, name) for name in names)
     try:
@@ -143,7 +143,7 @@ def read_recorded(run: Run, tracker: Tracker) -> RecordedRun:
         corpus = None
     records = read_journal(curve)
     if not (has_ended(records) and any(of_kind(records, StartRecord, ResumeRecord))):
-        raise InputError(f"{curve} is damaged (it has no beginning or no end); {A_COPY}")
+        raise InputError(f"{curve} is damaged (its first or last record is missing); {A_COPY}")
     return RecordedRun(
         run_id=run.run_id,
         name=run.name,

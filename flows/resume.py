@@ -1,4 +1,4 @@
-"""Runs that did not end: which they are, and with which config one goes on."""
+"""Find the run to resume, and the config to resume it with."""
 
 from minigpt.errors import InputError
 from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
@@ -12,14 +12,17 @@ from tasks.steps.corpus import restore_corpus
 
 
 def unfinished_run(text: str | None) -> Run:
-    """The run of this home to go on with: the named one, or the last that did not end."""
+    """The run of this home to resume: the one that `text` names, or the newest unfinished one.
+
+    Raises InputError if no run matches, or if the run has ended or still trains.
+    """
     if run := match_run(text or "latest", list(unfinished())):
         return run
     if text in (None, "latest"):
         for left in left_behind():
-            left.result()  # a damaged one is an error, with its way out
+            left.result()  # raises if the run is damaged, and says the way out
         raise InputError(
-            "no run waits to be resumed: all have ended, train still or had not begun; `minigpt runs` lists them"
+            "no run waits to be resumed: each has ended, still trains or never began; `minigpt runs` lists them"
         )
     run = find_local_run(text)
     if trains := match_run(
@@ -27,16 +30,19 @@ def unfinished_run(text: str | None) -> Run:
     ):
         raise InputError(owner_sentence(trains.folder))
     if run.result() is not None:
-        raise InputError(f"run {run.run_id} has ended; `minigpt rerun {text}` does it again")
+        raise InputError(f"run {run.run_id} has ended; `minigpt rerun {text}` repeats it")
     return run
 
 
 def recorded_config(run: Run) -> RunConfig:
-    """The run's config; the text that the run kept is put where its digest finds it."""
+    """The config of the run. The text that the run kept is restored into the cache, where its digest finds it.
+
+    Raises InputError if the run was never opened, or if its config was edited.
+    """
     if not run.is_opened():
-        raise InputError(f"run {run.run_id} was stopped before it was opened; start it anew")
+        raise InputError(f"run {run.run_id} was stopped before it was opened; start a new run")
     config = read_config(run.folder / CONFIG_FILE)
-    if (run.folder / JOB).exists():  # one of the first format is written when the training begins
+    if (run.folder / JOB).exists():  # in the first format it is written when the training begins
         _refuse_another(config, run)
     if (run.folder / CORPUS_FILE).exists() and config.corpus.sha256:
         restore_corpus(run.folder / CORPUS_FILE, config.corpus.sha256)
@@ -44,7 +50,7 @@ def recorded_config(run: Run) -> RunConfig:
 
 
 def _refuse_another(config: RunConfig, run: Run) -> None:
-    """Refuse a config that is not the one that the run began with: MLflow and the steps so far are of that one."""
+    """Refuse a config that was edited after the start of the run: MLflow and the steps so far belong to the old one."""
     began = read_job(run.folder).config.flat()
     changed = [
         f"{name} is {shown(value)} and was {shown(began[name])} when the run began"

@@ -1,4 +1,4 @@
-"""Run the flow in this process, with a Prefect server for as long as it takes."""
+"""Run the flow in this process, with a Prefect server that lives as long as the run."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tasks.servers.prefect_server import PrefectServer, prefect_server
 
-if TYPE_CHECKING:  # imported for real while the server starts
+if TYPE_CHECKING:  # imported at run time while the server starts
     from minigpt.recipe import RunConfig
     from tasks.home.settings import RunIdentity, TrackingSettings
     from tasks.runs.result import Result
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def running_prefect(tracking: "TrackingSettings") -> Iterator[PrefectServer]:
-    """A server that answers, and Prefect told to use it; all that is said has reached it when the block is left."""
+    """Start a Prefect server and make Prefect use it; at the end of the block it has received all logs and events."""
     with prefect_server() as server:
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         from flows.flush import flush_logs_and_events
         from tasks.tracking.tracker import tracker_at
 
-        import_module("flows.pretraining")  # seconds of imports, while the server has its own
+        import_module("flows.pretraining")  # takes seconds, while the server starts
         tracker_at(tracking.address(), offline=tracking.offline).prepare()
         server.wait()
         with temporary_settings(updates={PREFECT_API_URL: server.api_url}):
@@ -42,8 +42,8 @@ def run_flow(
     identity: "RunIdentity | None" = None,
     resumed: str | None = None,
 ) -> "Result":
-    """The result of one run; what went wrong in a task is raised here."""
-    # Standard output is the result's alone, whatever a library may say.
+    """Run the flow once and return its result, also if the run diverged. An exception of a task is raised here."""
+    # Standard output is only for the result, so a library that prints is redirected.
     with redirect_stdout(sys.stderr), running_prefect(tracking) as server:
         from flows.flush import flush_logs_and_events, wait_for_final_states
         from flows.pretraining import pretrain
@@ -53,10 +53,10 @@ def run_flow(
         with server.answering():
             state = pretrain(config, tracking, identity, resumed, return_state=True)
         flush_logs_and_events()
-        result = state.result(raise_on_failure=False)  # of a run that diverged as well, which Prefect is told failed
+        result = state.result(raise_on_failure=False)  # also for a run that diverged, which Prefect shows as failed
         if flow_run_id := state.state_details.flow_run_id:
             wait_for_final_states(flow_run_id)
         if isinstance(result, BaseException):
             raise result
-        assert isinstance(result, Result)  # noqa: S101  (only a schedule's run gives way to another)
+        assert isinstance(result, Result)  # noqa: S101  (only a scheduled run is cancelled for a newer one)
         return result

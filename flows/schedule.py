@@ -1,4 +1,4 @@
-"""The flow on a schedule."""
+"""Serve the flow on a schedule."""
 
 import asyncio
 import logging
@@ -27,7 +27,11 @@ CRON_FIELDS = 5
 
 
 def serve_schedule(config: RunConfig, cron: str, tracking: TrackingSettings) -> None:
-    """Serve the flow until Ctrl-C; each run is a process of its own, one at a time. Cron's hours are local ones."""
+    """Serve the flow until Ctrl-C; runs are processes of their own, one at a time. `cron` is in local time.
+
+    Raises InputError if `cron` is invalid or never matches, if the local time zone has no name, or if another process
+    serves a schedule of this name.
+    """
     from prefect.schedules import Cron
     from prefect.server.schemas.schedules import CronSchedule
     from prefect.types.entrypoint import EntrypointType
@@ -36,20 +40,20 @@ def serve_schedule(config: RunConfig, cron: str, tracking: TrackingSettings) -> 
     try:
         times = Cron(cron, timezone=zone)
         [first] = asyncio.run(CronSchedule(cron=cron, timezone=zone).get_dates(1))
-    except ValueError as error:  # also of a date that never comes
+    except ValueError as error:  # also raised for a date that never comes
         raise _no_cron(cron) from error
-    if len(cron.split()) != CRON_FIELDS:  # Prefect takes a sixth for seconds
+    if len(cron.split()) != CRON_FIELDS:  # Prefect reads a sixth field as seconds
         raise _no_cron(cron)
-    # Prefect stops so at a SIGTERM all the same.
+    # Prefect causes this warning at a SIGTERM, and stops properly all the same.
     warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited", RuntimeWarning)
     settings = tracking.model_copy(update={"offline_if_unreachable": True})
     try:
         settings.check()
     except UnreachableError as error:
-        log.warning("%s; runs that find none are offline, and are sent by a later one", error)
+        log.warning("%s; runs train offline until it answers, and a later run sends them", error)
     for field, source in _files(config):
         if is_missing(source):
-            log.warning("%s: %s is not there; each run fails until it is", field, source)
+            log.warning("%s: %s does not exist; each run fails until it does", field, source)
     with _alone(config.name), _own_temporary_files(), running_prefect(settings) as server:
         from flows.missed_runs import delete_runs_of_other_configs
         from flows.pretraining import pretrain
@@ -70,14 +74,17 @@ def serve_schedule(config: RunConfig, cron: str, tracking: TrackingSettings) -> 
             parameters=parameters,
             entrypoint_type=EntrypointType.MODULE_PATH,
             print_starting_message=False,
-            # That would delete the runs that are due; the next schedule of the name makes up for one of them.
+            # True would delete the runs that are due; the next schedule of this name backfills the newest of them.
             pause_on_shutdown=False,
             limit=1,
         )
 
 
 def _files(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """What each run reads anew, which may yet be a word or an address; a pinned text may be in the cache."""
+    """Fields and values of the sources that every run reads again; a value may also be a word or an address.
+
+    A pinned text is left out, because the cache may have it.
+    """
     if config.corpus.sha256 is None and config.corpus.source != PYTHON_TOPICS:
         yield "corpus.source", config.corpus.source
     if config.held_out.source:
@@ -85,7 +92,10 @@ def _files(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def _local_zone() -> str:
-    """Its name, which Prefect asks for: TZ's, which is taken as it is or refused, else the system's."""
+    """The name of the local time zone, which Prefect requires: from TZ if it is set, else from the system.
+
+    Raises InputError if that zone has no known name.
+    """
     if named := os.environ.get("TZ", "").removeprefix(":"):
         known = zoneinfo.available_timezones()
         folders = Path(named).resolve().parts[1:] if named.startswith("/") else ()
@@ -93,22 +103,24 @@ def _local_zone() -> str:
         if found := next((name for name in names if name in known), None):
             return found
         raise InputError(
-            f"TZ is {named!r}, which is no zone's name that is known here; set it to one, such as TZ=Europe/Berlin (a "
+            f"TZ is {named!r}, which is not the name of a known time zone; set it to one, such as TZ=Europe/Berlin (a "
             "rule such as EST5EDT,M3.2.0,M11.1.0 has no name)"
         )
     with suppress(LookupError, ValueError):
         if name := tzlocal.get_localzone_name():
             return str(name)
-    raise InputError("the local time zone has no name that is known here; set TZ to one, such as TZ=Europe/Berlin")
+    raise InputError("the system's time zone has no known name; set TZ to one, such as TZ=Europe/Berlin")
 
 
 def _no_cron(cron: str) -> InputError:
-    return InputError(f"--cron {cron!r} is not a cron expression, or of no day; give five fields, such as '0 3 * * *'")
+    return InputError(
+        f"--cron {cron!r} is not a cron expression, or matches no day; give five fields such as '0 3 * * *'"
+    )
 
 
 @contextmanager
 def _own_temporary_files() -> Iterator[None]:
-    """Have what Prefect's runner leaves among the temporary files of this process go with it."""
+    """Use a folder for temporary files that is deleted at the end, because Prefect's runner leaves some files there."""
     with TemporaryDirectory() as folder:
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
@@ -119,13 +131,13 @@ def _own_temporary_files() -> Iterator[None]:
 
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
-    """Refuse a second schedule of a name, which Prefect would put in the first one's place."""
+    """Refuse a second schedule of the same name, because Prefect would let it replace the first."""
     lock = FileLock(prefect_folder() / f"schedule-{name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise InputError(
-            f"another `minigpt schedule` of this home runs {name!r}; end it, or name this one with --set name=NAME"
+            f"another `minigpt schedule` of this home already runs {name!r}; end it, or set another --set name=NAME"
         ) from error
     try:
         yield

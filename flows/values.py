@@ -1,4 +1,4 @@
-"""Values as people write them: YAML whose numbers are decimal, and text that is taken as it is given."""
+"""Read the value of `--set FIELD=VALUE`: text as it is given, numbers in decimal, anything else as YAML."""
 
 import re
 from contextlib import suppress
@@ -14,7 +14,10 @@ QUOTED = re.compile(r"""(?s)'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""")
 
 
 def read_value(text: str, path: list[str], part: type[Part]) -> Any:
-    """The value that a person gave for the field of this path: text as it is, numbers as numbers, else as YAML."""
+    """Read a value for the field that `path` names in `part`; the type of the field decides how.
+
+    The result is not validated. Raises yaml.YAMLError or ValueError if the text is not plain YAML where YAML is read.
+    """
     kinds = _kinds(_annotation(path, part))
     if str in kinds:
         return _text(text, type(None) in kinds, keeps_end=path[-1] == "prompt")
@@ -24,7 +27,7 @@ def read_value(text: str, path: list[str], part: type[Part]) -> Any:
 
 
 def _text(text: str, may_be_null: bool, keeps_end: bool) -> str | None:
-    """The text without the spaces around it, of which a prompt keeps those at its end; in quotes as YAML reads it."""
+    """Strip the spaces around a text, but keep those at the end of a prompt; read a quoted text as YAML."""
     bare = text.strip()
     if may_be_null and bare in ("", "~", "null", "Null", "NULL"):
         return None
@@ -34,16 +37,16 @@ def _text(text: str, may_be_null: bool, keeps_end: bool) -> str | None:
 
 
 def _scalar(text: str) -> Any:
-    """A number, a truth or nothing, as YAML has them; all other text is for the field to refuse."""
+    """A number, boolean or null as in YAML; any other text is returned as it is, for the field to refuse."""
     loader = PlainYaml("")
     tag = loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-    with suppress(ValueError):  # of a date that there is not
+    with suppress(ValueError):  # an impossible date, such as 2025-02-30
         return loader.construct_object(yaml.ScalarNode(tag, text))
     return text
 
 
 def _annotation(path: list[str], part: type[Part]) -> Any:
-    """The type of a field; None of one that there is not."""
+    """The type of the field; None if the field does not exist."""
     field = part.model_fields.get(path[0])
     if field is None or len(path) == 1:
         return field and field.annotation
@@ -52,7 +55,7 @@ def _annotation(path: list[str], part: type[Part]) -> Any:
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """The types that a field's value may have; those of a Literal's values."""
+    """The types that a value of this annotation may have; for a Literal, the types of its values."""
     origin = get_origin(annotation)
     if origin is Literal:
         return {type(value) for value in get_args(annotation)}

@@ -1,4 +1,4 @@
-"""`python -P -m flows.cli`: the command from a checkout that is not installed, with PYTHONPATH naming the checkout."""
+"""`python -P -m flows.cli`: the command line from a checkout that is not installed but in PYTHONPATH."""
 
 from flows.cli.main import main
 

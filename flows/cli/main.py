@@ -1,4 +1,4 @@
-"""The command line. Imports stay inside the commands, so that --help is quick."""
+"""The command line. Each command imports what it needs, so that --help is quick."""
 
 import json
 import os
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from tasks.runs.result import Result
 
 RERUN_DIFFERS = 3
-INTERRUPTED = 130  # what Typer makes of Ctrl-C
-# Neither Prefect nor MLflow tells anything to anyone; read, as what is torch's, when they are imported.
+INTERRUPTED = 130  # Typer's exit code after Ctrl-C
+# No telemetry from Prefect and MLflow. Like torch's variables, these are read when the package is imported.
 ENVIRONMENT = {**COMMAND_VARIABLES, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
-# Pictures are files: a notebook's backend, which its shell commands inherit, need not be one that is installed here.
+# Plots go to files. A command in a notebook inherits the notebook's backend, which may not be installed here.
 PICTURES = {"MPLBACKEND": "agg"}
 
 app = typer.Typer(
-    help="Pretrain small GPTs and be able to trust the result.",
+    help="Pretrain small GPTs, and reproduce and verify every result.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,15 +34,15 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; what the user can solve is told in one sentence, and only our own bugs show a traceback."""
+    """Run the command line. An error that the user can solve is one sentence; only a bug shows a traceback."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.update(STEADY | PICTURES)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
-    for number in (signal.SIGINT, signal.SIGTERM):  # both end alike, also where a script's `&` has Ctrl-C ignored
+        sys.stdout.reconfigure(errors="replace")  # a character that the terminal cannot show must not fail
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a script's `&` made Ctrl-C ignored
         signal.signal(number, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a terminal that closes; nohup has it ignored
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal closes; nohup ignores the signal
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         with collecting_rarely():
@@ -56,10 +56,10 @@ def main() -> None:
 
         if (fault := fault_of_the_disk(error, home())) is None:
             raise
-        exit_with(f"{fault}; mend that; `minigpt resume` continues a run that it stopped", FAILED)
+        exit_with(f"{fault}; fix that; `minigpt resume` continues a run that it stopped", FAILED)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            for number in (signal.SIGINT, signal.SIGTERM):  # it ends anyway
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second signal must not suppress the message
                 signal.signal(number, signal.SIG_IGN)
             from tasks.runs.run import resume_hint
 
@@ -73,7 +73,7 @@ def exit_with(message: str, code: int) -> NoReturn:
 
 
 def set_up_command(*, quiet: bool = False) -> None:
-    """Make the home and show what is said; only once the input is known to be right, before Prefect is imported."""
+    """Create the home and show the log. Call it after the input is checked and before Prefect is imported."""
     from flows.console import show_log
     from tasks.servers.prefect_server import set_up_prefect
 
@@ -82,7 +82,7 @@ def set_up_command(*, quiet: bool = False) -> None:
 
 
 def print_result(result: "Result", as_json: bool) -> NoReturn:
-    """The end of a command that trained."""
+    """Print the result and exit, with 0 if the run completed or stopped early."""
     from tasks.reporting.summary import summary_lines
 
     typer.echo(json.dumps(result.model_dump(mode="json")) if as_json else "\n".join(summary_lines(result)))
@@ -91,7 +91,9 @@ def print_result(result: "Result", as_json: bool) -> NoReturn:
 
 @app.command("run")
 def run_command(
-    preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]", help="A preset, or a YAML file.")] = "quickstart",
+    preset: Annotated[
+        str, typer.Argument(metavar="[PRESET|FILE]", help="A preset's name, or the path of a YAML file.")
+    ] = "quickstart",
     overrides: Set = [],  # noqa: B006  (typer reads it)
     as_json: Json = False,
     uri: Uri = None,
@@ -99,7 +101,7 @@ def run_command(
     run_name: RunName = None,
     offline: Offline = False,
 ) -> None:
-    """Pretrain a model: corpus, tokens, windows, training, evaluation, samples, report."""
+    """Pretrain a model: fetch the corpus, tokenize, split, train, evaluate, sample, report."""
     from flows.config import check_given_source, load_config
 
     config = load_config(preset, overrides)
@@ -123,7 +125,7 @@ def rerun_command(
     experiment: Experiment = None,
     offline: Offline = False,
 ) -> None:
-    """Run a run again from what it recorded, and say whether it is the same to the bit."""
+    """Train again from what a run recorded, and report the first step that differs, if any."""
     tracking = settings_of(uri, experiment, offline)
     tracking.check()
     set_up_command(quiet=as_json)
@@ -132,7 +134,7 @@ def rerun_command(
     from tasks.tracking.tracker import open_tracker
 
     recorded = recorded_run(open_tracker(tracking), run)
-    identity = None if overrides else recorded.rerun_identity()  # with other values it is a run of its own
+    identity = None if overrides else recorded.rerun_identity()  # with overrides it is a new run
     result = run_flow(recorded.config(overrides), tracking, identity)
     comparison = recorded.compare(result)
     if as_json:
@@ -144,13 +146,11 @@ def rerun_command(
 
 @app.command("resume")
 def resume_command(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Without it, the last run that did not end.")
-    ] = None,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The newest unfinished run if omitted.")] = None,
     as_json: Json = False,
     offline: Offline = False,
 ) -> None:
-    """Go on with a run that was stopped or killed, to the same bits as if it had not been."""
+    """Continue a stopped or killed run. The result is the same to the bit as without the interruption."""
     set_up_command(quiet=as_json)
     from flows.resume import recorded_config, unfinished_run
     from tasks.home.settings import TrackingSettings
@@ -168,10 +168,10 @@ def resume_command(
 @app.command("sync")
 def sync_command(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Without it, every run that MLflow does not have whole.")
+        str | None, typer.Argument(metavar="[RUN]", help="Every run that is incomplete in MLflow if omitted.")
     ] = None,
 ) -> None:
-    """Send MLflow what it lacks of a run: points of the curve, files, checkpoints, how it ended."""
+    """Send MLflow what it lacks of a run: curve points, files, checkpoints, final status."""
     from tasks.tracking.sync import sync_runs
 
     for sentence in sync_runs(run):
@@ -180,7 +180,7 @@ def sync_command(
 
 @app.command("ship")
 def ship_command(run: RunArgument) -> None:
-    """Make a run of this home the one that later runs of its name have to beat on their held-out text."""
+    """Make a run of this home the champion, which later runs of its name must beat on their held-out text."""
     from tasks.promotion.weights import ship_run
     from tasks.runs.names import find_local_run
 
@@ -189,14 +189,14 @@ def ship_command(run: RunArgument) -> None:
 
 @app.command("schedule")
 def schedule_command(
-    preset: Annotated[str, typer.Argument(metavar="PRESET|FILE")],
-    cron: Annotated[str, typer.Option(help="When: five cron fields in local time, such as '0 3 * * *'.")],
+    preset: Annotated[str, typer.Argument(metavar="PRESET|FILE", help="A preset's name, or the path of a YAML file.")],
+    cron: Annotated[str, typer.Option(help="Five cron fields in local time, such as '0 3 * * *'.")],
     overrides: Set = [],  # noqa: B006
     uri: Uri = None,
     experiment: Experiment = None,
     offline: Offline = False,
 ) -> None:
-    """Run a preset on a schedule, for as long as this command runs."""
+    """Train on a schedule, for as long as this command runs."""
     from flows.config import check_given_source, load_config
 
     config = load_config(preset, overrides)
@@ -210,7 +210,7 @@ def schedule_command(
 
 @app.command("ui")
 def ui_command() -> None:
-    """Show both UIs, MLflow's and Prefect's, on the loopback interface until Ctrl-C."""
+    """Serve the UIs of MLflow and Prefect on the loopback interface until Ctrl-C."""
     set_up_command()
     from tasks.commands.ui import serve_uis
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the tracking that they name."""
+"""Options that several commands share, and the tracking settings that they give."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,17 +10,21 @@ if TYPE_CHECKING:
     from tasks.tracking.tracker import Tracker
 
 Set = Annotated[
-    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the config; may be repeated.")
+    list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the config; may be repeated.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else.")]
-Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store: a server, or sqlite:///PATH.")]
-Experiment = Annotated[str | None, typer.Option("--experiment", help="MLflow experiment.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Leave MLflow for later: `minigpt sync` sends what was run.")]
-Here = Annotated[bool, typer.Option("--offline", help="Do not ask MLflow; look at this home alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
+Uri = Annotated[
+    str | None, typer.Option("--tracking-uri", help="MLflow store: the address of a server, or sqlite:///PATH.")
+]
+Experiment = Annotated[str | None, typer.Option("--experiment", help="Name of the MLflow experiment.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Train without MLflow; `minigpt sync` sends the run later.")]
+Here = Annotated[bool, typer.Option("--offline", help="Use only this home, without MLflow.")]
 RunName = Annotated[str | None, typer.Option("--run-name", help="Name of the MLflow run.")]
-Checkpoint = Annotated[Literal["best", "last"], typer.Option(help="best (lowest validation loss) or last.")]
+Checkpoint = Annotated[
+    Literal["best", "last"], typer.Option(help="Checkpoint to use: best (lowest validation loss) or last.")
+]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, its name, its config's name, or latest.")
+    str, typer.Argument(metavar="RUN", help="A run's id or its beginning, a run's name, a config's name, or latest.")
 ]
 
 
@@ -28,19 +32,19 @@ ESCAPES = {r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\\": "\\"}
 
 
 def unescaped(text: str) -> str:
-    """A text whose line ends, tabs and backslashes are written as a shell can hand them on."""
+    """Replace backslash escapes of line ends, tabs and backslashes, which are hard to type in a shell."""
     return re.sub(r"\\[nrt\\]", lambda found: ESCAPES[found[0]], text)
 
 
 def settings_of(uri: str | None, experiment: str | None, offline: bool) -> "TrackingSettings":
-    """Where the options, the environment, mlflow.yaml and the defaults say that runs are tracked."""
+    """Tracking settings from the options, then the environment, then mlflow.yaml, then the defaults."""
     from tasks.home.settings import TrackingSettings
 
     return TrackingSettings(tracking_uri=uri, experiment=experiment, offline=offline).resolved()
 
 
 def tracker_of(uri: str | None, experiment: str | None, offline: bool) -> "Tracker":
-    """The tracker there; refused if its store does not answer."""
+    """Open the tracker of these options. Raises InputError if its store does not answer."""
     from tasks.tracking.tracker import open_tracker
 
     tracker = open_tracker(settings_of(uri, experiment, offline))

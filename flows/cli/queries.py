@@ -1,4 +1,4 @@
-"""The commands that ask and do not train. Imports stay inside the commands, so that --help is quick."""
+"""The commands that do not train. Each imports what it needs, so that --help is quick."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ queries = typer.Typer()
 
 @queries.command("verify")
 def verify_command(run: RunArgument, as_json: Json = False, offline: Here = False) -> None:
-    """Check a run of this home: files whole, curve and weights of one training, every point in MLflow once."""
+    """Check a run of this home: files intact, curve and weights of one training, every point in MLflow once."""
     from dataclasses import asdict
 
     from tasks.commands.verify import verify_run
@@ -44,7 +44,7 @@ def runs_command(uri: Uri = None, experiment: Experiment = None, as_json: Json =
 
 @queries.command("compare")
 def compare_command(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="Two or more runs.")],
     uri: Uri = None,
     experiment: Experiment = None,
     as_json: Json = False,
@@ -58,10 +58,10 @@ def compare_command(
 
 @queries.command("evaluate")
 def evaluate_command(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN ...", help="One or more runs.")],
     on: Annotated[
         Path,
-        typer.Option(metavar="FILE", exists=True, help="A text that none of them has read, or a folder of .txt files."),
+        typer.Option(metavar="FILE", exists=True, help="A text that no run was trained on, or a folder of .txt files."),
     ],
     checkpoint: Checkpoint = "best",
     uri: Uri = None,
@@ -69,7 +69,7 @@ def evaluate_command(
     as_json: Json = False,
     offline: Here = False,
 ) -> None:
-    """Measure the models of runs on one text, and say which differences are hardly chance."""
+    """Evaluate the models of runs on one text, and report which differences are hardly chance."""
     from flows.console import show_log
     from tasks.commands.evaluate import evaluate_runs
 
@@ -81,28 +81,31 @@ def evaluate_command(
 @queries.command("sample")
 def sample_command(
     run: RunArgument,
-    prompt: Annotated[str, typer.Option(help="Text to go on from.")],
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="How many texts, side by side.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="0 is greedy.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from this many of the likeliest tokens only.")] = None,
+    prompt: Annotated[str, typer.Option(help="Text to continue.")],
+    samples: Annotated[int, typer.Option(min=1, max=1000, help="Number of texts.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, max=100.0, help="Sampling temperature; 0 is greedy.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw only from this many of the likeliest tokens.")] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
-            min=0.0, max=1.0, help="Draw from the fewest likeliest tokens whose probabilities add up to this."
+            min=0.0, max=1.0, help="Draw only from the fewest likeliest tokens whose probabilities sum to this."
         ),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Tokens to add.")] = 100,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Largest number of tokens to generate.")
+    ] = 100,
     stop: Annotated[
-        str | None, typer.Option(help=r"End a text just before this; \n is a line end, \t a tab, \\ a backslash.")
+        str | None,
+        typer.Option(help=r"End a text just before this string; \n is a line end, \t a tab, \\ a backslash."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 123,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed generates the same text.")] = 123,
     checkpoint: Checkpoint = "best",
     uri: Uri = None,
     experiment: Experiment = None,
     as_json: Json = False,
     offline: Here = False,
 ) -> None:
-    """Let a run's model write."""
+    """Generate text with the model of a run."""
     from flows.console import show_log
     from tasks.commands.sample import sample_texts
 
@@ -135,17 +138,21 @@ def sample_command(
 
 @queries.command("estimate")
 def estimate_command(
-    preset: Annotated[str | None, typer.Argument(metavar="[PRESET|FILE|PUBLISHED]")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Argument(metavar="[PRESET|FILE|PUBLISHED]", help="A preset, a YAML file or a published model."),
+    ] = None,
     overrides: Set = [],  # noqa: B006
     parameters: Annotated[float | None, typer.Option(help="Parameters of the model, such as 124e6.")] = None,
     tokens: Annotated[float | None, typer.Option(help="Tokens to train on, such as 2e12.")] = None,
     mfu: Annotated[
-        float | None, typer.Option(min=0.001, max=1.0, help="Share of the hardware's peak that is used; 0.4.")
+        float | None,
+        typer.Option(min=0.001, max=1.0, help="Share of the hardware's peak that is used; 0.4 if omitted."),
     ] = None,
-    hardware: Annotated[list[str], typer.Option(help="Kind of hardware, may be repeated; all without it.")] = [],  # noqa: B006
+    hardware: Annotated[list[str], typer.Option(help="Kind of hardware; may be repeated. All kinds if omitted.")] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Quote a training without training: for a preset, for a published model, or for --parameters and --tokens."""
+    """Estimate the cost of a training without running it, for a config, a published model or given sizes."""
     from flows.estimate import estimate_training
 
     typer.echo(estimate_training(preset, overrides, parameters, tokens, mfu, hardware, as_json))
@@ -153,12 +160,14 @@ def estimate_command(
 
 @queries.command("config")
 def config_command(
-    preset: Annotated[str, typer.Argument(metavar="[PRESET|FILE]")] = "quickstart",
+    preset: Annotated[
+        str, typer.Argument(metavar="[PRESET|FILE]", help="A preset's name, or the path of a YAML file.")
+    ] = "quickstart",
     overrides: Set = [],  # noqa: B006
 ) -> None:
-    """Print a whole config as YAML: every field there is, and what it is for."""
+    """Print a complete config as YAML: every field with its meaning."""
     from flows.config import load_config
 
     text = load_config(preset, overrides).explained()
-    # A file is read as UTF-8, whatever the locale is.
+    # Config files are read as UTF-8, so the output is UTF-8 in any locale.
     typer.echo(text if sys.stdout.isatty() else text.encode(), nl=False)

@@ -99,7 +99,7 @@ def test_killed(trial: int, place: Any, undisturbed: dict[str, Any], source: ran
     elif not (folder / "facts.json").exists():
         done = place.run("resume", folder.name)
         assert done.returncode == 2
-        assert "was stopped before it was opened; start it anew" in done.stderr
+        assert "was stopped before it was opened; start a new run" in done.stderr
         return
     else:
         result = place.json("resume", folder.name)

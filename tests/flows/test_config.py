@@ -115,7 +115,7 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("sampling.temperatures=[true]", "sampling.temperatures: true and false are no numbers"),
         ("training.lr=1", "there is no field training.lr; see"),
         ("training.precision=off", "training.precision is 'off': Input should be 'fp32' or 'bf16'"),
-        ("corpus=mine.txt", "corpus is 'mine.txt', and has fields of its own; see `minigpt config`"),
+        ("corpus=mine.txt", "corpus is 'mine.txt', but is a section with fields; see `minigpt config`"),
         ("sampling.temperatures=[2026-02-30]", "not plain YAML"),
         ("model.width=0x_", "model.width is '0x_': Input should be a valid integer"),
         ("model.width=0x40", "model.width is '0x40': Input should be a valid integer"),
@@ -218,7 +218,7 @@ def test_a_field_that_is_given_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("corpus=https://user:hunter2@host/x", "corpus is '(an address)', and has fields of its own"),
+        ("corpus=https://user:hunter2@host/x", "corpus is '(an address)', but is a section with fields"),
         ("seed.deep=https://user:hunter2@host/x", "seed is a value and has no fields"),
         ("sampling.top_ks=https://user:hunter2@host/x: y: 1", "the value is not plain YAML"),
         ("corpus.source=ftp://user:hunter2@host/x: y: 1", "is not http or https"),

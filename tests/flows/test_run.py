@@ -190,7 +190,7 @@ def slow(arguments: list[str], words: str) -> Any:
         (["estimate"], "estimate needs"),
         (["schedule", "smoke", "--cron", "every day"], "is not a cron expression"),
         (["schedule", "smoke", "--cron", "0 0 3 * * *"], "is not a cron expression"),
-        slow(["schedule", "smoke", "--cron", "0 0 31 2 *"], "is not a cron expression, or of no day"),
+        slow(["schedule", "smoke", "--cron", "0 0 31 2 *"], "is not a cron expression, or matches no day"),
         (["schedule", "smoke", "--cron", "0 3 * * *", "--tracking-uri", "htp://host"], "is neither sqlite:///PATH"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",

@@ -62,8 +62,8 @@ def test_a_text_that_is_not_there_yet_is_told_at_once(
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     told = place.log("schedule").read_text()
-    assert "corpus.source: soon.txt is not there; each run fails until it is" in told
-    assert "held_out.source: later is not there; each run fails until it is" in told
+    assert "corpus.source: soon.txt does not exist; each run fails until it does" in told
+    assert "held_out.source: later does not exist; each run fails until it does" in told
     assert place.processes() == []
     assert list((place.folder / "temporary").iterdir()) == []
 
