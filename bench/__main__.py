@@ -42,10 +42,10 @@ ON_DEMAND = {"ablations", "ablations-docstrings", "ablations-reading"}
 
 
 def main(parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {', '.join(PARTS)}.")] = None) -> None:
-    """Measure, and write the tables."""
+    """Measure the parts, by default all but the ablations, and write the tables."""
     chosen = parts or [part for part in PARTS if part not in ON_DEMAND]
     if unknown := [part for part in chosen if part not in PARTS]:
-        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(PARTS)}")
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(PARTS)}; give one of them")
     for part in chosen:
         say(f"== {part}")
         facts, started = machine.facts(), time.perf_counter()

@@ -1,14 +1,15 @@
-"""Whether each choice of the recipe pays: the quickstart preset with one of them switched off at a time.
+"""Ablations: the quickstart preset with one choice of its recipe switched off at a time.
 
-Every variant trains for as many steps as fit into the time of the whole preset: a shorter training favours what learns
-fast and ends badly. On two texts, for what pays on one that is read nine times may cost on one that is read four times:
-quickstart's corpus, with dropout and from two seeds, and pandas' docstrings, without and from one. How many steps those
-are is measured first, with all variants loaded and taking turns, by the fast steps of each: on a machine shared with
-others the slow ones are theirs. The training then gives the same bits whatever the machine does. Takes over an hour,
-and is not a part of `make bench` unless it is named.
+Every variant trains for the time of the complete preset, because a shorter training favours choices that learn fast and
+end badly. There are two texts, because a choice that helps on a text read nine times may harm on one read four times:
+quickstart's corpus with dropout from two seeds, and pandas' docstrings without dropout from one seed.
 
-`python -m bench.ablations CHOICE DROPOUT TEXT SEED STEPS` trains in a process of its own; without seed and steps it
-takes the turns.
+The number of steps that fit into the time is measured first, with all variants loaded and taking turns. Only the fast
+steps of each count, because on a shared machine other processes cause the slow ones. The training itself gives the same
+bits under any load. It takes over an hour, so `make bench` runs it only if PART names it.
+
+`python -m bench.ablations CHOICE DROPOUT TEXT SEED STEPS` trains in a process of its own; without SEED and STEPS it
+takes timed turns.
 """
 
 import contextlib
@@ -37,12 +38,12 @@ from minigpt.model.config import REPEATED_DROPOUT
 from minigpt.model.gpt import GPT, ForwardPass, embedding
 
 ROUNDS, TURN_SECONDS = 25, 0.6
-# Compared is the step that is slower than one of so many and faster than the others: 200 of them agree within 1 %.
+# The step time of a variant is the first of this many quantiles of its steps; it varies little between measurements.
 FAST = 20
 
 
 class LearntPositions(nn.Embedding):
-    """The token embedding with GPT-2's positions added."""
+    """A token embedding that adds GPT-2's learnt positions."""
 
     def __init__(self, model: GPT) -> None:
         tokens = model.token_embedding
@@ -67,7 +68,7 @@ def layer_norm(model: GPT) -> None:
 
 
 def no_qk_norm(_: GPT) -> None:
-    """Queries and keys come in five dimensions, what else is normalised in three."""
+    """Skip tensors of five dimensions, which are queries and keys; all others that are normalised have three."""
     norm = models.rms_norm
     setattr(models, "rms_norm", lambda x: x if x.dim() == 5 else norm(x))  # noqa: B010
 
@@ -78,7 +79,7 @@ def unsmeared(model: GPT) -> None:
 
 @dataclass
 class DroppingPass(ForwardPass):
-    """A forward pass with dropout of attention weights as well."""
+    """A forward pass that also applies dropout to attention weights."""
 
     def __post_init__(self) -> None:
         self.attention_dropout = self.dropout
@@ -90,7 +91,7 @@ def attention_dropout(_: GPT) -> None:
 
 def gelu(model: GPT) -> None:
     for block in model.blocks:
-        block.modern = False  # read for the activation alone once the layers are there
+        block.modern = False  # once the layers are built, only the activation reads it
 
 
 @torch.no_grad()
@@ -109,7 +110,7 @@ def tied_head(model: GPT) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """How it is switched off: fields of the config, or a change of the untrained model."""
+    """How a choice is switched off: config overrides, or a change of the untrained model."""
 
     overrides: Sequence[str] = ()
     change: Callable[[GPT], object] = id
@@ -130,7 +131,7 @@ CHOICES = {
     ),
 }
 
-# How a text that is read again is read, measured apart from what reads it.
+# Choices about reading a repeated text, measured apart from the model that reads it.
 READING = {
     "attention without dropout": Choice(change=attention_dropout),
     "windows shifted in each epoch": Choice(overrides=("split.shift_windows=false",)),
@@ -154,7 +155,7 @@ def main(name: str, dropout: str, text: str, seed: str = "123", steps: str = str
 
 
 def step_seconds(choices: Sequence[str], on: tuple[str, str]) -> dict[str, float]:
-    """Of a fast step of each choice, on a text with a dropout."""
+    """Seconds of a fast step of each choice; `on` is the dropout and the path of the text."""
     with contextlib.ExitStack() as stack:
         loops = {name: Bare("bench.ablations", [name, *on]) for name in choices}
         for loop in loops.values():
@@ -164,6 +165,7 @@ def step_seconds(choices: Sequence[str], on: tuple[str, str]) -> dict[str, float
 
 
 def ablations(content: bytes, dropout: float, choices: Sequence[str], seeds: Sequence[int]) -> Outcome:
+    """Train every choice from every seed for the time of the preset, and compare bits per byte at the end."""
     preset_steps = load_config("quickstart", []).training.max_steps
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text"

@@ -1,4 +1,4 @@
-"""A whole checkpoint of 162M parameters with optimizer state, against copying its bytes and against digesting them.
+"""Write a complete checkpoint (162M parameters, optimizer state), against copying and against digesting its bytes.
 
 `python -m bench.checkpoint FOLDER` writes in a process of its own.
 """
@@ -21,7 +21,7 @@ WRITES = 2
 
 
 def main(folder: str) -> None:
-    """Seconds of each write of a checkpoint, of `dd` with fsync, and of sha256 on one core, over the same bytes."""
+    """Print bytes per second of each checkpoint write, and of `dd` with fsync and sha256 on one core over its bytes."""
     import torch
 
     from minigpt.checkpoints.format import begin_checkpoint
@@ -67,7 +67,7 @@ def main(folder: str) -> None:
 
 
 def run() -> Outcome:
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:  # on the disk that a run writes to
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder:  # on the disk that runs write to
         results = in_turns([Contender("checkpoint", OURS, "bench.checkpoint", (folder,))], ROUNDS)["checkpoint"]
         shutil.rmtree(folder)
         Path(folder).mkdir()

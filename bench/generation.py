@@ -1,6 +1,6 @@
-"""Writing text: one prompt, 200 tokens, fp32, greedy, within the context.
+"""Generation: one prompt, 200 tokens, fp32, greedy, within the context.
 
-`python -m bench.generation NAME` writes in a process of its own; `equality` compares with and without the cache.
+`python -m bench.generation NAME` generates in a process of its own; `equality` compares with and without the KV cache.
 """
 
 import json
@@ -15,19 +15,19 @@ from bench import limit, shape
 from bench.measure import OURS, PEERS, Contender, flat, in_turns, peak_bytes, peak_memory, ratio, say, spread, take
 from bench.results import Outcome, Row
 
-# Many, for memory is faster or slower by a third from one minute to the next.
+# Many, because memory bandwidth varies strongly from one minute to the next.
 ROUNDS = 7
 PROMPT_TOKENS = 16
 NEW_TOKENS = 200
-# So many are written between two readings of memory, for the speed of it may change within the second.
+# Tokens between two bandwidth readings, and repeats of each reading. Bandwidth may change within a second.
 TURN_TOKENS, TURN_READS = 20, 2
 PEER_NAMES = ("book", "transformers")
-# Ours reads its head in 8 bits first where the few likeliest tokens are enough; this one never does.
-WHOLE_HEAD = "ours, the whole head"
+# Where the few likeliest tokens are enough, ours uses the quantized head first; this contender never does.
+FULL_HEAD = "ours, the full head"
 
 EQUAL_PROMPTS = 50
 EQUAL_NEW_TOKENS = 48
-# Two logits nearer than this may change places when the sums are done in another order.
+# Two logits closer than this may swap ranks if the sums run in another order.
 SAME_LOGIT = 1e-4
 
 
@@ -40,7 +40,7 @@ def prompt(length: int, number: int = 0) -> list[int]:
 
 
 def our_model() -> Any:
-    """As `minigpt sample` has it when it has read a checkpoint to write one text."""
+    """The model as `minigpt sample` prepares it to generate one text."""
     from minigpt.generation.prepare import prepare_for_generation
     from minigpt.model.init import build_model
     from minigpt.runtime.config import EnvironmentConfig
@@ -53,7 +53,7 @@ def our_model() -> Any:
 
 
 def greedy(model: Any, start: list[int], count: int) -> Iterator[int]:
-    """What ours writes by its cache."""
+    """Greedy tokens of our model, with the KV cache."""
     from minigpt.generation.generate import generate
     from minigpt.generation.sampling import Sampler
 
@@ -61,12 +61,12 @@ def greedy(model: Any, start: list[int], count: int) -> Iterator[int]:
 
 
 def writer(name: str) -> Any:
-    """A function of the prompt and the number of new tokens, that gives these, ours one by one."""
+    """A function from a prompt and a number of new tokens to these tokens; ours yields them one by one."""
     import torch
 
-    if name in ("ours", WHOLE_HEAD):
+    if name in ("ours", FULL_HEAD):
         model = our_model()
-        if name == WHOLE_HEAD:
+        if name == FULL_HEAD:
             model.__dict__["head"] = model.head.head
         return lambda start, count: greedy(model, start, count)
     from bench import peers
@@ -101,10 +101,11 @@ def writer(name: str) -> Any:
 
 
 def equality() -> dict[str, Any]:
-    """How many prompts go on as they do without a cache.
+    """Compare the continuations of prompts with those without a KV cache.
 
-    One pass over a whole text gives what is likeliest after each of its prefixes without any cache; the text is the
-    uncached one if it holds just these tokens. At the first that differs, the gap of the two best logits is told.
+    One forward pass over a text gives the likeliest token after each of its prefixes, without a cache. If these are the
+    tokens of the text, it is the uncached continuation. `gaps` has the distance of the two best logits at each first
+    difference; `different` counts the gaps that are too large for rounding.
     """
     import torch
 
@@ -123,7 +124,10 @@ def equality() -> dict[str, Any]:
 
 
 def in_turns_with_reading(write: Any) -> list[tuple[float, float]]:
-    """Tokens a second, some at a time, each with the bytes a second of the faster reading just before or behind it."""
+    """Alternate between generating TURN_TOKENS tokens and reading memory.
+
+    Each item is (tokens per second, bytes per second of the faster reading just before or after them).
+    """
     ways = limit.ways_to_read()
     tokens = iter(write(prompt(PROMPT_TOKENS), NEW_TOKENS))
     found, before = [], limit.reading_bytes_per_second(ways, TURN_READS)
@@ -148,24 +152,24 @@ def main(name: str) -> None:
     for _ in write(prompt(PROMPT_TOKENS), NEW_TOKENS):
         moments.append(time.perf_counter())
     if len(moments) != NEW_TOKENS + 1:
-        raise RuntimeError(f"{name} wrote {len(moments) - 1} tokens")
+        raise RuntimeError(f"{name} generated {len(moments) - 1} tokens instead of {NEW_TOKENS}")
     found = {"tokens_per_second": [NEW_TOKENS / (moments[-1] - moments[0])], "peak_bytes": peak_bytes()}
     if name == "ours":
         each = [after - before for before, after in pairwise(moments)]
         found["undisturbed_tokens_per_second"] = [1 / statistics.quantiles(each, n=10)[0]]
-        found["in_turns"] = in_turns_with_reading(write)  # behind the peak of memory, which it raises
+        found["in_turns"] = in_turns_with_reading(write)  # last, because it raises the memory peak
     print(json.dumps(found))
 
 
 def weight_bytes() -> int:
-    """What has to be read for a token: every weight but the tables that are only looked up."""
+    """Bytes of the weights that a token has to read: all but the tables that are only looked up."""
     from minigpt.model.gpt import count_multiplied_parameters, empty_model
 
     return 4 * count_multiplied_parameters(empty_model(shape.verdict_model_config(0.0), shape.VOCABULARY_SIZE))
 
 
 def bytes_read(size: int) -> float:
-    """What ours reads of so many: the head in 8 bits with two numbers for each 384; the few rows in full aside."""
+    """Bytes that ours reads of `size`: the head in 8 bits with two numbers per block, without the rows read in full."""
     from minigpt.cpu.weight_layouts import BLOCK_WIDTH
 
     head_numbers = shape.VOCABULARY_SIZE * shape.WIDTH
@@ -173,11 +177,11 @@ def bytes_read(size: int) -> float:
 
 
 def run() -> Outcome:
-    names = ("ours", WHOLE_HEAD, *PEER_NAMES)
+    names = ("ours", FULL_HEAD, *PEER_NAMES)
     results = in_turns(
         [
             Contender("limit", OURS, "bench.limit", ("reading",)),
-            *(Contender(name, OURS, "bench.generation", (name,), trains=False) for name in ("ours", WHOLE_HEAD)),
+            *(Contender(name, OURS, "bench.generation", (name,), trains=False) for name in ("ours", FULL_HEAD)),
             *(Contender(name, PEERS, "bench.generation", (name,)) for name in PEER_NAMES),
         ],
         ROUNDS,
@@ -189,28 +193,28 @@ def run() -> Outcome:
         statistics.median(speed * size / reading for speed, reading in result["in_turns"]) for result in results["ours"]
     ]
     undisturbed = ratio([result["undisturbed_tokens_per_second"] for result in results["ours"]], speeds["limit"])
-    say(f"{EQUAL_PROMPTS} prompts with and without the cache")
+    say(f"{EQUAL_PROMPTS} prompts with and without the KV cache")
     equal = take(Contender("equality", OURS, "bench.generation", ("equality",), trains=False))
     rows = [
         Row.at_least(
             "generation over the bandwidth limit, which reads every weight once",
             ratio(speeds["ours"], speeds["limit"]),
             0.85,
-            "ours reads the head in 8 bits, then the few tokens in full that can be the likeliest",
+            "ours reads the quantized head, then in full only the rows of tokens that can be the likeliest",
         ),
         Row.at_least(
-            f"the same where each {TURN_TOKENS} tokens have a limit of their own, read just before or behind them",
+            f"the same for each {TURN_TOKENS} tokens, over the bandwidth measured just before or after them",
             spread(turns),
             0.85,
         ),
         Row.at_least(
-            "and over what reading in their turn only what ours reads would allow",
+            "the same over a limit that reads only what ours reads",
             spread([share * bytes_read(size) / size for share in turns]),
             None,
         ),
         Row.at_least(
-            "generation over the bandwidth limit where ours reads the whole head",
-            ratio(speeds[WHOLE_HEAD], speeds["limit"]),
+            "generation with the full head over the bandwidth limit",
+            ratio(speeds[FULL_HEAD], speeds["limit"]),
             None,
         ),
         Row.at_least(
@@ -219,7 +223,7 @@ def run() -> Outcome:
         Row.at_least("generation over the book's", ratio(speeds["ours"], speeds["book"]), 4.0),
         Row.at_least("generation over transformers'", ratio(speeds["ours"], speeds["transformers"]), 1.0),
         Row.at_most(
-            f"prompts of {EQUAL_PROMPTS} that go on otherwise than without the cache",
+            f"prompts, of {EQUAL_PROMPTS}, whose text differs from that without the KV cache",
             float(equal["different"]),
             0.0,
             f"{len(equal['gaps'])} differ where the two best logits are less than {SAME_LOGIT:g} apart"
@@ -229,7 +233,7 @@ def run() -> Outcome:
     ]
     table = [
         {
-            "writing": name,
+            "generating": name,
             "tokens/s": str(spread(flat(speeds[name]))),
             "peak memory": peak_memory(results[name]),
         }

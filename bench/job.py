@@ -1,4 +1,4 @@
-"""The whole verdict job against the book's gpt_train.py: wall time, and peak memory of the training process.
+"""The complete verdict job against the book's gpt_train.py: wall time, and peak memory of the training process.
 
 Needs MINIGPT_SHARED. `python -m bench.job book TEXT` is the book's job, in a process of its own.
 """
@@ -18,20 +18,20 @@ from bench.measure import OURS, PEERS, ROOT, Contender, environment, overriding,
 from bench.results import Outcome, Row
 from bench.texts import the_verdict
 
-# gpt_train.py's settings; the chapter's rate, which the preset has, is 4e-4.
+# The settings of gpt_train.py. The preset has the learning rate of the book's chapter, 4e-4.
 BOOK_LEARNING_RATE = 5e-4
 EPOCHS = 10
 EVALUATE_EVERY = 5
 EVALUATED_BATCHES = 1
 
-# Issued by the book's author for the end of his job.
+# Limits that the book's author gives for the final losses of his job.
 TRAIN_LOSS_LIMIT, VAL_LOSS_LIMIT = 1.0, 7.0
 
 POLL_SECONDS = 0.1
 
 
 def book(text: Path) -> None:
-    """What gpt_train.py does, by the functions of its package: train, evaluate, sample, plot, save and load."""
+    """Do what gpt_train.py does, with the functions of its package: train, evaluate, sample, plot, save and load."""
     import matplotlib
     import tiktoken
     import torch
@@ -69,7 +69,7 @@ def book(text: Path) -> None:
 
 
 class PeakWatcher(threading.Thread):
-    """Follows the highest resident memory of a process's descendants, by the module that each runs."""
+    """Record the peak resident memory of a process and its descendants, by the module that each runs."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -91,7 +91,7 @@ class PeakWatcher(threading.Thread):
 
 
 def our_job(*arguments: str, folder: Path) -> dict[str, Any]:
-    """`minigpt run ARGUMENTS --json` in a home of its own: its result, wall time and peak memory by process."""
+    """Run `minigpt run ARGUMENTS --json` in a home of its own; return result, wall time and peak memory by process."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [str(OURS), "-P", "-m", "flows.cli", "run", *arguments, "--json"],
@@ -119,7 +119,7 @@ def main(name: str, text: str) -> None:
 
 
 def verdict(text: Path, precision: str) -> dict[str, Any]:
-    """`minigpt run verdict` with as many evaluated batches as the book's script has, and all that it has not."""
+    """Run `minigpt run verdict` with the number of evaluated batches of the book's script, and all its other work."""
     say(f"ours: minigpt run verdict in {precision}")
     fields = {
         "corpus.source": text,
@@ -143,7 +143,7 @@ def described(job: dict[str, Any]) -> dict[str, str]:
 
 
 def run() -> Outcome:
-    """Ours in fp32 before the book's and behind it, for the machine is now faster and now slower."""
+    """Run ours in fp32 before and after the book's job, because the speed of the machine varies."""
     text = the_verdict()
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(text.parents[1] / "tiktoken-cache"))
     before = verdict(text, "fp32")
@@ -184,7 +184,7 @@ def run() -> Outcome:
 
 
 def kept(job: dict[str, Any]) -> dict[str, Any]:
-    """The same with the numbers of the result alone."""
+    """The job with only those fields of its result that results.json keeps."""
     names = ("training_seconds", "best_step", "best_val_loss", "train_loss", "val_loss")
     return {**job, "result": {name: job["result"][name] for name in names}}
 

@@ -1,4 +1,4 @@
-"""What the machine allows: the matrix products of a training step and its optimizer alone, and the speed of reading.
+"""The limit of the machine: the matmuls of a training step and its optimizer alone, and the memory bandwidth.
 
 `python -m bench.limit step PRECISION` and `python -m bench.limit reading` measure in a process of their own.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from bench.shape import BATCH_SIZE, CONTEXT_LENGTH, HEADS, LAYERS, VOCABULARY_SIZE, WIDTH, verdict_model_config
 
 REPEATS = 20
-# Operands rotate over more memory than a cache holds, as a step's own do.
+# Operands rotate over more memory than a cache holds, as in a training step.
 ROTATED_BYTES = 256 << 20
 READ_BYTES = 512 << 20
 DRAWN_NUMBERS = 1 << 20
@@ -22,7 +22,7 @@ DRAWN_NUMBERS = 1 << 20
 
 @dataclass(frozen=True)
 class Product:
-    """(rows, inner) x (inner, columns), `batch` of them at once and `count` times in a step."""
+    """A matmul (rows, inner) x (inner, columns), `batch` of them at once and `count` times in a step."""
 
     name: str
     rows: int
@@ -31,16 +31,16 @@ class Product:
     count: int
     batch: int = 1
     share: float = 1.0
-    """Of the whole product that has to be computed: of attention, what is not in the future."""
+    """Fraction of the product that has to be computed; causal attention needs no scores of the future."""
 
     @property
     def flops(self) -> float:
-        """Of one training step: each product once forward and twice backward."""
+        """FLOPs in one training step: each product once forward and twice backward."""
         return 3 * 2 * self.rows * self.inner * self.columns * self.batch * self.share * self.count
 
 
 def products() -> list[Product]:
-    """Every matrix product of the forward pass of the verdict shape."""
+    """Every matmul in the forward pass of the verdict shape."""
     tokens = BATCH_SIZE * CONTEXT_LENGTH
     causal = (CONTEXT_LENGTH + 1) / (2 * CONTEXT_LENGTH)
     heads, head_width = BATCH_SIZE * HEADS, WIDTH // HEADS
@@ -56,7 +56,7 @@ def products() -> list[Product]:
 
 
 def best_seconds(action: Callable[[int], object], repeats: int = REPEATS) -> float:
-    """The least time of action(1), action(2), ... after action(0) to warm up."""
+    """The shortest time, in seconds, of action(1), action(2), ... after action(0) as a warm-up."""
     action(0)
     times = []
     for number in range(1, repeats + 1):
@@ -67,7 +67,7 @@ def best_seconds(action: Callable[[int], object], repeats: int = REPEATS) -> flo
 
 
 def product_seconds(product: Product, precision: str) -> dict[str, float]:
-    """One product forward, and its two backward, by the faster of torch's libraries."""
+    """Seconds per step of a matmul's forward pass and its two gradients, each with the faster of torch's libraries."""
     import torch
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -82,7 +82,7 @@ def product_seconds(product: Product, precision: str) -> dict[str, float]:
         shapes = {name: shape[1:] for name, shape in shapes.items()}
     sets = [{name: numbers_of(shape).to(dtype) for name, shape in shapes.items()} for _ in range(copies)]
 
-    # Each pass as (left, right, where the result goes): left @ right.mT, which is how nn.Linear multiplies.
+    # Each pass is (left, right, result): left @ right.mT, which is how nn.Linear multiplies.
     passes = {
         "forward": [(o["x"], o["w"], o["y"]) for o in sets],
         "input gradient": [(o["y"], o["w"].mT, o["x"]) for o in sets],
@@ -97,7 +97,7 @@ def product_seconds(product: Product, precision: str) -> dict[str, float]:
 
 
 def numbers_of(shape: tuple[int, ...]) -> Any:
-    """Normal numbers, repeated after a while, for drawing them takes longer than multiplying."""
+    """Normal random numbers, repeated every DRAWN_NUMBERS, because drawing them takes longer than multiplying."""
     import torch
 
     count = math.prod(shape)
@@ -111,14 +111,14 @@ def multiply(left: Any, right: Any, result: Any) -> None:
 
 
 def multiply_by_onednn(left: Any, right: Any, _: Any) -> None:
-    """torch's other library for fp32; which one is faster depends on the CPU."""
+    """Multiply in fp32 with oneDNN, torch's other library; which one is faster depends on the CPU."""
     import torch
 
     torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
 
 
 def optimizer_seconds() -> float:
-    """One fused AdamW update of all weights."""
+    """Seconds of one fused AdamW update of all weights."""
     import torch
 
     from minigpt.model.gpt import empty_model
@@ -132,7 +132,7 @@ def optimizer_seconds() -> float:
 
 
 def ways_to_read() -> Sequence[Callable[[int], object]]:
-    """Three that read READ_BYTES of memory once; which one is the fastest depends on the CPU."""
+    """Three functions that read READ_BYTES of memory once; which one is the fastest depends on the CPU."""
     import torch
 
     matrix = numbers_of((READ_BYTES // 4 // 4096, 4096))
@@ -141,7 +141,7 @@ def ways_to_read() -> Sequence[Callable[[int], object]]:
 
 
 def reading_bytes_per_second(ways: Sequence[Callable[[int], object]], repeats: int = REPEATS) -> float:
-    """The speed of the fastest."""
+    """Bytes per second of the fastest way to read."""
     return READ_BYTES / min(best_seconds(way, repeats) for way in ways)
 
 

@@ -1,4 +1,4 @@
-"""Where and with what a part was measured."""
+"""The facts of a measurement: date, commit, machine and package versions."""
 
 import subprocess
 import time
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.measure import PEERS, ROOT, THREADS
 
-# What an edit that is not committed may have changed; the results of one part are written before the next one runs.
+# Paths whose uncommitted edits are marked with a + after the commit. Result files are left out, because the results of
+# one part are written before the next one runs.
 MEASURED = ("minigpt", "tasks", "flows", "bench/*.py")
 PACKAGES = ("torch", "tiktoken", "prefect", "mlflow", "llms-from-scratch", "transformers", "litgpt")
 
@@ -31,7 +32,7 @@ def machine() -> str:
 
 
 def version(package: str) -> str:
-    """Of this environment, or of the peers' where only they have the package."""
+    """The version of a package in this environment, else in that of the peers, else a question mark."""
     places = [str(place) for place in (PEERS.parents[1] / "lib").glob("python*/site-packages")]
     for found in (*metadata.distributions(name=package), *metadata.distributions(name=package, path=places)):
         return found.version

@@ -1,4 +1,4 @@
-"""Timings in processes of their own, taken in turns (A B C A B C), with the same threads for everyone."""
+"""Timings in fresh processes that take turns (A B C A B C), each with the same number of threads."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 OURS = ROOT / ".venv" / "bin" / "python"
 PEERS = ROOT / ".venv-bench" / "bin" / "python"
 THREADS = len(os.sched_getaffinity(0))
-# A measurement during which others used more of the machine is taken once more.
+# A measurement is repeated once if other processes used more than this share of the CPU.
 BUSY_SHARE = 0.1
 
 
@@ -32,7 +32,7 @@ class Contender:
     module: str
     arguments: tuple[str, ...]
     trains: bool = True
-    """Whether ours starts as the pipeline's training process does, or as its command."""
+    """True if our process starts as the pipeline's training process does, False if as a `minigpt` command."""
 
     @property
     def start(self) -> Mapping[str, str]:
@@ -42,12 +42,12 @@ class Contender:
 
 
 def as_training() -> Mapping[str, str]:
-    """How the pipeline starts its training process."""
+    """The environment variables with which the pipeline starts its training process."""
     return EnvironmentConfig().variables(os.environ)
 
 
 def environment(started: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The caller's, with threads set and without what would turn a run elsewhere; and how a process is started."""
+    """The caller's environment with `started` added, threads set, and no variable that would redirect a run."""
     ours = ("PREFECT_", "MLFLOW_", "MINIGPT_HOME")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     threads = str(THREADS)
@@ -57,12 +57,12 @@ def environment(started: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def overriding(fields: Mapping[str, object]) -> list[str]:
-    """The options of `minigpt run` that give these fields of the config other values."""
+    """The options of `minigpt run` that set these fields of the config."""
     return [part for name, value in fields.items() for part in ("--set", f"{name}={value}")]
 
 
 def take(contender: Contender) -> dict[str, Any]:
-    """What the process printed, and the share of all cores that others used meanwhile."""
+    """Run the contender; return the JSON that it printed and the share of all cores that other processes used."""
     command = [str(contender.python), "-m", contender.module, *contender.arguments]
     with Others() as others:
         done = subprocess.run(command, cwd=ROOT, env=environment(contender.start), capture_output=True, text=True)
@@ -73,7 +73,7 @@ def take(contender: Contender) -> dict[str, Any]:
 
 
 class Others:
-    """How much of the machine was busy with other things than the children that ended inside the block."""
+    """The share of all cores that other processes used in the block; children that ended inside it are not counted."""
 
     def __enter__(self) -> "Others":
         self._before = self._now()
@@ -85,7 +85,7 @@ class Others:
 
     @staticmethod
     def _now() -> tuple[float, float, float]:
-        """Seconds of busy cores (Linux), seconds that ended children used, the time."""
+        """Busy core seconds of the machine (Linux), CPU seconds of ended children, and the wall-clock time."""
         user, nice, system, _, _, irq, soft, stolen = map(int, Path("/proc/stat").read_text().split()[1:9])
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         busy = (user + nice + system + irq + soft + stolen) / os.sysconf("SC_CLK_TCK")
@@ -93,13 +93,13 @@ class Others:
 
 
 def in_turns(contenders: Sequence[Contender], rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """What each contender printed, one result a round."""
+    """Run the contenders in turns; return one result of each per round."""
     results: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in contenders}
     for number in range(1, rounds + 1):
         for contender in contenders:
             result = take(contender)
             if result["others_cpu_share"] > BUSY_SHARE:
-                say(f"{contender.name} again, for others used {result['others_cpu_share']:.0%} of the CPU")
+                say(f"{contender.name} again, because others used {result['others_cpu_share']:.0%} of the CPU")
                 result = take(contender)
             results[contender.name].append(result)
             say(f"round {number} of {rounds}: {contender.name} (others: {result['others_cpu_share']:.0%} of the CPU)")
@@ -111,7 +111,7 @@ def say(text: str) -> None:
 
 
 def peak_bytes(pid: int | str = "self") -> int:
-    """Highest resident memory of a process so far (Linux)."""
+    """Peak resident memory of a process so far, in bytes (Linux)."""
     return _memory_bytes("VmHWM", pid)
 
 
@@ -125,14 +125,14 @@ def _memory_bytes(field: str, pid: int | str) -> int:
 
 
 def peak_memory(results: Sequence[dict[str, Any]]) -> str:
-    """The highest of all rounds, where it was measured."""
+    """The highest peak of all rounds, or an empty text if none was measured."""
     peaks = [result["peak_bytes"] for result in results if "peak_bytes" in result]
     return f"{max(peaks) / 1e9:.2f} GB" if peaks else ""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A median with the least and the greatest of what it is the median of."""
+    """A median, and the lowest and highest of its values."""
 
     median: float
     low: float
@@ -147,10 +147,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratio(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]]) -> Spread:
-    """The ratio of the medians of all rounds; its spread is over the ratios of each round's medians."""
+    """The ratio of the medians over all rounds; its spread is that of the ratios of single rounds."""
     each = [statistics.median(a) / statistics.median(b) for a, b in zip(above, below, strict=True)]
-    whole = statistics.median(flat(above)) / statistics.median(flat(below))
-    return Spread(whole, min(each), max(each))
+    overall = statistics.median(flat(above)) / statistics.median(flat(below))
+    return Spread(overall, min(each), max(each))
 
 
 def flat(rounds: Sequence[Sequence[float]]) -> list[float]:

@@ -1,7 +1,7 @@
-"""What tracking costs inside the training loop: that of a tracked run against the bare one, in alternating slices.
+"""The cost of tracking in the training loop: the loop of a tracked run against the bare loop, in alternating slices.
 
-`python -m bench.overhead PRESET ...` is the bare loop; it takes a number of seconds on each line of its standard
-input and answers with the seconds of each step that it took.
+`python -m bench.overhead PRESET ...` is the bare loop. For each line of standard input, a number of seconds, it takes
+steps for that long and prints the seconds of each step.
 """
 
 import json
@@ -21,8 +21,8 @@ from bench.results import Outcome, Row
 from bench.texts import the_verdict
 
 PAIRS = 24
-# How long each side of a pair runs. Timers of a run that was stopped fall due in the slice behind it, so that a slice
-# shorter than the time from one sending of points to the next (5 s) would have more of them than a run has.
+# Seconds that each side of a pair runs. Timers that expire while the run is stopped fire in its next slice, so a slice
+# shorter than the interval between two batches of points (5 s) would send more of them than a run does.
 SLICE_SECONDS = {"verdict": 7.0, "quickstart": 5.0}
 LEAST_STEPS = 3
 ENDLESS = 100_000
@@ -30,7 +30,7 @@ TARGETS = {"verdict": 1.01, "quickstart": 1.03}
 
 
 def preset_arguments(preset: str, text: Path | None) -> list[str]:
-    """The preset without anything between its steps."""
+    """Arguments for the preset with no evaluation, sample or checkpoint between its steps."""
     overrides = {
         "training.max_steps": ENDLESS,
         "training.checkpoint_every_steps": "null",
@@ -47,7 +47,7 @@ def preset_arguments(preset: str, text: Path | None) -> list[str]:
 
 
 class Tracked:
-    """A `minigpt run` that goes on for ever, with all its processes stopped but for the slices that are measured."""
+    """An endless `minigpt run`, whose processes are stopped except during the measured slices."""
 
     def __init__(self, arguments: list[str], folder: Path) -> None:
         self.home = folder / ".minigpt"
@@ -77,7 +77,7 @@ class Tracked:
             os.kill(process.pid, number)
 
     def seconds_a_step(self, seconds: float) -> float:
-        """The mean over the whole steps of one slice, with what a run does between them; the first is cut off."""
+        """Mean seconds of the complete steps of a slice, with the work between them; the first one is cut off."""
         known = len(list(self._steps()))
         self._signal(signal.SIGCONT)
         time.sleep(seconds)
@@ -89,14 +89,14 @@ class Tracked:
 
     def close(self) -> None:
         self._signal(signal.SIGCONT)
-        for _ in range(2):  # the second one says that it is meant
+        for _ in range(2):  # the second one confirms the first
             self.process.send_signal(signal.SIGINT)
             time.sleep(0.5)
         self.process.wait(120)
 
 
 class Bare:
-    """Training steps in a process of `python -m MODULE ARGUMENTS` with nothing else, slice by slice."""
+    """Bare training steps in a process `python -m MODULE ARGUMENTS`, slice by slice."""
 
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
         self.process = subprocess.Popen(
@@ -110,7 +110,7 @@ class Bare:
         self.step_seconds(0.0)
 
     def step_seconds(self, seconds: float) -> list[float]:
-        """Of each step of a slice of so many seconds, one at least."""
+        """Seconds of each step in a slice of this length, which has at least one step."""
         assert self.process.stdin and self.process.stdout
         print(seconds, file=self.process.stdin, flush=True)
         taken: list[float] = json.loads(self.process.stdout.readline())
@@ -121,7 +121,7 @@ class Bare:
 
 
 def bare_job(preset: str, overrides: Sequence[str]) -> tuple[Any, Any, Any]:
-    """The config of a run as it is recorded, its tokens and its training windows, by the functions of the tasks."""
+    """The resolved config of a run, its tokens and its training windows, made by the functions of the tasks."""
     from flows.config import load_config
     from minigpt.data.tokens import open_tokens
     from minigpt.data.windows import cut_windows
@@ -151,10 +151,10 @@ def loop(arguments: list[str]) -> None:
 
 
 def answer(steps: Iterator[Any]) -> None:
-    """Take steps for as many seconds as each line of the standard input says, and print how long each of them took."""
+    """For each line of standard input, take steps for that number of seconds and print the seconds of each."""
     next(steps), next(steps)
     for line in sys.stdin:
-        next(steps)  # as a tracked slice, whose first step was begun before it
+        next(steps)  # not counted, like the first step of a tracked slice, which began before it
         taken: list[float] = []
         while not taken or sum(taken) < float(line):
             started = time.perf_counter()
@@ -164,7 +164,7 @@ def answer(steps: Iterator[Any]) -> None:
 
 
 def loop_overhead(preset: str, text: Path | None) -> tuple[Spread, list[dict[str, float]]]:
-    """Seconds a step of the tracked loop over those of the bare one, pair by pair."""
+    """The ratio of seconds per step of the tracked loop to the bare loop, and the pairs that it is taken over."""
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
         arguments = preset_arguments(preset, text)
@@ -192,8 +192,8 @@ def run() -> Outcome:
     table = [
         {
             "loop": preset,
-            "bare, s a step": str(spread([pair["bare"] for pair in pairs])),
-            "tracked, s a step": str(spread([pair["tracked"] for pair in pairs])),
+            "bare, s per step": str(spread([pair["bare"] for pair in pairs])),
+            "tracked, s per step": str(spread([pair["tracked"] for pair in pairs])),
         }
         for preset, (_, pairs) in measured.items()
     ]

@@ -1,4 +1,4 @@
-"""The peers' models at the verdict shape, called as their own packages document it; imported in .venv-bench only."""
+"""The peers' models at the verdict shape, called as their packages document. Import it only in .venv-bench."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def book() -> tuple[nn.Module, Loss]:
 
 
 def transformers() -> tuple[nn.Module, Loss]:
-    """GPT-2 with a head of its own; it shifts the labels itself."""
+    """GPT-2 with an untied head; the model shifts the labels itself."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
@@ -67,7 +67,7 @@ def litgpt() -> tuple[nn.Module, Loss]:
 
 
 def optimizer(name: str, model: nn.Module) -> torch.optim.Optimizer:
-    """The book's script takes AdamW as it comes; the others get the fused one, which is faster."""
+    """AdamW with torch's defaults for the book, as in its script; the fused one, which is faster, for the others."""
     fused = None if name == "book" else True
     return torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=fused)
 

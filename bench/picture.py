@@ -1,4 +1,4 @@
-"""One picture of what was measured: the step, writing, and quality over time."""
+"""Draw the results: a training step, generation, and quality over time."""
 
 import statistics
 from pathlib import Path
@@ -9,7 +9,7 @@ INK, PALE, ACCENT = "#3c4043", "#bdc1c6", "#1a73e8"
 
 
 def draw(parts: dict[str, Any]) -> None:
-    """A panel for each part that is there."""
+    """Draw a panel for each part that has results."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -41,7 +41,7 @@ def draw_generation(axis: Any, data: dict[str, Any]) -> None:
     for name in ("ours", "transformers", "book"):
         medians[name] = statistics.median(s for r in data[name] for s in r["tokens_per_second"])
     bars(axis, medians)
-    axis.set_title("writing, tokens a second", fontsize=9)
+    axis.set_title("generation, tokens per second", fontsize=9)
 
 
 def bars(axis: Any, values: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""What it costs the verdict job that its curve and its weights can be proved, in seconds of its training.
+"""The cost of the proof of curve and weights in the verdict job, in seconds and against its training time.
 
 `python -m bench.proof FOLDER` measures in a process of its own, on the disk of the folder.
 """
@@ -20,18 +20,18 @@ WARM_UP_STEPS, STEPS = 3, 5
 CHECKPOINTS = 4
 STEPS_BESIDE = 4
 
-# What a verdict run writes into its journal: records, and how often it waits until they are on the disk.
+# Records that a verdict run writes into its journal, and how often it waits until they are on the disk.
 VERDICT_STEPS = 90
 VERDICT_RECORDS = VERDICT_STEPS + 19 + 11 + 13
 VERDICT_SYNCS = 14
 
-# Names of the measured seconds, and what they are.
+# Names of the measured seconds, and their labels in the table.
 MEASURED = {
     "appending": f"{VERDICT_RECORDS} records",
     "syncing": f"{VERDICT_SYNCS} flushes of the journal",
     "digest": "digest of the last weights",
-    "begun": "a best checkpoint, until the next step is begun",
-    "beside": "the same, what the steps beside its flush and its digests take longer",
+    "begun": "a best checkpoint, until the next step begins",
+    "beside": "the same, delay of the steps during its flush and digests",
 }
 
 
@@ -97,7 +97,7 @@ def seconds_of(action: Any) -> float:
 
 
 def middle(results: list[dict[str, Any]], name: str) -> float:
-    """The median of all rounds; the first checkpoint of a round, which supersedes none, is left out."""
+    """The median over all rounds, without the first checkpoint of a round, because it replaces no other."""
     return median(seconds for result in results for seconds in result[name][len(result[name]) > 1 :])
 
 

@@ -1,8 +1,8 @@
-"""Quality for each second of training: the quickstart preset against nanoGPT's CPU recipe, on three texts.
+"""Quality over training time: the quickstart preset against nanoGPT's CPU recipe, on three texts.
 
 The baseline is that recipe on transformers' GPT2LMHeadModel: bytes, 4 layers, 4 heads, width 128, context 64, batch
-12, 2,000 steps, learning rate 1e-3 to 1e-4, warm-up 100, no dropout. Time is that of training steps alone.
-`python -m bench.quality NAME TEXT` trains in a process of its own; both are measured on the same validation text.
+12, 2,000 steps, learning rate 1e-3 to 1e-4, warm-up 100, no dropout. Only training steps count as time.
+`python -m bench.quality NAME TEXT` trains in a process of its own. Both sides are measured on the same validation text.
 """
 
 import json
@@ -22,7 +22,7 @@ from bench.results import Outcome, Row
 from bench.texts import first_plays, tiny_shakespeare
 
 VALIDATION_FRACTION = 0.1
-# Training steps from one point of the curve to the next; of the baseline the end counts.
+# Training steps between two points of the curve. For the baseline only the end counts.
 MEASURE_EVERY, MEASURE_BASELINE_EVERY = 25, 200
 ENGLISH_SECONDS, ENGLISH_TARGET = 120, 2.10
 
@@ -33,7 +33,7 @@ WEIGHT_DECAY, BETAS, CLIP_NORM = 0.1, (0.9, 0.99), 1.0
 
 
 def curve(steps: Iterator[Any], measure: Callable[[], float], last: int, every: int) -> list[tuple[int, float, float]]:
-    """(step, seconds of training so far, bits per byte of the validation text), every few steps and at the end."""
+    """Points (step, training seconds, bits per byte of the validation text), every `every` steps and at the end."""
     points, seconds = [], 0.0
     for step in range(1, last + 1):
         started = time.perf_counter()
@@ -56,7 +56,7 @@ class Prepared:
 
 
 def prepared(text: Path, overrides: Sequence[str] = (), change: Callable[[Any], object] = id) -> Prepared:
-    """With the model as `change` leaves it, on tokens that the flow's steps made."""
+    """Prepare the preset's training on tokens that the flow's tasks make; `change` may modify the untrained model."""
     import torch
 
     from minigpt.data.tokenizer import TOKENIZER_FILE, load_tokenizer
@@ -148,7 +148,7 @@ def baseline(text: Path) -> dict[str, Any]:
 
 
 def learning_rate_at(step: int) -> float:
-    """nanoGPT's schedule, which counts steps from 0."""
+    """The learning rate of nanoGPT's schedule; steps count from 0."""
     if step < WARM_UP_STEPS:
         return LEARNING_RATE * (step + 1) / (WARM_UP_STEPS + 1)
     progress = (step - WARM_UP_STEPS) / (STEPS - WARM_UP_STEPS)
@@ -156,12 +156,12 @@ def learning_rate_at(step: int) -> float:
 
 
 def seconds_to(points: list[tuple[int, float, float]], bits_per_byte: float) -> float:
-    """Seconds of training until the first measurement that is as good; infinite if none is."""
+    """Training seconds until the first point at or below `bits_per_byte`; infinite if no point is."""
     return next((seconds for _, seconds, bits in points if bits <= bits_per_byte), math.inf)
 
 
 def bits_at(points: list[tuple[int, float, float]], seconds: float) -> float:
-    """Bits per byte of the last measurement within that time; infinite before the first."""
+    """Bits per byte of the last point within `seconds`; infinite before the first point."""
     return next((bits for _, spent, bits in reversed(points) if spent <= seconds), math.inf)
 
 
@@ -174,7 +174,7 @@ def main(name: str, text: str, *overrides: str) -> None:
 def run() -> Outcome:
     from minigpt.data.sources import python_topics
 
-    # 1 MB each of other English: the baseline's own text, and one that is harder for both sides.
+    # English texts of 1 MB each: the baseline's own, and one that is harder for both sides.
     english = {"tiny Shakespeare": tiny_shakespeare(), "Shakespeare's first plays": first_plays()}
     results = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +182,7 @@ def run() -> Outcome:
         for name, content in {"quickstart": python_topics(), **english}.items():
             text = Path(folder) / f"{name}.txt"
             text.write_bytes(content)
-            if name in english:  # as many steps as the time allows, by those just taken
+            if name in english:  # the steps that fit into the time at the speed just measured
                 steps, seconds, _ = results["quickstart"]["ours"]["points"][-1]
                 overrides = (f"training.max_steps={int(0.95 * ENGLISH_SECONDS * steps / seconds)}",)
             contenders = [
@@ -195,8 +195,8 @@ def run() -> Outcome:
     share = seconds_to(points, baseline_end) / whole_seconds
     gap = baseline_end - bits_at(points, whole_seconds)
     rows = [
-        Row.at_most("time to the baseline's end over its time", share, 1 / 6),
-        Row.at_least("bits per byte below the baseline after its whole time", gap, 0.35),
+        Row.at_most("time to the baseline's final quality over the baseline's time", share, 1 / 6),
+        Row.at_least("bits per byte below the baseline after the baseline's time", gap, 0.35),
         *(
             Row.at_most(
                 f"bits per byte on 1 MB of other English, {name}, within {ENGLISH_SECONDS} s",
@@ -213,7 +213,7 @@ def run() -> Outcome:
             "parameters": f"{result['parameters']:,}",
             "steps": result["points"][-1][0],
             "seconds of training": f"{result['points'][-1][1]:.0f}",
-            "ms a step": f"{1000 * result['points'][-1][1] / result['points'][-1][0]:.1f}",
+            "ms per step": f"{1000 * result['points'][-1][1] / result['points'][-1][0]:.1f}",
             "bits per byte at the end": f"{result['points'][-1][2]:.3f}",
         }
         for text, both in results.items()

@@ -1,4 +1,4 @@
-"""What the parts found: kept in results.json, shown in results.md."""
+"""The results of the parts: stored in results.json, shown in results.md."""
 
 import json
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from bench.measure import Spread
 JSON = Path(__file__).with_name("results.json")
 MARKDOWN = Path(__file__).with_name("results.md")
 HEADER = (
-    "A ratio is of the medians of both sides in one run, and of the loop the median of its pairs; in brackets the",
-    "least and the greatest of its rounds. The limit is the best of 20 for each product. The job is of two runs of",
-    "ours around one of the book's, quality of one run each, ablations the mean of their seeds.",
+    "A ratio is that of the medians of both sides in one run; for the loop it is the median of its pairs. Brackets",
+    "hold the lowest and the highest round. The limit is the best of 20 for each matmul. The job is two runs of ours",
+    "around one of the book's, quality is one run each, and ablations are the mean of their seeds.",
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure against its target; without a target it is told and not judged."""
+    """One figure against its target; without a target it is reported and not judged."""
 
     what: str
     figure: str
@@ -38,7 +38,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Judged on the median as measured, not as rounded; a figure that is no number misses."""
+        """True if the unrounded median meets the target; None without a target. NaN misses."""
         if self.target is None:
             return None
         return self.value <= self.target if self.sense == "at most" else self.value >= self.target
@@ -59,7 +59,7 @@ def median_of(figure: Spread | float) -> float:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one part found: judged rows, a table to read beside them, and the figures behind both."""
+    """The results of one part: judged rows, a table that explains them, and the raw figures of both."""
 
     rows: Sequence[Row]
     table: Sequence[dict[str, Any]] = ()
@@ -72,7 +72,7 @@ def read() -> dict[str, Any]:
 
 
 def store(part: str, outcome: Outcome, facts: dict[str, Any]) -> None:
-    """Put one part's outcome in the place of its last one; the other parts keep theirs, with their own facts."""
+    """Replace the stored outcome of one part; the other parts keep theirs, with their own facts."""
     parts = read() | {part: {**facts, **asdict(outcome)}}
     JSON.write_text(json.dumps(parts, indent=1) + "\n")
 

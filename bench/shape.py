@@ -1,4 +1,4 @@
-"""The job that everyone does: the verdict preset's model and batch."""
+"""The shape that every contender trains: the model and batch of the verdict preset."""
 
 from minigpt.model.config import ModelConfig
 

@@ -1,7 +1,7 @@
-"""All of `minigpt run` that is not the job, against an empty Prefect flow and an empty MLflow run; and `--help`.
+"""The time of `minigpt run` without its job, against an empty Prefect flow and an empty MLflow run; and of `--help`.
 
-`python -m bench.startup NAME HOME` times one command from its start to its end. The homes are warm: each command ran
-once before in its own.
+`python -m bench.startup NAME HOME` times one command from start to end. The homes are warm: each command has already
+run once in its home.
 """
 
 import json
@@ -21,7 +21,7 @@ from bench.results import Outcome, Row
 
 ROUNDS = 4
 HELP_SECONDS = 0.5
-# The exit code of `minigpt rerun` when a bit is not the same.
+# The exit code of `minigpt rerun` if the result is not the same to the bit.
 RERUN_DIFFERS = 3
 EMPTY = "in an empty home"
 
@@ -71,7 +71,7 @@ def timed(name: str, home: Path) -> dict[str, Any]:
 
 
 def parts(home: Path, began: float, ended: float) -> list[tuple[str, float]]:
-    """Where the time of a run went, by the start and end of its flow and its tasks in Prefect's database."""
+    """The time of a run by part, from the start and end of its flow and its tasks in Prefect's database."""
     with sqlite3.connect(home / "prefect" / "prefect.db") as database:
         flow_id, flow_start, flow_end = database.execute(
             "select id, start_time, end_time from flow_run order by start_time desc limit 1"
@@ -82,7 +82,7 @@ def parts(home: Path, began: float, ended: float) -> list[tuple[str, float]]:
     found = [("before the flow: imports, server", unix(flow_start) - began)]
     found += [(name.rpartition("-")[0], unix(end) - unix(start)) for name, start, end in tasks]
     found.append(("between the tasks", unix(flow_end) - unix(flow_start) - sum(seconds for _, seconds in found[1:])))
-    found.append(("after the flow: settling, server's end", ended - unix(flow_end)))
+    found.append(("after the flow: flush, end of the server", ended - unix(flow_end)))
     return found
 
 
@@ -91,7 +91,7 @@ def unix(text: str) -> float:
 
 
 def bare(home: Path) -> None:
-    """The same training, evaluation and samples by minigpt alone, in one process, on the tokens of the run before."""
+    """The same training, evaluation and samples by minigpt alone, in one process, on the tokens of an earlier run."""
     import torch
 
     from minigpt.checkpoints.folders import newest_intact
@@ -150,9 +150,9 @@ def run() -> Outcome:
     rows = [
         Row.at_most("minigpt run without its job over an empty flow and an empty MLflow run", ours / empty, 1.2),
         Row.at_most("minigpt --help, seconds", seconds["help"], HELP_SECONDS),
-        Row.at_most("reruns that differ in a bit, of one", float(again["code"] == RERUN_DIFFERS), 0.0),
+        Row.at_most("reruns, of one, that differ in a bit", float(again["code"] == RERUN_DIFFERS), 0.0),
     ]
-    names = {"run": "minigpt run smoke", "job": "of it the job, by minigpt alone", "empty run": "an empty MLflow run"}
+    names = {"run": "minigpt run smoke", "job": "the same job by minigpt alone", "empty run": "an empty MLflow run"}
     names |= {"empty flow": "an empty Prefect flow", "help": "minigpt --help"}
     table = [
         {

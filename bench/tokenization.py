@@ -1,4 +1,4 @@
-"""Text into token files against tiktoken alone, on 500 MB with the same threads; needs GPT-2's vocabulary.
+"""Tokenize 500 MB into token files, against tiktoken alone with the same threads. Needs GPT-2's vocabulary.
 
 `python -m bench.tokenization NAME TEXT` encodes in a process of its own.
 """
@@ -24,7 +24,7 @@ PIECES_AT_ONCE = 64
 
 
 def ours(text: Path) -> dict[str, Any]:
-    """The flow's own step, from a text in the cache to a folder of token files with digests."""
+    """The task of the flow: from a text in the cache to a folder of token files with digests."""
     from minigpt.data.config import SplitConfig, TokenizerConfig
     from minigpt.data.sources import Corpus
     from minigpt.data.tokenizer import published_gpt2
@@ -40,7 +40,7 @@ def ours(text: Path) -> dict[str, Any]:
 
 
 def raw(text: Path) -> dict[str, Any]:
-    """Nothing but encoding pieces of the text that are in memory already; the tokens are thrown away."""
+    """tiktoken alone: encode pieces of the text that are already in memory, and discard the tokens."""
     import tiktoken
 
     encoding = tiktoken.get_encoding("gpt2")
@@ -68,7 +68,7 @@ def run() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "long.txt"
         write_long(text, TEXT_BYTES)
-        fsync(text)  # or the disk takes it during the first measurement
+        fsync(text)  # else the disk writes it during the first measurement
         contenders = [
             Contender(name, OURS, "bench.tokenization", (name, str(text)), trains=False)
             for name in ("ours", "tiktoken")
@@ -78,7 +78,7 @@ def run() -> Outcome:
     memory = max(result["memory"] for result in results["ours"])
     rows = [
         Row.at_least("tokenization into files over tiktoken alone", ratio(speeds["ours"], speeds["tiktoken"]), 0.8),
-        Row.at_most(f"memory over the start for {TEXT_BYTES / 1e6:.0f} MB of text, MB", memory / 1e6, 300),
+        Row.at_most(f"memory above that at the start for {TEXT_BYTES / 1e6:.0f} MB of text, MB", memory / 1e6, 300),
     ]
     table = [
         {"tokenizing": name, "MB/s": str(spread(flat(speeds[name]))), "tokens": f"{results[name][0]['tokens']:,}"}
