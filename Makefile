@@ -6,11 +6,11 @@ INSTALLED := .venv/.installed
 
 install: $(INSTALLED)
 
-# Everything but torch comes by digest from the lock, without looking for dependencies, so that nothing can bring in
-# another torch. Torch's own wheel differs from index to index and so has no digest.
+# Everything except torch is installed from the lock, by digest and without resolving dependencies, so that nothing can
+# bring in another torch. Torch has no digest, because its wheel differs between package indexes.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else f"Python {sys.version.split()[0]} is not one of 3.11 to 3.13; run make PYTHON=python3.11")'
-	@echo "making .venv from the lock; this takes some three minutes the first time"
+	@echo "making .venv from the lock; this takes about three minutes the first time"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -27,16 +27,16 @@ test: install
 slow: install
 	$(BIN)/python -m pytest -m slow
 
-# Every fault as often as it takes, in under an hour; after an interruption it goes on, and tries again what failed.
-# MINIGPT_FAULT_SEED=... makes other random choices. The table is in .faults/table.txt.
+# Every fault with its full number of trials, in under an hour. It continues after an interruption and repeats failures.
+# MINIGPT_FAULT_SEED=... changes the random choices. The results are in .faults/table.txt.
 faults: install
 	MINIGPT_FAULTS=whole $(BIN)/python -m pytest tests/faults
 
-# Against the book's own code, in an environment of its own that borrows torch and minigpt from .venv.
+# Compare with the book's own code, in a separate environment that borrows torch and minigpt from .venv.
 parity: .venv-parity/.installed
 	.venv-parity/bin/python -m pytest tests/parity/check_book.py
 
-# How fast, against whom and against which limit: everything, or make bench PART="step generation".
+# Measure against peers and against the limit of the machine: everything, or make bench PART="step generation".
 bench: .venv-bench/.installed .venv-bench/texts
 	$(BIN)/python -m bench $(PART)
 
@@ -60,7 +60,7 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-# Strictly: a dead link, a missing name or a page that asks another host fails. The site is .site/index.html.
+# Strict: a dead link, a missing name or a page that loads from another host fails. The site is .site/index.html.
 docs: install
 	$(BIN)/properdocs build --quiet --strict --clean --config-file docs/properdocs.yml
 	$(BIN)/python -m docs.check .site
@@ -68,18 +68,18 @@ docs: install
 ui: install
 	$(BIN)/minigpt ui
 
-# Debian's packages for the tests that look at pages in a browser, and for those that make system calls fail.
+# Debian packages for the tests that open pages in a browser, and for those that make system calls fail.
 system:
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends chromium strace
 
-# Needs the network's package index; the result is for Python 3.11 to 3.13.
+# Needs a package index. The lock covers Python 3.11 to 3.13.
 lock: install
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-package torch --no-header --quiet --output-file requirements.lock
 
-# The peers' digests, from bench/requirements.in.
+# Lock the peers of bench/requirements.in with their digests.
 bench-lock: install
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(BIN)/uv pip compile bench/requirements.in --no-deps --universal --python-version 3.11 --generate-hashes \

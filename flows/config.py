@@ -54,7 +54,7 @@ def read_values(preset_or_file: str) -> dict[str, Any]:
 def check_given_source(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse a `corpus.source` override that keeps the pinned digest of another text.
 
-    The cache finds texts by digest: the run would train on the pinned text, and record the overriding source for it.
+    The cache finds texts by digest: the run would train on the pinned text but record the other source.
     """
     given = {override.partition("=")[0].strip() for override in overrides}
     if "corpus.source" in given and "corpus.sha256" not in given:

@@ -29,7 +29,7 @@ ALLOWED = {
     "tasks": SYSTEMS | {"torch", "tiktoken", "uvicorn", "starlette"},
     "flows": {"prefect", "tasks", "minigpt", "flows", "typer", "yaml", "pydantic", "filelock", "tzlocal"},
 }
-# Files or folders that alone may import a package.
+# The only files or folders that may import a package.
 ONLY_IN = {
     "mlflow": {"tasks/tracking"},
     "sqlalchemy": {"tasks/tracking"},
@@ -37,10 +37,10 @@ ONLY_IN = {
     "matplotlib": {"tasks/reporting/plots.py"},
     "yaml": {"minigpt/io/yaml_text.py"},
 }
-# The rooms of a package from the top down: a room imports from itself and from lower rows, never from its own row.
-# Configuration is below them all: minigpt/recipe.py composes the config.py of each room into one value, and a room
-# that gets the whole value (a training job, a checkpoint) may name its type. It is data without torch, so it draws
-# none of the rooms in, as a test below keeps.
+# The rooms of a package from the top down: a room imports from itself and from lower rows, never from another room of
+# its own row. Configuration is below all rooms: minigpt/recipe.py composes the config.py of each room into one value,
+# and a room that gets the complete value (a training job, a checkpoint) may name its type. Configuration is data and
+# does not import torch; a test below checks that.
 ROWS = {
     "minigpt": [
         ["training"],
@@ -70,7 +70,7 @@ FILES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*
 
 
 def modules_imported(path: Path) -> set[str]:
-    """Full names of everything that the file imports, anywhere in it."""
+    """The full name of every import in the file, also of imports inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -87,7 +87,7 @@ def is_in(path: Path, places: set[str]) -> bool:
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
-def test_imports_keep_to_their_layer(path: Path) -> None:
+def test_files_import_only_what_their_package_may(path: Path) -> None:
     imported = {name.partition(".")[0] for name in modules_imported(path)}
     exceptions = {package for package, places in ONLY_IN.items() if is_in(path, places)}
     allowed = ALLOWED[path.relative_to(ROOT).parts[0]] | exceptions
@@ -99,7 +99,7 @@ def room_of(module: str) -> str:
 
 
 def is_configuration(module: str) -> bool:
-    """True for minigpt.recipe, and for the config.py of a room, with the name that is imported from it."""
+    """True for minigpt.recipe and for the config.py of a room, also with the name that is imported from it."""
     package, *inside = module.split(".")
     return package == "minigpt" and (inside[0] == "recipe" or inside[1:2] == ["config"])
 
@@ -109,7 +109,7 @@ def is_configuration(module: str) -> bool:
     [path for path in FILES if path.relative_to(ROOT).parts[0] in ROWS],
     ids=relative,
 )
-def test_rooms_import_downwards(path: Path) -> None:
+def test_rooms_import_only_lower_rooms(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
     rows = {room: number for number, row in enumerate(ROWS[package]) for room in row}
     own = path.relative_to(ROOT).with_suffix("").parts[1]
@@ -120,8 +120,8 @@ def test_rooms_import_downwards(path: Path) -> None:
             assert rows[room] > rows[own], f"{path.relative_to(ROOT)} imports {module}"
 
 
-def test_no_two_public_names_are_the_same() -> None:
-    """So that a name says which function or class is meant, wherever it is read."""
+def test_public_names_are_unique() -> None:
+    """A unique name identifies its function or class wherever it is read."""
     places: dict[str, list[str]] = {}
     for path in FILES:
         for node in ast.parse(path.read_text()).body:
@@ -131,14 +131,14 @@ def test_no_two_public_names_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=relative)
-def test_folders_are_seen_at_a_glance(folder: Path) -> None:
+def test_folders_have_few_files(folder: Path) -> None:
     files = [path for path in FILES if path.parent == folder and path.name != "__init__.py"]
     assert len(files) <= LARGEST_FOLDER
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=relative)
-def test_no_file_hides_a_standard_module_from_a_flow(folder: Path) -> None:
-    """Prefect puts the folder of a file entrypoint first on the path."""
+def test_no_file_of_a_flow_shadows_a_standard_module(folder: Path) -> None:
+    """Prefect puts the folder of a file entrypoint first on sys.path."""
     if folder.relative_to(ROOT).as_posix() in ("flows", "tasks"):
         assert not {path.stem for path in folder.glob("*.py")} & set(sys.stdlib_module_names)
 
@@ -152,26 +152,26 @@ def test_the_library_neither_prints_nor_reads_the_environment(path: Path) -> Non
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
-def test_files_are_read_in_one_sitting(path: Path) -> None:
+def test_files_have_at_most_300_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
 def test_the_wheel_holds_every_package() -> None:
-    """setuptools leaves out a top-level package that is called `tasks`, unless it is told to look for it."""
+    """setuptools leaves out a top-level package named `tasks`, unless pyproject.toml lists it."""
     find = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
     packaged = set(find_packages(str(ROOT), include=find["include"]))
     assert packaged == {".".join(path.parent.relative_to(ROOT).parts) for path in FILES}
 
 
 def test_configuration_imports_neither_torch_nor_prefect_nor_mlflow() -> None:
-    """So that each room, each form and each quick command may import it."""
+    """Every room, every form and every quick command may therefore import it."""
     code = "import sys, minigpt.recipe; print({'torch', 'prefect', 'mlflow'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
 
 
 def test_listing_and_comparing_runs_import_neither_torch_nor_prefect() -> None:
-    """Each takes a second or two to import, and a person waits for it."""
+    """Both are slow to import, and the user waits for the output."""
     code = "import sys, tasks.commands.compare; print({'torch', 'prefect'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
