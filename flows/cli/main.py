@@ -125,7 +125,7 @@ def rerun_command(
     experiment: Experiment = None,
     offline: Offline = False,
 ) -> None:
-    """Train again from what a run recorded, and report the first step that differs, if any."""
+    """Train again from what a run recorded, and check that the result is the same to the bit."""
     tracking = settings_of(uri, experiment, offline)
     tracking.check()
     set_up_command(quiet=as_json)
