@@ -70,8 +70,8 @@ def stream_texts(
 ) -> Iterator[list[str]]:
     """Yield the continuations of the prompt in pieces, one piece per sampler at a time.
 
-    Generation ends after `max_new_tokens`, or when every continuation has reached its stop text. A prompt that is empty,
-    is not UTF-8, or has more tokens than the context raises InputError.
+    Generation ends after `max_new_tokens`, or when every continuation has reached its stop text. A prompt that is
+    empty, is not UTF-8, or has more tokens than the context raises InputError.
     """
     start = encode_prompt(tokenizer, prompt, model.config.context_length)
     texts = [Continuation(tokenizer, stop) for _ in draws]
