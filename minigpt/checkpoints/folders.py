@@ -23,38 +23,39 @@ def step_of(folder: Path) -> int:
 
 
 def trained_steps(folder: Path) -> int:
-    """Steps that the weights of a checkpoint have had, wherever its folder lies and whatever it is called."""
+    """Training steps of a checkpoint's weights, from its manifest and not from its name."""
     steps: int = json.loads((folder / MANIFEST).read_bytes())[STATE]["step"]
     return steps
 
 
 def written_checkpoints(checkpoints: Path, prefix: str) -> list[Path]:
-    """The folders of that prefix in the order of their steps, whole or not."""
+    """Checkpoint folders with this prefix in the order of their steps, intact or not."""
     found = (path for path in checkpoints.glob(f"{prefix}-*") if re.fullmatch(rf"{prefix}-\d+", path.name))
     return sorted(found, key=step_of)
 
 
 def newest_intact(checkpoints: Path, prefix: str) -> Path | None:
-    """The newest whole checkpoint of that prefix; broken ones are passed over."""
+    """The newest intact checkpoint with this prefix; damaged ones are skipped."""
     return next((folder for folder in reversed(written_checkpoints(checkpoints, prefix)) if is_intact(folder)), None)
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether every file has its digest, and the folder is that of the step whose weights it holds."""
+    """True if every file matches its digest, and the folder is named after the step whose weights it holds."""
     manifest = read_folder(folder)
     return manifest is not None and manifest.get(STATE, {}).get("step", step_of(folder)) == step_of(folder)
 
 
 def newest_journalled(records: Iterable[Record], prefix: str) -> str | None:
-    """The name of the newest checkpoint of that prefix that the journal knows of; it is never deleted by a run."""
+    """The name of the newest checkpoint with this prefix in the journal, which no run deletes."""
     names = [saved.name for saved in of_kind(records, CheckpointRecord) if saved.name.startswith(f"{prefix}-")]
     return max(names, key=lambda name: step_of(Path(name)), default=None)
 
 
 def checkpoint_to_resume(checkpoints: Path, saved: Iterable[str]) -> tuple[Path | None, list[str]]:
-    """The newest whole full checkpoint, and the names of newer ones that are damaged or gone; InputError if all are.
+    """The newest intact full checkpoint, and the names of newer ones that are damaged or missing.
 
-    `saved` names all that were ever written; only where there was none is it right to begin at step 0.
+    `saved` names all checkpoints ever written: only a run without any may begin at step 0. Raises InputError if all
+    are damaged or missing.
     """
     folder = newest_intact(checkpoints, "last")
     last = step_of(folder) if folder else 0
@@ -64,14 +65,14 @@ def checkpoint_to_resume(checkpoints: Path, saved: Iterable[str]) -> tuple[Path 
     damaged = sorted(path.name for path in known if step_of(path) > last)
     if damaged and not folder:
         raise InputError(
-            f"no checkpoint in {checkpoints} is whole, the newest was {damaged[-1]}; put one back from a copy, or "
+            f"no checkpoint in {checkpoints} is intact, the newest was {damaged[-1]}; put one back from a copy, or "
             f"start a new run: `minigpt run {checkpoints.parent / CONFIG_FILE}`"
         )
     return folder, damaged
 
 
 def superseded_checkpoints(folder: Path, prefix: str, kept: int, keep_every_steps: int | None = None) -> list[Path]:
-    """Checkpoints older than `folder` that may go: all but the newest, so that `kept` are left, and round steps.
+    """Checkpoints older than `folder` to delete, so that `kept` remain, and those at multiples of keep_every_steps.
 
     None may before `folder` was read back whole: OSError if it was not.
     """
@@ -79,5 +80,5 @@ def superseded_checkpoints(folder: Path, prefix: str, kept: int, keep_every_step
     surplus = older[: max(0, len(older) - (kept - 1))]
     surplus = [path for path in surplus if keep_every_steps is None or step_of(path) % keep_every_steps]
     if surplus and not is_intact(folder):
-        raise OSError(f"the checkpoint {folder} does not read back as it was written; check the disk")
+        raise OSError(f"the checkpoint {folder} does not read back as written; check the disk")
     return surplus

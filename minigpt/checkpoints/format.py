@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of safetensors files and a manifest with their digests, whole or not there."""
+"""Checkpoints: a folder of safetensors files and a manifest with their digests, complete or absent."""
 
 import hashlib
 import shutil
@@ -23,12 +23,12 @@ MODEL = "model"
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Each parameter once, under its first name."""
+    """Each parameter once, by its first name; tied weights are listed once."""
     return {name: weight.detach() for name, weight in model.named_parameters()}
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """Digest over sorted names, dtypes, shapes and bytes of the tensors."""
+    """sha256 over the sorted names, dtypes, shapes and bytes of the tensors."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].contiguous()
@@ -44,7 +44,7 @@ def begin_checkpoint(
     facts: Mapping[str, Any],
     optimizers: Sequence[torch.optim.Optimizer] = (),
 ) -> PendingFolder:
-    """Write weights, shape and vocabulary: all that sampling needs; with optimizers, all that continuing needs.
+    """Write weights, shape and vocabulary, all that sampling needs; with optimizers also all that a resume needs.
 
     What is left to `store.finish_folder` reads the model no more, which may go on learning.
     """
@@ -53,7 +53,7 @@ def begin_checkpoint(
         save_file(weights_of(model), place / WEIGHTS_FILE)
         if optimizers:
             save_file(_optimizer_tensors(optimizers), place / OPTIMIZER_FILE)
-        shutil.copyfile(tokenizer, place / TOKENIZER_FILE)  # as a second name it would be damaged everywhere at once
+        shutil.copyfile(tokenizer, place / TOKENIZER_FILE)  # not a link: damage to one file would reach all checkpoints
         return {MODEL: model.config.model_dump(mode="json"), STATE: dict(facts)}
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -70,7 +70,7 @@ def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str,
 
 
 def load_checkpoint(folder: Path) -> tuple[GPT, Tokenizer]:
-    """The model and the tokenizer of a checkpoint, wherever its folder lies."""
+    """Load the model and the tokenizer of a checkpoint folder. Raises InputError if it is missing or damaged."""
     manifest = _manifest(folder)
     tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
     model = empty_model(ModelConfig.model_validate(manifest[MODEL]), tokenizer.vocabulary_size)
@@ -93,7 +93,7 @@ def _copy_weights(folder: Path, model: GPT) -> None:
 
 
 def load_weights(folder: Path, model: GPT) -> dict[str, Any]:
-    """Put a checkpoint's weights into the model; the result is the checkpoint's facts."""
+    """Copy a checkpoint's weights into the model, and return the checkpoint's state."""
     manifest = _manifest(folder)
     _copy_weights(folder, model)
     facts: dict[str, Any] = manifest[STATE]
@@ -110,14 +110,14 @@ def load_optimizers(folder: Path, optimizers: Sequence[torch.optim.Optimizer]) -
 
 
 def check_disk_space(checkpoints: Path, model: GPT, full_checkpoints: int) -> None:
-    """Refuse a disk that cannot hold so many full checkpoints, and two of the weights alone."""
+    """Refuse a disk that cannot hold the full checkpoints and two checkpoints of the weights alone."""
     weights_bytes = sum(weight.nbytes for weight in weights_of(model).values())
-    # AdamW keeps two numbers for each weight, Muon one.
+    # AdamW keeps two numbers per weight, Muon one.
     needed_bytes = (3 * full_checkpoints + 2) * weights_bytes
     present_bytes = sum(path.stat().st_size for path in checkpoints.rglob("*") if path.is_file())
     free_bytes = shutil.disk_usage(checkpoints).free + present_bytes
     if needed_bytes > free_bytes:
         raise InputError(
-            f"the checkpoints need {needed_bytes:,} bytes, more than the {free_bytes:,} that are free for them at "
+            f"the checkpoints need {needed_bytes:,} bytes, more than the {free_bytes:,} that are free at "
             f"{checkpoints}; make room, choose another MINIGPT_HOME, or lower training.kept_checkpoints"
         )

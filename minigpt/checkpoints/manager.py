@@ -1,10 +1,9 @@
-"""Checkpoints of a run that goes on: the tensors are written at once, and flushed while the next steps are taken.
+"""Checkpoints of a running training: tensors are written at once, and flushed to the disk beside the next steps.
 
-What is written lies in the system's memory until the disk has it, so nothing is copied, and the flush and the digests
-cost the training little time of its own. One checkpoint at a time: the one before is whole before the next one is
-begun, so that a full checkpoint never speaks of a best one that a kill could still undo. What a whole checkpoint
-supersedes goes just before the next one is written, which then finds memory at hand: pages that the system has to look
-for take eight times as long (on a virtual machine; 1.35 instead of 0.16 s for 650 MB).
+Written data lies in the system's memory until the disk has it, so nothing is copied, and flush and digests cost the
+training little time. One checkpoint is in progress at a time: the previous one is complete before the next begins, so
+a full checkpoint never refers to a best one that a kill could still undo. A superseded checkpoint is deleted just
+before the next one is written, which can then reuse its memory pages.
 """
 
 import os
@@ -26,12 +25,12 @@ from minigpt.io.store import finish_folder
 from minigpt.model.gpt import GPT
 from minigpt.runtime.startup import bounded_start
 
-# Last in the queue for a core, so that flush and digests of 650 MB cost the steps beside them 0.5 s and not all of it.
+# Lowest priority, so that flush and digests take little time from the steps beside them.
 NICENESS = 19
 
 
 def _give_way() -> None:
-    if sys.platform == "linux":  # elsewhere it is the whole process that gives way
+    if sys.platform == "linux":  # elsewhere niceness is the whole process's
         os.nice(NICENESS)
 
 
@@ -47,7 +46,7 @@ class CheckpointManager:
         kept: int = 2,
         keep_every_steps: int | None = None,
     ) -> None:
-        """`saved` names the checkpoints that the journal has already.
+        """`saved` names the checkpoints that the journal already has.
 
         The newest `kept` full checkpoints stay, and those at multiples of keep_every_steps.
         """

@@ -40,28 +40,28 @@ HARDWARE = {
 
 
 class CostConfig(Part):
-    """What an hour of the machine costs, in money, power and carbon dioxide."""
+    """The price of an hour of the machine in money, power and carbon dioxide."""
 
     hardware: str = CPU
-    """The kind of machine, a row of the table of assumptions."""
+    """The kind of machine: a row of the table of assumptions."""
     usd_per_hour: float | None = Field(None, ge=0.0, le=1e6)
-    """Price of one device for an hour, in dollars; null takes the table's, a CPU's for as many cores as train."""
+    """Price of one device in dollars per hour; null takes the table's, a CPU's scaled to the cores in use."""
     watts: float | None = Field(None, ge=0.0, le=1e6)
-    """Power of one device, in watts; null takes the table's, a CPU's for as many cores as train."""
+    """Power of one device in watts; null takes the table's, a CPU's scaled to the cores in use."""
     pue: float = Field(PUE, ge=1.0, le=5.0)
-    """Power usage effectiveness: power of the whole data centre over that of its machines."""
+    """Power usage effectiveness: power of the data centre over power of its machines."""
     grid_kg_per_kwh: float = Field(GRID_KG_PER_KWH, ge=0.0, le=5.0)
-    """Carbon dioxide of the grid, in kg for each kWh."""
+    """Carbon dioxide of the grid, in kg per kWh."""
 
     @field_validator("hardware")
     @classmethod
     def hardware_is_known(cls, name: str) -> str:
         if name not in HARDWARE:
-            raise ValueError(f"hardware {name!r} is none of {', '.join(HARDWARE)}; take one of them and set its price")
+            raise ValueError(f"hardware {name!r} is unknown; take one of {', '.join(HARDWARE)} and set its price")
         return name
 
     def resolved(self, cores: int) -> "CostConfig":
-        """The same with the price and the power of so many cores filled in, if it is a CPU that is paid for."""
+        """This config with price and power scaled to `cores`, if the hardware is a CPU."""
         if self.hardware != CPU:
             return self
         table, share = HARDWARE[CPU], cores / CPU_CORES

@@ -15,14 +15,17 @@ def flops_per_token_6n(parameters: float) -> float:
 
 
 def flops_per_token_palm(parameters: float, layers: int, heads: int, head_width: int, sequence_length: int) -> float:
-    """`parameters` without embeddings that are only looked up: positions, and tokens where the head has its own."""
+    """FLOPs per token by PaLM's formula.
+
+    `parameters` excludes embeddings that are only looked up: positions, and tokens if the head is untied.
+    """
     return 6.0 * parameters + 12.0 * layers * heads * head_width * sequence_length
 
 
 def model_flops_utilization(
     tokens_per_second: float, flops_per_token: float, devices: int, peak_flops_per_second: float
 ) -> float:
-    """Model FLOPs utilisation: the share of the peak that goes into the model's own arithmetic."""
+    """Model FLOPs utilization (MFU): the fraction of the peak that the model's own arithmetic uses."""
     return tokens_per_second * flops_per_token / (devices * peak_flops_per_second)
 
 
@@ -36,7 +39,7 @@ def gpt2_parameter_count(
     tied_head: bool,
     bias: bool = True,
 ) -> int:
-    """Parameters of a GPT-2; without `bias` neither layers nor norms have one."""
+    """Parameters of a GPT-2. Without `bias`, neither linear layers nor norms have one."""
     c = width
     norm = 2 * c if bias else c
     vectors = c + 4 * c + c if bias else 0  # of the attention's projection and the MLP's two layers
@@ -46,10 +49,10 @@ def gpt2_parameter_count(
 
 
 def modern_parameter_count(vocabulary_size: int, width: int, layers: int) -> int:
-    """Parameters of the modern architecture: two tables, matrices, and how much of the token before is smeared in."""
+    """Parameters of the modern architecture: embedding, head, the blocks' matrices, and the smear weights."""
     return 2 * vocabulary_size * width + width + 12 * layers * width * width
 
 
 def chinchilla_tokens(parameters: float) -> float:
-    """Tokens that make the best use of a model's size (Hoffmann et al. 2022, approach 2, refitted)."""
+    """Compute-optimal training tokens for a model size (Hoffmann et al. 2022, approach 2, refitted)."""
     return float(10 ** (1.04096 * log10(parameters) + 0.93539))

@@ -1,4 +1,4 @@
-"""What a training costs: a quote before the first step, a bill after the last, an estimate without either.
+"""The cost of a training: a quote before the first step, a bill after the last, an estimate without training.
 
 Every assumption stands in one dated table. FLOPs per token come in two usual forms: 6N (Kaplan et al. 2020, section
 2.1; GPT-3, table D.1) counts each parameter's multiplication and addition, once forward and twice backward; PaLM's
@@ -17,7 +17,7 @@ SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Bill:
-    """What a stretch of time on some devices costs, with the assumptions behind it."""
+    """The cost of some time on some devices, with the assumptions it rests on."""
 
     seconds: float
     devices: int
@@ -49,7 +49,7 @@ class Quote:
 
 @dataclass(frozen=True)
 class ActualCost:
-    """What a training cost, and by which share of its seconds the quote was off; positive if the quote was too high."""
+    """The cost of a finished training, and the quote's error as a fraction, positive if it was too high."""
 
     seconds: float
     usd: float
@@ -90,13 +90,15 @@ def make_quote(
     other_seconds: float,
     config: CostConfig,
 ) -> Quote:
-    """A quote from a few timed steps; other_seconds is what evaluations, samples and checkpoints take together.
+    """A quote from a few timed steps; other_seconds is the time of all evaluations, samples and checkpoints.
 
     The range is what the fastest and the slowest quarter of the timed steps give, and at least 5 % either way.
     """
     ordered = sorted(step_seconds)
     quarter = max(1, len(ordered) // 4)
-    seconds = statistics.fmean(ordered) * steps + other_seconds  # of a sum the mean tells, slow steps included
+    seconds = (
+        statistics.fmean(ordered) * steps + other_seconds
+    )  # the mean, slow steps included, since the total is a sum
     low = statistics.fmean(ordered[:quarter]) * steps + other_seconds
     high = statistics.fmean(ordered[-quarter:]) * steps + other_seconds
     tokens = steps * tokens_per_step
@@ -114,6 +116,6 @@ def make_quote(
 
 
 def estimate_bill(parameters: float, tokens: float, config: CostConfig, mfu: float, devices: int = 1) -> Bill:
-    """The bill of 6 N D floating point operations at a share `mfu` of the devices' peak, without training."""
+    """The bill of 6 N D floating point operations at the fraction `mfu` of the devices' peak."""
     per_second = HARDWARE[config.hardware].peak_flops_per_second * mfu * devices
     return make_bill(flops_per_token_6n(parameters) * tokens / per_second, config, devices)

@@ -1,4 +1,4 @@
-"""Trainings as their authors report them, priced by the table of assumptions."""
+"""Published trainings, priced by the table of assumptions."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class PublishedRun:
     source: str
 
     def bill(self) -> Bill:
-        """Its hours at the table's price; devices are counted as one, for only their hours are published."""
+        """The published device hours at the table's price, billed as one device."""
         return make_bill(self.device_hours * SECONDS_PER_HOUR, CostConfig(hardware=self.hardware, watts=self.watts))
 
     def mfu(self) -> float:

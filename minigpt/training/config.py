@@ -11,7 +11,7 @@ from minigpt.runtime.machine import best_precision
 
 
 class TrainingConfig(Part):
-    """How the weights are learnt."""
+    """The training loop and its optimizers."""
 
     batch_size: int = Field(8, ge=1, le=65_536)
     """Windows in one forward pass."""
@@ -24,31 +24,31 @@ class TrainingConfig(Part):
     optimizer: Literal["adamw", "muon"] = "adamw"
     """adamw for all weights, or muon for the matrices of the blocks and adamw for the rest."""
     muon_learning_rate: float = Field(0.02, gt=0.0, le=10.0)
-    """Muon's step size at its highest; it follows the same schedule."""
+    """Muon's peak learning rate; it follows the same schedule."""
     learning_rate: float = Field(1e-3, gt=0.0, le=10.0)
-    """AdamW's step size at its highest."""
+    """AdamW's peak learning rate."""
     schedule: Literal["constant", "cosine", "warmup_stable_decay"] = "cosine"
-    """The learning rate after the warm-up: constant, along a cosine, or constant and then in a line down."""
+    """The learning rate after the warm-up: constant, cosine decay, or constant with a linear decay at the end."""
     decay_fraction: float = Field(0.2, gt=0.0, le=1.0)
-    """Share of the steps after the warm-up over which warmup_stable_decay falls."""
+    """Fraction of the steps after the warm-up over which warmup_stable_decay decays."""
     warmup_steps: int = Field(0, ge=0)
-    """Steps over which the learning rate rises in a line from 0."""
+    """Steps over which the learning rate rises linearly from 0."""
     final_learning_rate_fraction: float = Field(0.1, ge=0.0, le=1.0)
-    """The last step's learning rate, as a share of learning_rate."""
+    """Learning rate of the last step, as a fraction of learning_rate."""
     weight_decay: float = Field(0.1, ge=0.0, le=10.0)
-    """Share of each weight that a step of learning rate 1 would take away, with either optimizer."""
+    """Decoupled weight decay of both optimizers: a step shrinks each weight by learning rate x weight_decay."""
     beta1: float = Field(0.9, ge=0.0, lt=1.0)
-    """Decay of AdamW's running mean of the gradient."""
+    """AdamW's beta1, the decay of the running mean of the gradient."""
     beta2: float = Field(0.999, ge=0.0, lt=1.0)
-    """Decay of AdamW's running mean of the squared gradient."""
+    """AdamW's beta2, the decay of the running mean of the squared gradient."""
     gradient_clip_norm: float | None = Field(1.0, gt=0.0)
-    """Longer gradients are scaled down to this 2-norm; null for no limit."""
+    """Gradients with a larger 2-norm are scaled down to this norm; null does not clip."""
     checkpoint_every_steps: int | None = Field(None, ge=1)
     """Steps from one full checkpoint to the next; null for one at the end only."""
     kept_checkpoints: int = Field(2, ge=1, le=1000)
-    """Newest full checkpoints that are kept; with two of them a damaged one costs some steps and not the run."""
+    """Number of newest full checkpoints to keep. With two, a damaged one costs some steps and not the run."""
     keep_every_steps: int | None = Field(None, ge=1)
-    """Full checkpoints at multiples of this step are kept as well; null for none."""
+    """Keep the full checkpoints at multiples of this step as well; null keeps none of them."""
     early_stopping_evaluations: int | None = Field(None, ge=1)
     """Stop after this many evaluations in a row without a lower validation loss; null never stops early."""
 
@@ -61,17 +61,17 @@ class TrainingConfig(Part):
         return self
 
     def resolved(self) -> "TrainingConfig":
-        """The same with what this machine decides filled in, from facts and never from a timing."""
+        """This config with the fields that the machine decides filled in, from its facts and never from a timing."""
         return self.model_copy(update={"precision": self.precision or best_precision()})
 
     def epochs(self, windows: int, steps: int | None = None) -> float:
-        """How often so many steps, or all of them, read each of the training windows."""
+        """Times that `steps` steps (default: all) read each training window."""
         steps = self.max_steps if steps is None else steps
         return steps * self.gradient_accumulation_steps * self.batch_size / windows
 
     @property
     def full_checkpoints(self) -> int:
-        """The most full checkpoints that lie on the disk at once, with the one that is being written."""
+        """Largest number of full checkpoints on the disk at once, including the one being written."""
         written = 1 + (self.max_steps // self.checkpoint_every_steps if self.checkpoint_every_steps else 0)
         round_steps = 0
         if self.checkpoint_every_steps and self.keep_every_steps:

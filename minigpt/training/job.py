@@ -1,4 +1,4 @@
-"""What the process that orders a training and the one that does it both know of a run's folder."""
+"""The job of a training process: what the process that starts it writes, and what it reads."""
 
 import json
 from collections.abc import Mapping
@@ -10,25 +10,25 @@ from minigpt.data.tokens import Side, open_tokens
 from minigpt.errors import InputError, on_one_line
 from minigpt.recipe import CONFIG_FILE, RunConfig, read_config
 
-if TYPE_CHECKING:  # it loads torch, which who orders a training needs later
+if TYPE_CHECKING:  # loads torch, which the starting process does not need yet
     from minigpt.data.windows import Windows
 
 JOB = "job.json"
 CHECKPOINTS = "checkpoints"
 JOB_FORMAT: Literal[2] = 2
-# What a job of the first format, which had no number, holds of the config; the rest is in config.yaml beside it.
+# Sections of the config in a job of format 1, which had no number; config.yaml beside it has the rest.
 FIRST_FORMAT = ("seed", "model", "training", "split", "evaluation", "sampling", "environment")
 
 
 class TrainingJob(Part):
-    """All that the training process has to know: the run's config, and a path instead of data."""
+    """Everything that the training process needs: the run's config, and the path of its tokens."""
 
     format: Literal[2] = JOB_FORMAT
-    """Changes with the fields of this class."""
+    """Increases when the fields of this class change."""
     config: RunConfig
-    """With what the machine and the corpus decided."""
+    """The resolved config, with the values that the machine and the corpus decided."""
     tokens_folder: Path
-    """Holds train.bin, val.bin and the tokenizer."""
+    """The folder of train.bin, val.bin and the tokenizer."""
 
     def windows(self, side: Side) -> "Windows":
         from minigpt.data.windows import cut_windows
@@ -38,7 +38,7 @@ class TrainingJob(Part):
 
 
 def read_job(run_folder: Path) -> TrainingJob:
-    """The job of a run; InputError if it is damaged or of a newer version of minigpt."""
+    """Read the job of a run. Raises InputError if it is damaged, or written by a newer version of minigpt."""
     path = run_folder / JOB
     try:
         values = json.loads(path.read_bytes())
@@ -59,6 +59,6 @@ def read_job(run_folder: Path) -> TrainingJob:
 
 
 def _of_first_format(values: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
-    """Its prices are left out: they are config.yaml's with the cores filled in, as RunConfig.prices has them."""
+    """Complete a job of format 1 from config.yaml. Its prices are dropped, since RunConfig.prices derives them."""
     sections = {name: values[name] for name in FIRST_FORMAT}
     return {"config": {**config.model_dump(), **sections}, "tokens_folder": values["tokens_folder"]}

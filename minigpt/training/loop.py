@@ -1,6 +1,6 @@
-"""The training loop: a generator that yields one StepMetrics a step, and never logs, saves or prints.
+"""The training loop: a generator that yields one StepMetrics per step, and never logs, saves or prints.
 
-A *step* is one optimizer step; step n is the n-th, so 0 means untrained. A *loss* is nats per token.
+A *step* is one optimizer step. Steps count from 1, so step 0 is the untrained model. A *loss* is in nats per token.
 """
 
 import math
@@ -32,8 +32,9 @@ class StepMetrics:
 
 
 class DivergedError(Exception):
-    """A step's loss or gradient is not a finite number, and its weights are those of the step before; or a loss that is
-    measured behind it is none.
+    """The loss or the gradient norm of a step, or a loss measured after it, is not finite.
+
+    The weights are those of the last step that was taken: a step with such a gradient is not.
     """
 
     def __init__(self, step: int, what: str, value: float) -> None:
@@ -50,7 +51,10 @@ def train(
     after_step: int = 0,
     schedule: Callable[[int, TrainingConfig], RateShare] = scheduled_share,
 ) -> Iterator[StepMetrics]:
-    """Take the steps after `after_step` up to max_steps, each a pure function of weights, optimizer state and step."""
+    """Take the steps from `after_step` + 1 to max_steps, and yield the metrics of each.
+
+    Each step is a pure function of the weights, the optimizer state, the seed and its number. Raises DivergedError.
+    """
     tokens_per_step = config.tokens_per_step(model.config.context_length)
     gradient = Gradient(model, tokens_per_step)
     for step in range(after_step + 1, config.max_steps + 1):
@@ -72,7 +76,7 @@ def train(
 
 
 def _accumulate_gradient(model: GPT, windows: Windows, config: TrainingConfig, seed: int, step: int) -> float:
-    """Leave the mean gradient of the step's batches in the weights; the result is their mean loss."""
+    """Leave the mean gradient of the step's batches in the weights' `grad`, and return their mean loss."""
     model.zero_grad(set_to_none=True)
     rate = model.config.dropout
     if rate is None:

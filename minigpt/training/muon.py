@@ -1,7 +1,6 @@
-"""Muon (Jordan et al. 2024): momentum, orthogonalised before each step; matrices of one shape are taken at once.
+"""Muon (Jordan et al. 2024): momentum, orthogonalized before each step, for all matrices of one shape at once.
 
-torch.optim.Muon orthogonalises in bf16, which most CPUs imitate: for 16 matrices of 128 x 512 or less, one thread
-takes 12 ms with AVX512-BF16, 47 ms with AVX-512 alone and 640 ms with AVX2. This one stays in float32.
+torch.optim.Muon orthogonalizes in bf16, which most CPUs emulate slowly. This one stays in float32.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ ITERATIONS = 5
 
 
 class Muon(EagerOptimizer):
-    """torch.optim.Muon's step with Nesterov momentum and decoupled weight decay; each shape is a parameter group."""
+    """torch.optim.Muon's step: Nesterov momentum, decoupled weight decay. Each matrix shape is a parameter group."""
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = {}
@@ -37,7 +36,7 @@ class Muon(EagerOptimizer):
             torch._foreach_add_(weights, list(directions), alpha=-rate * max(1, rows / columns) ** 0.5)
 
     def _gradients(self, group: dict[str, Any]) -> Tensor:
-        """A group's gradients with Nesterov momentum, in one stack (N, rows, columns)."""
+        """The gradients of a group with Nesterov momentum, stacked to (N, rows, columns)."""
         weights, momentum = group["params"], group["momentum"]
         gradients = [weight.grad for weight in weights]
         for weight in weights:
@@ -69,7 +68,7 @@ def orthogonalised(stacks: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _product(gram: Tensor) -> Tensor:
-    """The product of the p of all iterations."""
+    """The product of the polynomials of all iterations."""
     product = p = _polynomial(gram)
     for _ in range(ITERATIONS - 1):
         gram = p @ gram @ p
@@ -79,7 +78,7 @@ def _product(gram: Tensor) -> Tensor:
 
 
 def _polynomial(gram: Tensor) -> Tensor:
-    """p of symmetric matrices (N, n, n)."""
+    """The polynomial of symmetric matrices (N, n, n)."""
     a, b, c = COEFFICIENTS
     p: Tensor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c).add_(torch.eye(gram.shape[1]), alpha=a)
     return p

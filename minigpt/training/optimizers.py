@@ -9,7 +9,7 @@ from minigpt.training.muon import Muon
 
 
 def make_optimizers(model: GPT, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """AdamW for all weights or, behind it, Muon for the matrices of the blocks."""
+    """AdamW for all weights; or AdamW, then Muon for the matrices of the blocks."""
     blocks = list(model.blocks.parameters()) if config.optimizer == "muon" else []
     matrices = [weight for weight in blocks if weight.dim() == 2]
     theirs = set(map(id, matrices))

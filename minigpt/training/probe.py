@@ -1,4 +1,4 @@
-"""How long a step takes on this machine, for the quote: real steps, taken before the first one that counts."""
+"""The time of a step on this machine, for the quote: real steps, taken before the first one that counts."""
 
 import time
 from contextlib import suppress
@@ -11,18 +11,18 @@ from minigpt.training.loop import DivergedError, train
 from minigpt.training.optimizers import make_optimizers
 from minigpt.training.schedule import no_learning
 
-# So many steps, or as many as fit into this time, whichever comes first; the first ones warm up, of two the first.
+# The probe ends after this number of steps or seconds, whichever comes first. The first steps warm up.
 STEPS = 60
 SECONDS = 4.0
 WARM_UP_STEPS = 2
 
 
 def probe(model: GPT, windows: Windows, config: TrainingConfig, seed: int) -> list[float]:
-    """Seconds of each step; the model has its gradients, and has learnt nothing."""
+    """Seconds of each step. The weights are unchanged afterwards; the gradients are those of the last step."""
     tokens = config.tokens_per_step(model.config.context_length)
     seconds: list[float] = []
     started = time.perf_counter()
-    with suppress(DivergedError):  # the training will come to it and say so
+    with suppress(DivergedError):  # the training will diverge at the same step and report it
         steps = train(model, make_optimizers(model, config), windows, config, seed, schedule=no_learning)
         for metrics in islice(steps, STEPS):
             seconds.append(tokens / metrics.tokens_per_second)

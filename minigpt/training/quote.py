@@ -1,4 +1,4 @@
-"""What a run's own measurements make its training cost: the quote from its probe, the bill from its seconds."""
+"""The cost of a training from the run's own measurements: the quote from its probe, the bill from its seconds."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,13 +12,13 @@ from minigpt.training.job import TrainingJob
 
 
 def quote_for(config: RunConfig, start: StartRecord, probe: ProbeRecord) -> Quote:
-    """The price of the whole training from what the untrained model and the probed steps took."""
+    """The price of the whole training, from the times of the probed steps and of the untrained model's evaluation."""
     steps = config.training.max_steps
     first = config.evaluation.offset_steps % config.evaluation.every_steps or config.evaluation.every_steps
     evaluations = len(range(first, steps + 1, config.evaluation.every_steps)) + (not config.evaluation.due(steps))
     every = config.sampling.every_steps
-    # Every evaluation is taken to be the best so far; a full checkpoint holds the weights three times. One behind the
-    # last step is among them, although the bill is made out before it: what was quoted once is quoted so again.
+    # The quote assumes that every evaluation is the best so far, and that a full checkpoint writes the weights three
+    # times. It includes the checkpoint after the last step, which the bill does not: earlier quotes did, too.
     full = steps // config.training.checkpoint_every_steps if config.training.checkpoint_every_steps else 0
     sampled = steps // every if every else 0
     return make_quote(
@@ -42,7 +42,7 @@ def quote_for(config: RunConfig, start: StartRecord, probe: ProbeRecord) -> Quot
 
 
 def with_quote(records: Iterable[Record], job: TrainingJob) -> list[Record]:
-    """The records of a journal from its first one on; a probe of format version 1 gets the quote that it lacks."""
+    """All records of a journal. A probe of format version 1, which has no quote, gets one."""
     records = list(records)
     start = next(of_kind(records, StartRecord), None)
     return [
@@ -54,7 +54,7 @@ def with_quote(records: Iterable[Record], job: TrainingJob) -> list[Record]:
 
 
 def actual_cost(quote: Quote, training_seconds: float, prices: CostConfig) -> ActualCost:
-    """What the training cost, and by which share of it the quote was off."""
+    """The bill of the training, and the quote's error as a fraction of it."""
     bill = make_bill(training_seconds, prices)
     return ActualCost(
         seconds=bill.seconds,

@@ -1,4 +1,4 @@
-"""The learning rate over the steps of a run, as a share of the highest one."""
+"""The learning rate over the steps of a run, as a share of the peak rate."""
 
 import math
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from minigpt.training.config import TrainingConfig
 
 
 class RateShare(NamedTuple):
-    """A share of a highest learning rate, as a fraction: to divide before multiplying would round differently."""
+    """A share of a peak learning rate, kept as a fraction: dividing before multiplying would round differently."""
 
     numerator: float
     denominator: float = 1.0
@@ -17,7 +17,7 @@ class RateShare(NamedTuple):
 
 
 def scheduled_share(step: int, config: TrainingConfig) -> RateShare:
-    """The share of every optimizer's highest learning rate that step 1 to max_steps takes."""
+    """The share of every optimizer's peak learning rate at a step, from 1 to max_steps."""
     if step <= config.warmup_steps:
         return RateShare(step, config.warmup_steps)
     last = config.final_learning_rate_fraction

@@ -1,7 +1,7 @@
-"""The work of the training process: one run, from its beginning or its last whole checkpoint to its end.
+"""The work of the training process: one run, from its start or its last intact checkpoint to its end.
 
-It reads job.json and leaves a journal and checkpoints, nothing else; started again in the same folder it goes on from
-the last whole checkpoint, and proves each step that it does again against the journal.
+The process reads job.json and writes a journal and checkpoints, nothing else. Started again in the same folder, it
+resumes from the last intact checkpoint and compares each step that it repeats with the journal.
 """
 
 import math
@@ -50,7 +50,7 @@ from minigpt.training.probe import probe
 from minigpt.training.quote import quote_for
 
 WRITER_LOCK = ".worker.lock"
-# The worker of a command that was killed saves and ends; two never write one run.
+# The training process of a command that was killed saves and ends within this time; two never write one run.
 WRITER_LOCK_SECONDS = 120
 
 # Fields of a record that are measured and not computed.
@@ -61,11 +61,11 @@ StepResult = StepRecord | EvaluationRecord | SampleRecord
 
 
 class ContinuationError(Exception):
-    """A step that was done again came out otherwise than the journal has it."""
+    """A repeated step gave other values than the journal has."""
 
 
 class Trainer:
-    """One run in one process: what is in memory between two steps."""
+    """One run in one process: everything that is in memory between two steps."""
 
     def __init__(self, run_folder: Path) -> None:
         job = read_job(run_folder)
@@ -77,7 +77,7 @@ class Trainer:
             self.lock.acquire(timeout=WRITER_LOCK_SECONDS)
         except Timeout as error:
             raise InputError(
-                f"run {run_folder.name} is being written by another process; wait until it has ended, or end it"
+                f"run {run_folder.name} is being written by another process; wait for its end, or end it"
             ) from error
         delete_temporaries(run_folder)
         delete_temporaries(self.checkpoints)
@@ -87,7 +87,7 @@ class Trainer:
         results: Iterator[StepResult] = of_kind(records, StepRecord, EvaluationRecord, SampleRecord)
         self.known = {(record.kind, record.step): record for record in results}
         self.saved = {record.name for record in of_kind(records, CheckpointRecord)}
-        # What is done again is paid for again, each time that it is.
+        # A repeated step costs its time again, each time it is repeated.
         paid: Iterator[StepRecord | RepeatedRecord | EndRecord] = of_kind(
             records, StepRecord, RepeatedRecord, EndRecord
         )
@@ -118,13 +118,13 @@ class Trainer:
         self.stop = threading.Event()
 
     def run(self) -> None:
-        """Train until the last step, a stop, or a loss that is no number; the journal's last record says which."""
+        """Train until the last step, a stop, or a divergence; the journal's last record says which."""
         check_disk_space(self.checkpoints, self.model, self.config.training.full_checkpoints)
         step, status, error = self._continue(), "completed", None
         try:
             if step == 0:
                 self._begin()
-            elif self._stops_early():  # it was killed when it had
+            elif self._stops_early():  # a kill came after the decision
                 status = "stopped_early"
             started = time.perf_counter() - self.training_seconds
             steps = train(
@@ -147,7 +147,7 @@ class Trainer:
             status, error = "differs", str(differs)
         if status not in ("diverged", "differs"):
             self._save_last(step)
-        digest = weights_sha256(weights_of(self.model))  # while the disk takes them
+        digest = weights_sha256(weights_of(self.model))  # while the disk writes the checkpoint
         self.saver.finish()
         self.journal.append(
             EndRecord(
@@ -161,7 +161,7 @@ class Trainer:
         self.journal.sync()
 
     def _continue(self) -> int:
-        """Go on from the newest whole checkpoint, and say where; 0 where none was written yet."""
+        """Load the newest intact checkpoint, and return its step; 0 if none was written yet."""
         folder, damaged = checkpoint_to_resume(self.checkpoints, self.saved)
         last = step_of(folder) if folder else 0
         if self.start is self.process:
@@ -176,7 +176,7 @@ class Trainer:
         return last
 
     def _begin(self) -> None:
-        """Measure the untrained model, and with it how long everything takes, for the quote."""
+        """Measure the untrained model, and the time that each part of the training takes, for the quote."""
         step_seconds = [] if self.is_probed else self._probe()
         started = time.perf_counter()
         self._evaluate(0)
@@ -194,7 +194,10 @@ class Trainer:
             self.journal.append(replace(measured, quote=quote_for(self.config, self.start, measured)))
 
     def _record(self, record: StepResult) -> None:
-        """Journal what a step gave; what is there already has to be the same, keeps its first time and costs again."""
+        """Journal a result, or compare it with the record of the same step.
+
+        A repeated step keeps its first time in the journal, and its cost counts again. Raises ContinuationError.
+        """
         known = self.known.get((record.kind, record.step))
         if known is None:
             self.journal.append(record)
@@ -203,13 +206,13 @@ class Trainer:
         for name, value in values_of(record).items():
             if name not in MEASURED and value != before[name]:
                 raise ContinuationError(
-                    f"step {record.step} done again gives {name} {value!r}, and the journal has {before[name]!r}"
+                    f"step {record.step} repeated gives {name} {value!r}, and the journal has {before[name]!r}"
                 )
         if isinstance(record, StepRecord):
             self.journal.append(RepeatedRecord(step=record.step, training_seconds=record.training_seconds))
 
     def _probe(self) -> list[float]:
-        """Seconds of a few real steps, which leave no trace."""
+        """Seconds of a few real steps, which leave the model as it was."""
         seconds = probe(self.model, self.windows["train"], self.config.training, self.config.seed)
         self.model.zero_grad(set_to_none=True)
         return seconds
@@ -228,7 +231,7 @@ class Trainer:
             self._save_last(step)
 
     def _evaluate(self, step: int) -> bool:
-        """Journal an evaluation; true if it is the best so far."""
+        """Journal an evaluation; True if its validation loss is the lowest so far."""
         config = self.config.evaluation
         read_first = self.windows["train"].read_first(config.batch_size, config.train_batches, self.config.seed)
         train_side = evaluate(self.model, read_first, self.token_bytes)

@@ -115,5 +115,5 @@ def test_no_checkpoint_left(how: str, trial: int, broken: TinyRun, source: rando
         damage(before, newest, how, source)
         damage(newest, before, how, source)
     assert broken.live() == 1
-    assert f"no checkpoint in {broken.checkpoints} is whole, the newest was {newest.name}" in broken.log
+    assert f"no checkpoint in {broken.checkpoints} is intact, the newest was {newest.name}" in broken.log
     assert (broken.folder / JOURNAL).read_bytes() == recorded

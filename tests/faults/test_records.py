@@ -37,4 +37,4 @@ def test_other_untrained_model(run: TinyRun, template: Template) -> None:
     run.finish()
     end = read_journal(run.folder / "journal.jsonl")[-1]
     assert (end.status, end.step) == ("differs", 0)
-    assert "step 0 done again gives val_loss" in end.error
+    assert "step 0 repeated gives val_loss" in end.error

@@ -125,7 +125,7 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("sampling.top_ks=[0x5]", "sampling.top_ks.0 is '0x5': Input should be a valid integer"),
         ("sampling.top_ks=[5, 0]", "sampling.top_ks.1 is 0"),
         ("sampling.temperatures=[-1]", "sampling.temperatures.0 is -1"),
-        ("cost.hardware=abacus", "hardware 'abacus' is none of"),
+        ("cost.hardware=abacus", "hardware 'abacus' is unknown; take one of"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_sentence(override: str, words: str) -> None:

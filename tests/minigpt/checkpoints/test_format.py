@@ -189,7 +189,7 @@ def test_a_run_goes_on_from_a_whole_checkpoint_or_not_at_all(saved: Path) -> Non
     assert checkpoint_to_resume(place, [one, two]) == (place / one, [two])
     shutil.rmtree(place / one)
     for known in ([], [one, two]):
-        with pytest.raises(InputError, match=f"no checkpoint in .* is whole, the newest was {two}"):
+        with pytest.raises(InputError, match=f"no checkpoint in .* is intact, the newest was {two}"):
             checkpoint_to_resume(place, known)
     shutil.rmtree(saved)
     with pytest.raises(InputError, match=f"the newest was {two}"):

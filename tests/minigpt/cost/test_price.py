@@ -100,7 +100,7 @@ def test_prices_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
 
 
 def test_unknown_hardware_is_refused_with_the_known() -> None:
-    with pytest.raises(ValidationError, match=f"'abacus' is none of {', '.join(HARDWARE)}"):
+    with pytest.raises(ValidationError, match=f"'abacus' is unknown; take one of {', '.join(HARDWARE)}"):
         CostConfig(hardware="abacus")
 
 
