@@ -1,4 +1,4 @@
-"""Scheduled runs that failed, for whoever lists the runs: most fail before there is a run to list."""
+"""Failures of scheduled runs, noted in the home because most of them happen before a run exists."""
 
 import time
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ FAILURE_NOTE = "failed"
 
 
 def record_failure(name: str, error: Exception) -> None:
-    """Count one more failure of the schedule of this name."""
+    """Count one more failure of the schedule with this name, and note its time and error."""
     before = _noted(name)
     count = before["count"] + 1 if before else 1
-    with suppress(OSError):  # of a full disk, which may be what it failed by
+    with suppress(OSError):  # a full disk may be why the run failed
         write_note(FAILURE_NOTE, name, count=count, time=time.strftime("%Y-%m-%d %H:%M:%S"), error=on_one_line(error))
 
 
 def forget_failures(name: str) -> None:
-    """The schedule works again: a run of its own has come to its end."""
+    """Delete the note of a schedule's failures, because one of its runs has succeeded."""
     with suppress(OSError):
         note_file(FAILURE_NOTE, name).unlink(missing_ok=True)
 
 
 def failure_sentences() -> Iterator[str]:
-    """A sentence for each schedule whose last run failed."""
+    """Yield one sentence for each schedule whose last run failed."""
     for name in noted_names(FAILURE_NOTE):
         if failed := _noted(name):
             runs = "The last scheduled run" if failed["count"] == 1 else f"The last {failed['count']:,} scheduled runs"

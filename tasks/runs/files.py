@@ -1,4 +1,4 @@
-"""The files of a run's folder: their names, and the base of the values that are kept in them as JSON."""
+"""The names of the files in a run's folder, and the base class of the values stored there as JSON."""
 
 import json
 from pathlib import Path
@@ -16,17 +16,17 @@ DIFF_FILE = "code.diff"
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.md"
 PLOT_FILES = ("loss.png", "perplexity.png")
-# Written when MLflow has all that the run will ever have.
+# Written once MLflow has everything about a run that ended.
 PUBLISHED_FILE = "published"
 
-# The format of the files that hold a Stored value. A file without `format` is of format 1, which has the same fields.
+# The format of the files that hold a Stored value. A file without `format` has format 1, whose fields are the same.
 FORMAT = 2
-# What helps a file that is damaged.
+# The way out in errors about a damaged file.
 A_COPY = "put it back from a copy; a tracking server may have one among the run's artifacts"
 
 
 class Stored(BaseModel):
-    """A value that a run's folder keeps as JSON; in memory it always has the newest format."""
+    """Base of the values that a run's folder keeps as JSON. In memory they always have the newest format."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,14 +40,15 @@ AnyStored = TypeVar("AnyStored", bound=Stored)
 
 
 def read_stored(kind: type[AnyStored], path: Path, way_out: str = A_COPY) -> AnyStored:
-    """The value that a file holds, of any format up to this version's.
+    """Read a value from a file of any format up to FORMAT.
 
-    Raises FileNotFoundError without a file, InputError for one that is damaged or that a newer minigpt wrote.
+    Raises FileNotFoundError if the file does not exist, and InputError if it is damaged or a newer minigpt wrote it.
+    The error for a damaged file ends with `way_out`.
     """
     try:
         values = json.loads(path.read_bytes())
         if not isinstance(values, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         if not isinstance(version := values.get("format", 1), int) or version < 1:
             raise ValueError(f"its format is {version!r}")
         if version > FORMAT:

@@ -1,10 +1,10 @@
-"""The id of a run, and the beginning of it that people read and type."""
+"""The id of a run, and its first characters, which people read and type."""
 
 SHORT_ID_CHARACTERS = 12
 
 
 class HasRunId:
-    """Base of every value that belongs to one run."""
+    """Base of every value with a `run_id`."""
 
     run_id: str
 
@@ -14,5 +14,5 @@ class HasRunId:
 
 
 def shortened(run_id: str) -> str:
-    """The beginning of a run's id, long enough to name it among the runs of a home."""
+    """The first characters of a run's id, enough to distinguish the runs of a home."""
     return run_id[:SHORT_ID_CHARACTERS]

@@ -1,4 +1,7 @@
-"""Which process writes a run: written into the run's folder, and true only while that very process lives."""
+"""The lease on a run: a file in its folder that names the process that writes it.
+
+A lease is valid only while its owner lives, so a killed process never blocks a run.
+"""
 
 import json
 import os
@@ -19,7 +22,7 @@ LEASE_LOCK = ".owner.lock"
 
 
 def take_lease(folder: Path) -> None:
-    """Make this process the one that writes the run; refused while another does."""
+    """Make this process the lease owner of the run; raise InputError while another live process owns it."""
     with FileLock(folder / LEASE_LOCK):
         owner = _owner(folder)
         if is_alive(owner) and (owner["host"], owner["pid"]) != (socket.gethostname(), os.getpid()):
@@ -29,13 +32,13 @@ def take_lease(folder: Path) -> None:
 
 @contextmanager
 def no_owner(folder: Path) -> Iterator[bool]:
-    """Whether no process writes the run; none begins to while the block runs."""
+    """Yield True if the run has no lease owner. No process can take the lease while the block runs."""
     with FileLock(folder / LEASE_LOCK):
         yield not is_owned(folder)
 
 
 def owner_sentence(folder: Path) -> str:
-    """Who writes the run, and what to do about it."""
+    """Say which process owns the lease, and what a person can do about it."""
     owner = _owner(folder)
     gone = (
         f"; if that machine is gone, delete {folder / LEASE_FILE}" if owner.get("host") != socket.gethostname() else ""
@@ -47,17 +50,17 @@ def owner_sentence(folder: Path) -> str:
 
 
 def release_lease(folder: Path) -> None:
-    """Say that no process writes the run any more, and that all who want to know have been told."""
+    """Give up the lease. Call it only after the run's end was reported: without a lease, recovery skips the run."""
     (folder / LEASE_FILE).unlink(missing_ok=True)
 
 
 def is_owned(folder: Path) -> bool:
-    """Whether the process that wrote the run last still lives."""
+    """True if the process that last took the lease is still alive."""
     return is_alive(_owner(folder))
 
 
 def is_alive(owner: Mapping[str, Any]) -> bool:
-    """Whether that very process is there; one on another host is taken to be."""
+    """True if the owner's process is alive. An owner on another host cannot be checked and counts as alive."""
     if not owner:
         return False
     if owner["host"] != socket.gethostname():
@@ -66,7 +69,7 @@ def is_alive(owner: Mapping[str, Any]) -> bool:
 
 
 def _owner(folder: Path) -> dict[str, Any]:
-    """Host, pid and start time; nothing where no process ever wrote."""
+    """Host, pid and start time of the lease owner; empty if there is no lease."""
     try:
         owner: dict[str, Any] = json.loads((folder / LEASE_FILE).read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a run was made with: packages, code, lock. Recorded with each run, compared by a rerun."""
+"""The provenance of a run: packages, code, lock file and data. Each run records it, and a rerun compares it."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ import minigpt
 from minigpt.io.store import sha256_of_file
 from tasks.runs.files import Stored
 
-# The packages that the bits, the flow or the curves come from; the others are recorded as well.
+# The packages that decide the weights, the flow or the curves. All other packages are recorded as well.
 MAIN_PACKAGES = (
     "torch",
     "numpy",
@@ -26,7 +26,7 @@ MAIN_PACKAGES = (
     "mlflow",
     "minigpt-pipeline",
 )
-# Switches of the arithmetic libraries that change bits; the training process inherits them.
+# Environment variables with which the math libraries give other bits; the training process inherits them.
 SWITCHES = (
     "ATEN_CPU_CAPABILITY",
     "ONEDNN_MAX_CPU_ISA",
@@ -39,7 +39,7 @@ SWITCHES = (
 CODE = Path(minigpt.__file__).parent
 LOCKFILE = CODE.parent / "requirements.lock"
 PACKAGES = ("minigpt", "tasks", "flows")
-# Where texts were read; what was read is known by its digest, and a text from the cache has no such facts.
+# File lists say where a text was read, and are absent if it came from the cache. Its digest says what was read.
 NOT_COMPARED = ("corpus_files", "held_out_files")
 
 FilesFacts = dict[str, dict[str, int]]
@@ -47,7 +47,7 @@ FilesFacts = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """The text, and where it came from, without passwords."""
+    """The digest and size of a corpus, and its source without passwords."""
 
     sha256: str
     size_bytes: int
@@ -56,14 +56,14 @@ class CorpusFacts:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """How many tokens each side of the text has."""
+    """The number of tokens on each side of the split."""
 
     train: int
     validation: int
 
 
 class Facts(Stored):
-    """What a run was made with besides its config, as facts.json holds it."""
+    """The provenance of a run besides its config, as stored in facts.json."""
 
     packages: dict[str, str]
     """The version of every installed distribution."""
@@ -71,15 +71,15 @@ class Facts(Stored):
     lock_sha256: str | None
     switches: dict[str, str]
     git_commit: str | None
-    """None where the code is installed and not checked out."""
+    """None if the code is not in a git checkout."""
     git_dirty: bool | None
     corpus: CorpusFacts
     tokens: TokenCounts
     tokenizer_sha256: str
     windows: dict[str, dict[str, str]]
-    """Digests of the inputs and targets of each side."""
+    """Digests of the input and target windows, by side."""
     corpus_files: FilesFacts | None = None
-    """Name and size in bytes of each file that was `read` or `left_out`; None where the text came from elsewhere."""
+    """Size in bytes by file name, for the files `read` and `left_out`; None if the text was not read from files."""
     held_out_files: FilesFacts | None = None
 
 
@@ -92,7 +92,7 @@ def collect_facts(
     corpus_files: FilesFacts | None = None,
     held_out_files: FilesFacts | None = None,
 ) -> Facts:
-    """These with the versions, the digest of minigpt's own source, and the commit that it lies in, if any."""
+    """Complete the given facts with package versions, the digest of minigpt's source, and its git commit, if any."""
     return Facts(
         packages=dict(sorted((found.name.lower(), found.version) for found in metadata.distributions())),
         code_sha256=code_sha256(),
@@ -110,7 +110,7 @@ def collect_facts(
 
 
 def code_sha256() -> str:
-    """Digest of every source file of minigpt: the code that decides the bits."""
+    """SHA-256 over the paths and contents of minigpt's source files, the code that decides the weights."""
     digest = hashlib.sha256()
     for path in sorted(CODE.rglob("*.py")):
         digest.update(path.relative_to(CODE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -118,12 +118,12 @@ def code_sha256() -> str:
 
 
 def code_diff() -> bytes | None:
-    """How the code differs from its commit, for `git apply`; None where it does not, or where there is no commit.
+    """The uncommitted changes of the code, for `git apply`; None if there are none, or no commit.
 
-    A file that git does not know yet is in it as well, unless .gitignore names it.
+    Untracked files are included, unless .gitignore lists them.
     """
     with tempfile.TemporaryDirectory() as folder:
-        index = str(Path(folder) / "index")  # the checkout's own stays as it is
+        index = str(Path(folder) / "index")  # leaves the checkout's own index untouched
         if _git("read-tree", "HEAD", index=index) is None:
             return None
         _git("add", "--intent-to-add", "--", *PACKAGES, index=index)
@@ -132,10 +132,10 @@ def code_diff() -> bytes | None:
 
 
 def _git(*arguments: str, index: str | None = None) -> bytes | None:
-    """What git says of the code's own checkout; None where it is installed and not checked out, or where git fails."""
+    """Run git in the checkout of the code and return its output; None if there is no checkout or git fails."""
     if not (CODE.parent / ".git").exists():
         return None
-    # The caller's GIT_DIR and the like, as a git hook has them, name another repository than the code's.
+    # A git hook sets GIT_DIR and similar variables, which would select the caller's repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_INDEX_FILE": index} if index else {}
     try:
@@ -146,7 +146,7 @@ def _git(*arguments: str, index: str | None = None) -> bytes | None:
 
 
 def fact_differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """One sentence for each fact that is not the same, such as `torch_threads: was 2, is 1`."""
+    """List the facts that differ, such as `torch_threads: was 2, is 1`; nested facts are joined with dots."""
     found = []
     for key in sorted({*before, *now} - {*NOT_COMPARED}):
         old, new = before.get(key), now.get(key)

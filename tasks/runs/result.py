@@ -1,4 +1,4 @@
-"""What a run came to, as one value: a script reads it as JSON, and later commands read it back from result.json."""
+"""The result of a run: printed as JSON for scripts, and read back from result.json by later commands."""
 
 import math
 from dataclasses import dataclass
@@ -31,30 +31,33 @@ BILL_FIELDS = ("seconds", "usd", "kwh", "co2_kg", "quote_error_fraction")
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the held-out text says of a run; without a measurement if there is none."""
+    """How a run did on the held-out text. The fields with a default stay None if the text could not be measured."""
 
     time_ms: int
     sentences: tuple[str, ...]
     objection: str
-    """Why the run is not to be shipped, in a few words; empty if nothing speaks against it."""
+    """Why the run should not be promoted, in a few words; empty if there is no objection."""
     decision: Decision
-    """Ship it, keep what there is, or neither: where there was none to beat, no fair test or no measurement."""
+    """Promote the run (`ship`), keep the champion (`keep`), or `undecided`.
+
+    Undecided means that there was no champion, no fair test or no measurement.
+    """
     source: str
     sha256: str | None = None
     size_bytes: int | None = None
     checkpoint: str | None = None
     bits_per_byte: float | None = None
     read_share: float | None = None
-    """How much of the text occurs in the run's training text."""
+    """Contamination: the share of the held-out text that occurs in the run's training text."""
     to_beat: str | None = None
-    """The other run, if there is one."""
+    """Id of the champion that the run was compared with, if there was one."""
     saved: PairedDifference | None = None
-    """What this run's weights need less than the other's."""
+    """How many bits per byte this run's weights save against the champion's."""
 
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """What the model wrote at a step of its training."""
+    """Text that the model generated at a step of its training."""
 
     step: int
     text: str
@@ -62,7 +65,7 @@ class TrainingSample:
 
 @dataclass(frozen=True)
 class TableSample:
-    """What the last weights wrote at one temperature, from the top_k likeliest tokens; None: from all."""
+    """Text that the last weights generated at one temperature from the `top_k` likeliest tokens (None: from all)."""
 
     temperature: float
     top_k: int | None
@@ -71,32 +74,33 @@ class TableSample:
 
 @dataclass(frozen=True)
 class FinalSamples:
-    """What the last weights wrote, and how much of the greedy text, prompt aside, occurs in the training text."""
+    """Texts that the last weights generated, and how much of the greedy one was copied from the training text."""
 
     greedy: str
     table: tuple[TableSample, ...]
     longest_copied_tokens: int | None
+    """Length of the longest part of the greedy text, without the prompt, that occurs in the training text."""
     passages_with_such_a_copy: float | None
-    """Share of the validation text's passages, as long as the sample, that have as long a copy, if it is long."""
+    """Share of the validation passages of the sample's length with a copy at least as long; None for a short copy."""
 
 
 @dataclass(frozen=True)
 class Samples(FinalSamples):
-    """The same, with what the model wrote while it was trained, in order of the steps."""
+    """The final samples, and those generated during training, ordered by step."""
 
     in_training: tuple[TrainingSample, ...]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The training's price, as quoted before its first step and as it turned out."""
+    """The price of the training: quoted before its first step, and actual."""
 
     quoted: Quote
     actual: ActualCost
 
 
 class Result(HasRunId, Stored):
-    """What `--json` prints and result.json holds: one object about a run that ended."""
+    """The result of a run that ended, as `--json` prints it and result.json stores it."""
 
     run_id: str
     flow_run_id: str | None
@@ -116,14 +120,14 @@ class Result(HasRunId, Stored):
     best_bits_per_byte: Number
     val_windows: int
     val_windows_measured_in_training: int
-    """How many of them, from the first, the evaluations in training measure; the best is one of these evaluations."""
+    """Evaluations during training, which the best values come from, measure the first N of `val_windows`."""
     held_out: Judgement | None
     """None if the config names no held-out text."""
     val_copied_share: float | None
-    """How much of the validation text occurs in the training text, if that was measured."""
+    """Share of the validation text that occurs in the training text; None if not measured."""
     overfitting_since_step: int | None
     diagnosis: str
-    """What may keep the last weights, or after a held-out text the run, from being shipped; empty if nothing does."""
+    """Why the last weights, or the run after a held-out test, should not be promoted; empty without an objection."""
     parameters: int
     corpus_sha256: str
     weights_sha256: str
@@ -132,11 +136,11 @@ class Result(HasRunId, Stored):
     samples: Samples
     words: list[str]
     findings: tuple[Finding, ...] = ()
-    """What the curve shows, of which `words` has the sentences; results of format 1 have none."""
+    """What the curve shows; `words` has the sentences. Empty in results of format 1."""
     run_dir: str
 
     def metrics(self) -> dict[str, float]:
-        """The figures of the last weights, the bill and the held-out text, as MLflow names them, where there is one."""
+        """The final metrics, the bill and the held-out measurement by MLflow name, without absent or infinite ones."""
         values: dict[str, float | None] = {f"final/{name}": getattr(self, name) for name in FINAL_FIELDS}
         values |= {f"bill/{name}": getattr(self.cost.actual, name) for name in BILL_FIELDS}
         values["held_out/bits_per_byte"] = self.held_out.bits_per_byte if self.held_out else None

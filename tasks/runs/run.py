@@ -1,4 +1,4 @@
-"""A run's folder: the truth about it, whether or not a tracking store can be reached."""
+"""A run and its folder, which is the source of truth even if no tracking store can be reached."""
 
 import json
 import logging
@@ -21,15 +21,15 @@ from tasks.runs.provenance import Facts
 from tasks.runs.result import Result
 
 log = logging.getLogger(__name__)
-# The tag of a rerun: the run that it was to repeat.
+# Set on a rerun: the id of the run that it repeats.
 RERUN_OF_TAG = "minigpt.rerun_of"
-# The tag that tells what is new since the last run of the config's name.
+# What changed since the last run of the same config name.
 CHANGE_TAG = "minigpt.change"
 
 
 @dataclass(frozen=True)
 class Run(HasRunId):
-    """One run: its folder here, and where MLflow keeps it, or will once it is reached."""
+    """One run: its params and tags, and where it is tracked. Its folder is in this home."""
 
     run_id: str
     name: str
@@ -38,7 +38,7 @@ class Run(HasRunId):
     params: dict[str, str]
     tags: dict[str, str]
     mlflow_id: str | None = None
-    """MLflow's id, which is run_id but for a run that was started offline; None before MLflow knows the run."""
+    """Equals `run_id`, except for a run that was started offline; None until the run exists in MLflow."""
     experiment_id: str = ""
     artifact_uri: str = ""
 
@@ -52,20 +52,20 @@ class Run(HasRunId):
         write_atomically(self.folder / TRACKING_FILE, json.dumps(values, indent=1).encode())
 
     def result(self) -> Result | None:
-        """What the run came to; None while it has not ended."""
+        """The run's result; None until it has ended. Raises InputError if result.json is damaged."""
         with suppress(FileNotFoundError):
             without_it = f"delete it, and `minigpt resume {self.short_id}` writes it again"
             return read_stored(Result, self.folder / RESULT_FILE, without_it)
         return None
 
     def readable_result(self) -> Result | None:
-        """The same, and None as well if it is damaged."""
+        """Like `result`, but None if result.json is damaged."""
         with suppress(InputError):
             return self.result()
         return None
 
     def facts(self) -> Facts:
-        """What it was made with."""
+        """The run's provenance. Raises InputError if facts.json is missing or damaged."""
         try:
             return read_stored(Facts, self.folder / FACTS_FILE)
         except FileNotFoundError as error:
@@ -73,7 +73,7 @@ class Run(HasRunId):
 
     @property
     def has_result(self) -> bool:
-        """Whether one is written, though it may be damaged."""
+        """True if result.json exists, even if it is damaged."""
         return (self.folder / RESULT_FILE).exists()
 
     @property
@@ -85,14 +85,14 @@ class Run(HasRunId):
         return RERUN_OF_TAG in self.tags
 
     def last_ms(self) -> int:
-        """When it last did something that its journal tells, if that can be read."""
+        """Unix time of the journal's last record, or of the run's start if the journal is empty or damaged."""
         with suppress(InputError):
             if records := read_journal(self.folder / JOURNAL):
                 return records[-1].time_ms
         return self.start_time_ms
 
     def is_opened(self) -> bool:
-        """Whether its folder has all that the training starts from."""
+        """True if the folder has everything that the training starts from."""
         return (self.folder / FACTS_FILE).exists()
 
     def is_published(self) -> bool:
@@ -100,12 +100,12 @@ class Run(HasRunId):
 
 
 def as_params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Hyperparameters as MLflow keeps them."""
+    """Convert hyperparameters to strings as MLflow stores them; a list becomes JSON."""
     return {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in values.items()}
 
 
 def load_run(folder: Path) -> Run:
-    """The run of a folder; InputError if the file that says where it is tracked cannot be read."""
+    """Load a run from its folder; raise InputError if tracking.json is missing or damaged."""
     try:
         values = json.loads((folder / TRACKING_FILE).read_bytes())
         if (written := values.pop("format", 1)) > FORMAT:
@@ -123,52 +123,52 @@ def load_run(folder: Path) -> Run:
 
 
 def runs_here() -> list[Run]:
-    """Every run of this home that can be read, newest first."""
+    """Every readable run of this home, newest first; logs a warning for each that cannot be read."""
     found = []
     for path in runs_folder().glob(f"*/{TRACKING_FILE}"):
         try:
             found.append(load_run(path.parent))
         except InputError as error:
-            _tell_once(str(error))
+            _warn_once(str(error))
     return sorted(found, key=lambda run: run.start_time_ms, reverse=True)
 
 
 @cache
-def _tell_once(sentence: str) -> None:
-    """Runs are looked through more than once in a command."""
+def _warn_once(sentence: str) -> None:
+    """Log a warning once per process, although a command may list the runs several times."""
     log.warning("%s", sentence)
 
 
 def ended_alike(params: Mapping[str, str]) -> Iterator[Run]:
-    """Runs of this home of the same name and source that have ended and repeat no other, newest first."""
+    """Ended runs of this home with the same config name and corpus source, newest first, without reruns."""
     same = {name: params[name] for name in ("name", "corpus.source")}
     return (run for run in runs_here() if same.items() <= run.params.items() and not run.is_rerun and run.has_ended)
 
 
 def left_behind() -> Iterator[Run]:
-    """Runs that no process writes and of which MLflow does not know the end, newest first."""
+    """Runs without a live lease owner whose end MLflow does not know yet, newest first."""
     return (run for run in runs_here() if not run.is_published() and not is_owned(run.folder))
 
 
 def unfinished() -> Iterator[Run]:
-    """Runs that no process writes, that were opened and that did not end, newest first."""
+    """Runs that were opened but did not end, and that no live process owns, newest first."""
     return (run for run in left_behind() if run.is_opened() and not run.has_result)
 
 
 def resume_hint() -> str:
-    """The run that `minigpt resume` takes by itself, for the end of a sentence."""
+    """Name the run that `minigpt resume` picks by default, as the end of a sentence; empty if there is none."""
     with suppress(OSError, InputError):
         if run := next(unfinished(), None):
-            return f"; `minigpt resume` goes on with run {run.short_id} of {run.params.get('name')}"
+            return f"; `minigpt resume` continues run {run.short_id} of {run.params.get('name')}"
     return ""
 
 
 def way_out(run: Run) -> str:
-    """For someone who lacks a file of the run."""
+    """Say how to get a file that is missing from the run, as the end of an error."""
     if not (run.folder / TRACKING_FILE).exists():
-        return f"it is of another home, or its folder is gone from {runs_folder()}; put it back from a copy"
+        return f"it belongs to another home, or its folder is gone from {runs_folder()}; put it back from a copy"
     if is_owned(run.folder):
-        return "it is still being written: wait for its end"
+        return "it is still being written: wait until it has ended"
     if run.result() is None:
         return f"it has not ended: `minigpt resume {run.short_id}` finishes it"
     return "put the file back from a copy"

@@ -46,7 +46,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     if how != signal.SIGKILL:
         [left] = (place.home / "runs").iterdir()
         told = place.log("run").read_text().splitlines()[-1]
-        assert told.endswith(f"left running; `minigpt resume` goes on with run {left.name[:12]} of smoke")
+        assert told.endswith(f"left running; `minigpt resume` continues run {left.name[:12]} of smoke")
     (run,) = place.json("runs")
     (offline,) = place.json("runs", "--offline")
     assert run["status"] == offline["status"] == status
@@ -101,7 +101,7 @@ def test_a_run_that_is_stopped_without_mlflow_is_sent_as_stopped_and_goes_on(
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
     assert place.run("sample", "latest", "--prompt", "The ", "--max-new-tokens", "5").stdout.startswith("The ")
-    assert "goes on with it" in place.run("sync").stdout
+    assert "continues it" in place.run("sync").stdout
     (run,) = place.json("runs")
     assert run["status"] == "interrupted"
     [tracked] = MlflowClient(f"sqlite:///{place.home}/mlflow.db").search_runs(["1"])
