@@ -1,4 +1,4 @@
-"""The MLflow store itself: made where it is a local file, reached with little patience, its errors in our words."""
+"""The MLflow store: creates a local one, connects with short timeouts, and raises its errors as StoreError."""
 
 import contextlib
 import logging
@@ -19,23 +19,23 @@ from tasks.home.folders import home, make_folder, runs_folder
 from tasks.home.settings import TrackingAddress
 from tasks.servers.databases import copy_empty_database
 
-# MLflow reads it at each request.
+# MLflow reads this variable at each request.
 TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT", 20
-# A server that hands a file on to a store of its own answers only when that has it.
+# A server that forwards an upload to its own artifact store answers only when that store has the file.
 SLOWEST_UPLOAD_BYTES_PER_SECOND = 1_000_000
 
 
 class StoreError(FailedError):
-    """The tracking store did not take or give what it was asked; the run's folder still has it."""
+    """A request to the tracking store failed. Nothing is lost: the run's folder still has the data."""
 
 
 class NoStoreError(StoreError, InputError):
-    """The store, or the folder of its files, is not where it should be: input at a run's start, later a failure."""
+    """The store or its artifact folder is missing: an InputError when a run starts, a FailedError later."""
 
 
 @contextlib.contextmanager
 def store_errors(address: TrackingAddress) -> Iterator[None]:
-    """Raise whatever MLflow, the network or a store's folder raises as a StoreError."""
+    """Raise any error of MLflow, the network or a store's folder as a StoreError."""
     try:
         yield
     except (mlflow.exceptions.MlflowException, OSError) as error:  # requests' errors are OSErrors
@@ -43,10 +43,10 @@ def store_errors(address: TrackingAddress) -> Iterator[None]:
 
 
 class StoreClient:
-    """MLflow's client of one address, of which every error is a StoreError.
+    """MLflow's client for one address. Every error is raised as a StoreError.
 
-    It gives up on a dead server within seconds instead of minutes, and prints nothing. A local store is made if it is
-    not there.
+    It gives up on a dead server within seconds instead of minutes, and prints nothing. A missing local store is
+    created.
     """
 
     def __init__(self, address: TrackingAddress) -> None:
@@ -72,28 +72,28 @@ class StoreClient:
 
 
 def _opened(address: TrackingAddress) -> MlflowClient:
-    """MLflow's own client; NoStoreError for a local store that it cannot open, such as one of another MLflow."""
+    """Open MLflow's client; raise NoStoreError for a local store it cannot open, such as one of another version."""
     try:
         return MlflowClient(address.tracking_uri)
     except (mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
         if not address.is_local:
             raise
         raise NoStoreError(
-            f"the tracking store {_path(address)} cannot be opened ({on_one_line(error)}); mend it, or give another "
-            "with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
+            f"the tracking store {_path(address)} cannot be opened ({on_one_line(error)}); repair it, or choose "
+            "another with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml"
         ) from error
 
 
 @contextlib.contextmanager
 def patience_for(size_bytes: int) -> Iterator[None]:
-    """The time for an answer that a file of this size may need, unless the user has set another."""
-    theirs = os.environ.get(TIMEOUT_VARIABLE)
-    if theirs in (None, str(TIMEOUT_SECONDS)):
+    """Extend the request timeout for an upload of this size, unless the user has set a timeout."""
+    before = os.environ.get(TIMEOUT_VARIABLE)
+    if before in (None, str(TIMEOUT_SECONDS)):
         os.environ[TIMEOUT_VARIABLE] = str(TIMEOUT_SECONDS + size_bytes // SLOWEST_UPLOAD_BYTES_PER_SECOND)
     try:
         yield
     finally:
-        os.environ[TIMEOUT_VARIABLE] = theirs or str(TIMEOUT_SECONDS)
+        os.environ[TIMEOUT_VARIABLE] = before or str(TIMEOUT_SECONDS)
 
 
 def _path(address: TrackingAddress) -> Path:
@@ -101,26 +101,29 @@ def _path(address: TrackingAddress) -> Path:
 
 
 def is_made(address: TrackingAddress) -> bool:
-    """True if the local store is there, and for every server."""
+    """True if the store exists; a server always counts as existing."""
     return not address.is_local or _path(address).exists()
 
 
 def make_local_store(address: TrackingAddress) -> None:
-    """Make a local store before a run needs it; an error is left to that run."""
+    """Create a local store ahead of time. Errors are ignored here, because the run that needs it meets them again."""
     if address.is_local:
         with contextlib.suppress(StoreError):
             StoreClient(address)
 
 
 def _make_store(path: Path) -> None:
-    """MLflow's database, whole or not there: its tables come in many steps, which a kill or a second process breaks."""
+    """Create MLflow's database under a temporary name and rename it when complete.
+
+    MLflow creates its tables in many steps, which a kill or a second process would break.
+    """
     if path.exists():
         return
     if path.parent == home():
         make_folder(home())
     elif not path.parent.exists():
         raise NoStoreError(
-            f"there is no folder {path.parent} for the tracking store {path.name}; {_link_from(path.parent)}"
+            f"the folder {path.parent} of the tracking store {path.name} does not exist; {_link_from(path.parent)}"
         )
     with FileLock(path.with_name(f".{path.name}.lock")):
         if not copy_empty_database("mlflow", path):
@@ -132,24 +135,31 @@ def _make_store(path: Path) -> None:
 
 def _link_from(old_home: Path) -> str:
     parent, old, new = (shlex.quote(str(path)) for path in (old_home.parent, old_home, home()))
-    return f"make it, or if this home was moved from there, link it: `mkdir -p {parent} && ln -s {new} {old}`"
+    """Say how to make a missing folder reachable, as the end of an error."""
+    return f"create it, or if this home was moved from there, link it: `mkdir -p {parent} && ln -s {new} {old}`"
 
 
 def check_files_are_there(runs: Path) -> None:
-    """Refuse to make a home's folder of runs again in the place that the home was moved from."""
+    """Raise NoStoreError if artifacts would go to a home that was moved away, instead of creating that home again."""
     if runs.name == runs_folder().name and not runs.parent.exists():
-        raise NoStoreError(f"there is no folder {runs.parent}, where MLflow keeps files; {_link_from(runs.parent)}")
+        raise NoStoreError(
+            f"the folder {runs.parent}, where MLflow keeps files, does not exist; {_link_from(runs.parent)}"
+        )
 
 
 def local_path(uri: str) -> Path | None:
-    """Where an address of files leads, if they lie on this machine."""
+    """The path of a file URI or absolute path; None if the artifacts are not on this machine."""
     if uri.startswith("file://"):
         return Path(unquote(urlsplit(uri).path))
     return Path(uri) if uri.startswith("/") else None
 
 
 def experiment_id_of(client: StoreClient, address: TrackingAddress) -> str:
-    """The experiment by name, made if it is not there; a local one keeps its files in the runs' own folders."""
+    """The id of the address's experiment, which is created if missing.
+
+    An experiment of a local store keeps its artifacts in the runs' own folders. Raises InputError if the experiment
+    is deleted, and NoStoreError if its artifact folder is missing.
+    """
     if known := known_experiment_id(client, address):
         kept = local_path(client.get_experiment(known).artifact_location)
         if address.is_local and kept is not None:
@@ -159,13 +169,13 @@ def experiment_id_of(client: StoreClient, address: TrackingAddress) -> str:
     try:
         return str(client.create_experiment(address.experiment, artifact_location=location))
     except StoreError:
-        if known := known_experiment_id(client, address):  # another run was faster
+        if known := known_experiment_id(client, address):  # another process created it first
             return known
         raise
 
 
 def known_experiment_id(client: StoreClient, address: TrackingAddress) -> str | None:
-    """The same, where it is there; a deleted one is refused."""
+    """The id of the address's experiment; None if there is none. Raises InputError if it is deleted."""
     if (experiment := client.get_experiment_by_name(address.experiment)) is None:
         return None
     if experiment.lifecycle_stage != "active":

@@ -1,4 +1,4 @@
-"""What a run that is being made sends to its tracker: its curve as it comes, and how it stands."""
+"""What a running run sends to its tracker: its curve, point by point, and its status."""
 
 import contextlib
 import logging
@@ -19,13 +19,13 @@ from tasks.tracking.write import ERROR_TAG, STATUS_TAG, Point
 
 log = logging.getLogger(__name__)
 
-# After a failure the store is left in peace for a while, each time twice as long.
+# After a failure, sending pauses before the next try. Each further failure doubles the pause.
 FIRST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 
 
 def create_run(tracker: Tracker, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Run:
-    """Make a new run, known to its tracker, with a folder that this process writes."""
+    """Create a run in the tracker, and its folder, whose lease this process takes."""
     new = Run(uuid.uuid4().hex, name, tracker.address, now_ms(), as_params(params), dict(tags))
     run = tracker.create(new)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def create_run(tracker: Tracker, name: str, params: Mapping[str, Any], tags: Map
 
 
 class CurveSender:
-    """Sends a journal's records as they come; what the store does not take waits for a better time."""
+    """Sends a journal's records as they arrive. Points that the store did not take are kept and sent again later."""
 
     def __init__(self, run: Run, job: TrainingJob, tracker: Tracker) -> None:
         self._tracker, self._run, self._curves = tracker, run, MetricPoints(job)
@@ -54,7 +54,7 @@ class CurveSender:
         except StoreError as error:
             self._next_try = time.monotonic() + self._pause_seconds
             self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
-            log.warning("%s; the training goes on, and what is missing is sent later", error)
+            log.warning("%s; the training continues, and what is missing is sent later", error)
         else:
             self._waiting, self._pause_seconds = [] if sent else self._waiting, FIRST_PAUSE_SECONDS
 
@@ -65,9 +65,9 @@ class CurveSender:
 
 @contextlib.contextmanager
 def closing_run(run: Run, tracker: Tracker) -> Iterator[None]:
-    """Leave no run open that is not running: an error fails it, an interruption kills it.
+    """Close the run if the block raises: an error marks it FAILED, an interruption KILLED.
 
-    A run whose result is written has ended as that says, whatever comes behind it.
+    A run whose result is already written keeps that status, whatever is raised afterwards.
     """
     try:
         yield
@@ -91,7 +91,7 @@ def closing_run(run: Run, tracker: Tracker) -> Iterator[None]:
 def report_status(
     run: Run, tracker: Tracker, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None
 ) -> bool:
-    """Note a status in the run's folder and report it to the tracker; false if its store failed."""
-    with contextlib.suppress(OSError):  # of a full disk, which may be what stopped the run
+    """Write a status to the run's folder and report it to the tracker; False if its store failed."""
+    with contextlib.suppress(OSError):  # a full disk may be what stopped the run
         replace(run, tags={**run.tags, STATUS_TAG: status, **tags}).save()
     return tracker.set_status(run, mlflow_status, status, tags, ended_ms)

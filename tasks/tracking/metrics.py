@@ -1,4 +1,7 @@
-"""What MLflow shows of a journal: a pure function of the records, so that sending them again sends the same points."""
+"""Turn a journal into MLflow metrics.
+
+This is a pure function of the records, so sending a journal again sends the same points.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,7 +16,7 @@ from tasks.tracking.write import Point
 # More points make MLflow's pages slow.
 CURVE_POINTS = 2000
 
-# MLflow's metric for each field of a record. One section of its pages for each prefix.
+# MLflow metric -> record field. MLflow's pages show one section per prefix.
 STEP_METRICS = {
     "loss/train_step": "loss",
     "optimizer/learning_rate": "learning_rate",
@@ -30,13 +33,13 @@ EVALUATION_METRICS = {
 
 
 def keeps_step(step: int, max_steps: int) -> bool:
-    """Whether MLflow gets this step's points."""
+    """True if this step's points are sent: the first, the last, and at most CURVE_POINTS at even distances."""
     stride = -(-max_steps // CURVE_POINTS)
     return step % stride == 0 or step in (1, max_steps)
 
 
 class MetricPoints:
-    """Turns records, given in the journal's order, into points."""
+    """Turns journal records into points. Records must be passed in the journal's order, to find the best so far."""
 
     def __init__(self, job: TrainingJob) -> None:
         self._job = job
@@ -67,7 +70,7 @@ class MetricPoints:
 
 
 def journal_points(records: Iterable[Record], job: TrainingJob) -> list[Point]:
-    """The points of a journal from its first record on."""
+    """All points of a complete list of journal records."""
     curves = MetricPoints(job)
     return [point for record in with_quote(records, job) for point in curves.points(record)]
 
@@ -85,5 +88,5 @@ def _quote_values(quote: Quote) -> dict[str, float]:
 
 
 def final_points(result: Result, time_ms: int) -> list[Point]:
-    """The numbers of the last weights, and the bill."""
+    """The metrics of the last weights, the bill and the held-out text, as points at the last step."""
     return [Point(key, value, time_ms, result.steps) for key, value in result.metrics().items()]

@@ -1,6 +1,6 @@
-"""What MLflow gets of a run's folder: the curve while it trains, the rest when it has ended, and again by `sync`.
+"""Send a run's folder to MLflow: provenance at the start, the rest at the end, and again with `minigpt sync`.
 
-The folder is the truth. A store that fails never stops a run: what it did not take is sent later.
+The folder is the source of truth. A failing store never stops a run: what it did not take is sent later.
 """
 
 import logging
@@ -50,7 +50,7 @@ PUBLISH_LOCK = ".publishing.lock"
 
 
 def publish_opening(run: Run) -> None:
-    """What a rerun needs, so that it can be seen from the first step on."""
+    """Send the files that a rerun needs, so that they are visible from the first step on."""
     log_dataset(run, run.facts())
     kept = stored_files(run)
     for name in (CONFIG_FILE, FACTS_FILE, CORPUS_FILE, DIFF_FILE):
@@ -59,13 +59,14 @@ def publish_opening(run: Run) -> None:
 
 
 def publish_run(run: Run, curve: bool = True, again: bool = False, timeout_seconds: float = -1) -> None:
-    """Give MLflow all that the folder of a run that nobody writes holds; doing so again changes nothing.
+    """Send everything in the folder of a run that no process writes any more. Sending twice changes nothing.
 
-    `curve` is false for a run whose Follower has sent it already, `again` true for one that MLflow may have lost.
-    Raises StoreError, and filelock's Timeout if another process sends the run for longer than that; -1 waits for it.
+    `curve` is False if the curve was already sent during training. `again` is True to resend a run that MLflow may
+    have lost. Raises StoreError, and filelock's Timeout if another process still sends the run after
+    `timeout_seconds` (-1 waits without limit).
     """
     with FileLock(run.folder / PUBLISH_LOCK, timeout=timeout_seconds):
-        if run.is_published() and not again:  # by the process that was waited for
+        if run.is_published() and not again:  # another process sent it while this one waited for the lock
             return
         run = attach_to_mlflow(run)
         publish_opening(run)
@@ -73,10 +74,10 @@ def publish_run(run: Run, curve: bool = True, again: bool = False, timeout_secon
         if curve and records:
             send_points(run, journal_points(records, read_job(run.folder)))
         if (result := run.result()) is None:
-            _tell_end_unheard(run)
+            _report_missed_end(run)
             return
         _publish_end(run, result, records[-1].time_ms if records else run.start_time_ms)
-        # Last, for they are the largest by far: a store that cannot take them has all the rest.
+        # Checkpoints come last because they are by far the largest: a store that cannot take them has all the rest.
         for role in ("best", "last"):
             _publish_checkpoint(run, role, records, result)
         write_atomically(run.folder / PUBLISHED_FILE, b"")
@@ -98,24 +99,24 @@ def _publish_end(run: Run, result: Result, last_ms: int) -> None:
     set_status(run, MLFLOW_STATUS[result.status], result.status, tags, ended_ms)
 
 
-def _tell_end_unheard(run: Run) -> None:
-    """Of a run that was stopped, or failed, while nobody asked MLflow or it could not be reached."""
+def _report_missed_end(run: Run) -> None:
+    """Set the status of a run that was stopped, or failed, while MLflow was offline or unreachable."""
     with no_owner(run.folder) as free:
-        noted, told = run.tags.get(STATUS_TAG), status_in_mlflow(run)
-        if free and (told == "RUNNING" or (noted == "failed" and told != "FAILED")):
+        noted, reported = run.tags.get(STATUS_TAG), status_in_mlflow(run)
+        if free and (reported == "RUNNING" or (noted == "failed" and reported != "FAILED")):
             error = {key: value for key, value in run.tags.items() if key == ERROR_TAG}
             mlflow_status, status = ("FAILED", "failed") if noted == "failed" else ("KILLED", "interrupted")
             set_status(run, mlflow_status, status, error, run.last_ms())
 
 
 def _publish_checkpoint(run: Run, role: str, records: Iterable[Record], result: Result) -> None:
-    """With the losses that the checkpoint was measured with: the last one behind the end, the best in training."""
+    """Send a checkpoint and its losses: the last one's are measured after training, the best one's during it."""
     folder = newest_intact(run.folder / CHECKPOINTS, role)
     if folder is None:
         return
     step = step_of(folder)
     measured = {record.step: (record.train_loss, record.val_loss) for record in of_kind(records, EvaluationRecord)}
-    if result.status != "diverged":  # when its losses are those of older weights
+    if result.status != "diverged":  # a diverged run's losses are those of older weights
         measured[result.steps] = (result.train_loss, result.val_loss)
     metrics = {}
     if step in measured:

@@ -1,4 +1,4 @@
-"""What earlier processes left behind in this home: runs that died, and runs whose end MLflow has yet to hear of."""
+"""Clean up after earlier processes of this home: runs that died, and runs whose end MLflow does not know yet."""
 
 import contextlib
 import logging
@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def settle_dead_runs(tracker: Tracker, resumed: str | None) -> None:
-    """Send what can be sent now, and mark each run whose process is gone as dead in MLflow and Prefect."""
+    """Send ended runs to MLflow, and mark runs whose process died as such in MLflow and Prefect.
+
+    `resumed` is the id of a run that is about to be resumed; its death is not logged again.
+    """
     for run in filter(tracker.reaches, left_behind()):
         if run.has_result:
             _send(run)
@@ -44,9 +47,9 @@ def _send(run: Run) -> None:
 
 
 def _bury(run: Run, tracker: Tracker, reported: bool) -> None:
-    """Mark a run as dead, once: the next process that writes it takes a new lease."""
+    """Mark a run as dead and release its lease, so that this happens once per dead process."""
     if not reported:
-        log.warning("run %s died; `minigpt resume %s` goes on with it", run.run_id, run.short_id)
+        log.warning("run %s died; `minigpt resume %s` continues it", run.run_id, run.short_id)
         error = {ERROR_TAG: "its process died"}
         reported = report_status(run, tracker, "KILLED", "interrupted", error, run.last_ms())
     flow_run_id = run.tags.get("prefect.flow_run_id", "None")
@@ -57,7 +60,7 @@ def _bury(run: Run, tracker: Tracker, reported: bool) -> None:
 
 
 def _crash(flow_run_id: UUID) -> None:
-    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):  # of another Prefect
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):  # a run of another Prefect server
         state = client.read_flow_run(flow_run_id).state
         if state is None or not state.is_final():
             client.set_flow_run_state(flow_run_id, Crashed(message="its process died"), force=True)

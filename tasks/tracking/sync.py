@@ -1,4 +1,4 @@
-"""Give MLflow what it lacks of the runs of this home."""
+"""Send to MLflow what it does not have of this home's runs yet."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,10 @@ from tasks.tracking.tracker import MlflowTracker
 
 
 def sync_runs(text: str | None) -> Iterator[str]:
-    """Sentences about each run that was sent: the named one, whatever MLflow has of it, or all that wait."""
+    """Send the named run, even if MLflow already has it, or every waiting run; yield a sentence for each.
+
+    Raises InputError at the end if any run could not be sent.
+    """
     waiting = [run for run in left_behind() if run.is_opened()] if text is None else [_ended(text)]
     if not waiting:
         yield "every run of this home has been sent to MLflow"
@@ -24,7 +27,7 @@ def sync_runs(text: str | None) -> Iterator[str]:
         except (StoreError, InputError) as error:
             refused.setdefault(str(error), []).append(run.short_id)
         else:
-            ended = "" if run.result() else f" so far; `minigpt resume {run.short_id}` goes on with it"
+            ended = "" if run.result() else f" so far; `minigpt resume {run.short_id}` continues it"
             yield f"run {run.run_id}: MLflow at {run.tracking.shown} has all of it{ended}"
     if refused:
         reasons = "; ".join(f"{error} (still waiting: {', '.join(ids)})" for error, ids in refused.items())

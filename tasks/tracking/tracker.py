@@ -1,7 +1,7 @@
-"""What a command has of MLflow: one tracker, built once and handed down.
+"""The tracker of a command: built once and passed down.
 
-An MlflowTracker talks to a store; an OfflineTracker keeps everything in the runs' folders, where `minigpt sync` finds
-it. Nobody else asks which of the two it is.
+An MlflowTracker talks to a store. An OfflineTracker leaves everything in the runs' folders, where `minigpt sync` finds
+it. Callers never ask which of the two they have.
 """
 
 import logging
@@ -35,50 +35,56 @@ log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """Where runs are tracked, for as long as a command takes."""
+    """Tracks runs for the duration of one command."""
 
     address: TrackingAddress
 
     def check(self) -> None:
-        """Raise UnreachableError if the store does not answer, InputError if none can be at the address."""
+        """Raise UnreachableError if the store does not answer, InputError if the address cannot be one of a store."""
 
     def prepare(self) -> None:
-        """Make a local store while there is time for it."""
+        """Create a local store ahead of time."""
 
     def create(self, run: Run) -> Run:
-        """Make the run known; a store that fails is an InputError."""
+        """Create the run in the store; raise InputError if the store fails."""
 
     def attach(self, run: Run) -> Run:
-        """The run as the store knows it, made there if it was started offline."""
+        """Return the run with its ids in the store, where it is created if it was started offline.
+
+        Raises InputError if the store fails.
+        """
 
     def send_opening(self, run: Run) -> None:
-        """Send what a rerun needs; a store that fails is only warned of."""
+        """Send the files that a rerun needs; a store that fails only causes a warning."""
 
     def send_points(self, run: Run, points: Sequence[Point]) -> bool:
-        """Send points of curves; false if they have to wait for a later `sync`. Raises StoreError."""
+        """Send points of curves; False if they must wait for `minigpt sync`. Raises StoreError."""
 
     def set_status(
         self, run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None
     ) -> bool:
-        """Set the run's status and tags; false if the store failed."""
+        """Set the run's status and tags; False if the store failed. `ended_ms` is Unix time, None for now."""
 
     def finish(self, run: Run, curve: bool) -> None:
-        """Send all that a run that has ended still lacks; a store that fails is only warned of."""
+        """Send what the store does not have of a run that ended, with its curve if `curve` is True.
+
+        A store that fails only causes a warning.
+        """
 
     def reaches(self, run: Run) -> bool:
-        """True if what that run lacks can be sent by this tracker now."""
+        """True if this tracker can send that run now."""
 
     def known_runs(self) -> list[Run]:
-        """Every run, newest first; one that is in the store and in this home is the store's."""
+        """Every run, newest first. A run that is in the store and in this home is listed as the store has it."""
 
     def find(self, text: str) -> Run:
-        """The run that a person means by an id, a name or `latest`; InputError without one."""
+        """Find a run by id, name or `latest`; raise InputError if none matches."""
 
     def fetch(self, run: Run, name: str) -> Path:
-        """A file or folder of the run; InputError if it cannot be had."""
+        """The path of a run's file or folder; raise InputError if it is not available."""
 
     def stored_points(self, run: Run, keys: Iterable[str]) -> list[Point] | None:
-        """Every point of these curves in the store; None if the store is not asked. Raises StoreError."""
+        """Every point of these curves in the store; None if offline. Raises StoreError."""
 
 
 class MlflowTracker:
@@ -108,12 +114,12 @@ class MlflowTracker:
             raise _at_the_start(error) from error
 
     def send_opening(self, run: Run) -> None:
-        from tasks.tracking.publish import publish_opening  # imports torch, which `runs` does without
+        from tasks.tracking.publish import publish_opening  # imports torch, which `minigpt runs` does not need
 
         try:
             publish_opening(run)
         except StoreError as error:
-            log.warning("%s; the run goes on, and what is missing is sent when it ends", error)
+            log.warning("%s; the run continues, and what is missing is sent when it ends", error)
 
     def send_points(self, run: Run, points: Sequence[Point]) -> bool:
         send_points(run, points)
@@ -122,7 +128,7 @@ class MlflowTracker:
     def set_status(
         self, run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None
     ) -> bool:
-        if run.mlflow_id is None:  # a later `sync` says it
+        if run.mlflow_id is None:  # `minigpt sync` reports the status later
             return True
         try:
             set_status(run, mlflow_status, status, tags, ended_ms)
@@ -168,7 +174,7 @@ class MlflowTracker:
 
 
 class OfflineTracker:
-    """Leaves everything in the runs' folders."""
+    """Leaves everything in the runs' folders and asks no store."""
 
     def __init__(self, address: TrackingAddress) -> None:
         self.address = address
@@ -216,32 +222,32 @@ class OfflineTracker:
 
 
 def open_tracker(settings: TrackingSettings) -> Tracker:
-    """The tracker that the settings ask for; offline where that is allowed and the store does not answer."""
+    """The tracker for the settings; offline if `offline_if_unreachable` is set and the store does not answer."""
     tracker = tracker_at(settings.address(), offline=settings.offline)
     if settings.offline_if_unreachable:
         try:
             tracker.check()
         except UnreachableError as error:
-            log.warning("%s; this run goes on offline", error)
+            log.warning("%s; this run continues offline", error)
             return OfflineTracker(tracker.address)
     return tracker
 
 
 def tracker_at(address: TrackingAddress, *, offline: bool) -> Tracker:
-    """The tracker of an address, such as the one that a run of this home belongs to."""
+    """The tracker for a known address, such as the one recorded with a run."""
     return OfflineTracker(address) if offline else MlflowTracker(address)
 
 
 def _at_the_start(error: StoreError) -> InputError:
-    return InputError(f"{error}; see that it works, or go without it with --offline")
+    return InputError(f"{error}; check that it works, or run without it with --offline")
 
 
 def _waiting_runs() -> list[Run]:
-    """The runs of this home that MLflow has yet to get, newest first."""
+    """The runs of this home that do not exist in MLflow yet, newest first."""
     return [run for run in runs_here() if run.mlflow_id is None]
 
 
 def _from_folder(run: TrackedRun) -> Run:
-    """The run as its folder in this home has it, or as MLflow alone does."""
+    """The run as its folder in this home describes it; as MLflow does if it has no folder here."""
     here = (run.folder / TRACKING_FILE).exists()
     return replace(load_run(run.folder), tracking=run.tracking) if here else run

@@ -1,6 +1,6 @@
-"""What MLflow gets: how a run, its curves, files and checkpoints are written there.
+"""Write to MLflow: runs, curves, files and checkpoints.
 
-Every call names its run; nothing here is global, and doing anything twice leaves what doing it once leaves.
+Every call names its run and uses no global state. Every call is idempotent.
 """
 
 import json
@@ -26,24 +26,24 @@ from tasks.tracking.client import (
     store_errors,
 )
 
-# Limits of one call.
+# MLflow's limits for one request.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 DIGEST_CHARACTERS, TAG_CHARACTERS = 36, 5000
-# The tag of a run that was started offline: the id that it has here.
+# Set on a run that was started offline: its id in the home that made it.
 OUR_ID_TAG = "minigpt.run_id"
 STATUS_TAG = "minigpt.status"
 ERROR_TAG = "minigpt.error"
 DIAGNOSIS_TAG = "minigpt.diagnosis"
 DECISION_TAG = "minigpt.decision"
-# The process that writes the run.
+# The process that writes the run, as JSON.
 OWNER_TAG = "minigpt.owner"
-# Held while a run that was started offline is made in MLflow.
+# Held while a run that was started offline is created in MLflow.
 ATTACH_LOCK = ".attaching.lock"
 
 
 @dataclass(frozen=True)
 class Point:
-    """One number of a curve; time_ms is Unix time, the journal's."""
+    """One value of a curve. `time_ms` is the Unix time from the journal."""
 
     key: str
     value: float
@@ -52,17 +52,20 @@ class Point:
 
 
 def create_in_mlflow(run: Run) -> Run:
-    """Make a new run with its hyperparameters; MLflow's id becomes its own."""
+    """Create a run with its hyperparameters in MLflow, and return it with MLflow's id as its run_id."""
     created = _create(run, {})
     _log_params(created)
     return replace(created, run_id=str(created.mlflow_id))
 
 
 def attach_to_mlflow(run: Run) -> Run:
-    """The same run, made in MLflow if it was started offline; a killed attempt to make it is found again."""
+    """Return the run with its MLflow ids; create it in MLflow if it was started offline.
+
+    An entry that a killed process created earlier is found and used again.
+    """
     if run.mlflow_id is not None:
         return run
-    with FileLock(run.folder / ATTACH_LOCK):  # two commands may come to it at once
+    with FileLock(run.folder / ATTACH_LOCK):  # two commands may attach it at the same time
         known = load_run(run.folder)
         if known.mlflow_id is not None:
             return replace(known, tracking=run.tracking, tags=run.tags)
@@ -86,7 +89,7 @@ def _create(run: Run, tags: Mapping[str, str]) -> Run:
 
 
 def _log_params(run: Run) -> None:
-    """The hyperparameters; MLflow takes what it has already once more."""
+    """Log the hyperparameters; MLflow accepts equal values again."""
     entries = [Param(key, value) for key, value in run.params.items()]
     for start in range(0, len(entries), PARAMS_PER_BATCH):
         StoreClient(run.tracking).log_batch(run.mlflow_id, params=entries[start : start + PARAMS_PER_BATCH])
@@ -98,7 +101,7 @@ def _with_entity(run: Run, entity: mlflow.entities.Run) -> Run:
 
 
 def log_dataset(run: Run, facts: Facts) -> None:
-    """The corpus and how many tokens it has."""
+    """Log the corpus, its source and its token counts as the run's dataset."""
     dataset = Dataset(
         name="corpus",
         digest=facts.corpus.sha256[:DIGEST_CHARACTERS],
@@ -111,7 +114,7 @@ def log_dataset(run: Run, facts: Facts) -> None:
 
 
 def send_points(run: Run, points: Sequence[Point]) -> None:
-    """Give points to MLflow, in batches; one that is there already, time included, is not doubled."""
+    """Log points in batches. MLflow stores a point with the same key, value, step and time only once."""
     metrics = [Metric(point.key, point.value, point.time_ms, point.step) for point in points]
     for start in range(0, len(metrics), METRICS_PER_BATCH):
         StoreClient(run.tracking).log_batch(run.mlflow_id, metrics=metrics[start : start + METRICS_PER_BATCH])
@@ -123,7 +126,10 @@ def set_tags(run: Run, tags: Mapping[str, str]) -> None:
 
 
 def keep_file(run: Run, path: Path, folder: str = "") -> None:
-    """Give a file that will not change to MLflow; on the same disk that costs no second copy."""
+    """Log a file that will not change as an artifact, in a subfolder if given.
+
+    A local store links it where the disk allows, which needs no second copy.
+    """
     with store_errors(run.tracking):
         if (place := local_path(run.artifact_uri)) is not None:
             check_files_are_there(place.parent.parent)
@@ -135,7 +141,7 @@ def keep_file(run: Run, path: Path, folder: str = "") -> None:
 
 
 def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, float]) -> None:
-    """Give a checkpoint to MLflow as checkpoints/ROLE, with a LoggedModel entry that carries its metrics."""
+    """Log a checkpoint as artifact checkpoints/ROLE, and as a LoggedModel with its metrics."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     step = manifest["state"]["step"]
     for name in (*manifest["files"], MANIFEST):
@@ -145,7 +151,7 @@ def keep_checkpoint(run: Run, folder: Path, role: str, metrics: Mapping[str, flo
     found = client.search_logged_models([run.experiment_id], filter_string=wanted)
     model = found[0] if found else _create_logged_model(run, folder, role, manifest)
     client.finalize_logged_model(model.model_id, "READY")
-    outputs = client.get_run(run.mlflow_id).outputs  # MLflow refuses the same one twice
+    outputs = client.get_run(run.mlflow_id).outputs  # MLflow refuses the same output twice
     if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
         client.log_outputs(run.mlflow_id, [LoggedModelOutput(model.model_id, step)])
     for key, value in metrics.items():
@@ -169,7 +175,10 @@ def _create_logged_model(run: Run, folder: Path, role: str, manifest: Mapping[st
 
 
 def set_status(run: Run, mlflow_status: str, status: str, tags: Mapping[str, str], ended_ms: int | None = None) -> None:
-    """RUNNING, FINISHED, FAILED or KILLED for MLflow, and what we call it; None: it ended now."""
+    """Set MLflow's status (RUNNING, FINISHED, FAILED or KILLED), our status tag and further tags.
+
+    `ended_ms` is Unix time; None means now.
+    """
     set_tags(run, {STATUS_TAG: status, **tags})
     client = StoreClient(run.tracking)
     if mlflow_status == "RUNNING":

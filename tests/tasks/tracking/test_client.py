@@ -24,5 +24,5 @@ def test_a_store_of_another_mlflow_is_refused_in_one_sentence(change: str, tmp_p
         StoreClient(TrackingSettings(tracking_uri=f"sqlite:///{tmp_path}/x.db").address())
     said = str(error.value)
     assert said.startswith(f"the tracking store {tmp_path}/x.db cannot be opened (")
-    reason = said.partition("(")[2].partition("); mend it")[0]
+    reason = said.partition("(")[2].partition("); repair it")[0]
     assert reason.endswith((" …", ".", "!", "'", ")")), reason

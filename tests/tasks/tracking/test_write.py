@@ -41,7 +41,8 @@ def test_a_home_that_was_moved_is_told_how_to_be_reached(tmp_path: Path, monkeyp
     monkeypatch.setenv("MINIGPT_HOME", str(new))
     assert [known.name for known in tracked_runs(TrackingSettings().address())] == ["moved"]
     for there in (MlflowTracker(run.tracking), open_tracker(TrackingSettings(experiment="minigpt"))):
-        with pytest.raises(InputError, match=f"there is no folder {old}.*`mkdir -p {tmp_path} && ln -s {new} {old}`"):
+        gone = f"the folder {old}, where MLflow keeps files, does not exist"
+        with pytest.raises(InputError, match=f"{gone}.*`mkdir -p {tmp_path} && ln -s {new} {old}`"):
             create_run(there, "again", {}, {})
         assert not old.exists()
     old.symlink_to(new)
