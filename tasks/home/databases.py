@@ -1,4 +1,4 @@
-"""Whether a file can be an SQLite database, by its first bytes: MLflow asks one that it cannot open for two minutes."""
+"""Check whether a file can be an SQLite database by its header, because MLflow retries for minutes to open it."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ MAGIC, HEADER_BYTES = b"SQLite format 3\0", 100
 
 
 def database_problem(path: Path) -> str | None:
-    """What keeps the file from being opened, said of it; None where nothing does, or where it is not there yet."""
+    """Why the file cannot be opened, such as "is a folder"; None if it can be opened or does not exist yet."""
     if not path.exists():
         return None
     if not path.is_file():
-        return "is a folder" if path.is_dir() else "is no file"
+        return "is a folder" if path.is_dir() else "is not a file"
     try:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
@@ -18,16 +18,19 @@ def database_problem(path: Path) -> str | None:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if not header:
-        return None  # a new one, to SQLite as well
+        return None  # SQLite takes an empty file for a new database
     if not header.startswith(MAGIC):
-        return "is no SQLite database"
+        return "is not an SQLite database"
     if len(header) < HEADER_BYTES:
         return f"is cut short after {size} bytes"
     return _what_is_cut(path, header, size)
 
 
 def _what_is_cut(path: Path, header: bytes, size: int) -> str | None:
-    """Compares the size with the pages that the header counts (sqlite.org/fileformat.html, 1.3), unless one writes."""
+    """Compare the size with the page count in the header, unless a process is writing the database.
+
+    The header is described in https://sqlite.org/fileformat.html, section 1.3.
+    """
     page_bytes, pages = int.from_bytes(header[16:18], "big"), int.from_bytes(header[28:32], "big")
     page_bytes = 65_536 if page_bytes == 1 else page_bytes
     counted = header[24:28] == header[92:96]

@@ -1,4 +1,4 @@
-"""Where a user's state lies: MINIGPT_HOME, or .minigpt in the working directory."""
+"""The home folder, which holds a user's runs, cache and databases: MINIGPT_HOME, or .minigpt by default."""
 
 import os
 import tempfile
@@ -8,29 +8,31 @@ from pathlib import Path
 
 from minigpt.errors import InputError
 
-# How the names of the cache's folders begin that hold a text while it is brought or measured.
+# Prefix of the cache folders that hold a text while it is downloaded or measured.
 ARRIVING = ".corpus.arriving."
 
 
 def home() -> Path:
+    """The absolute path of the home; a relative one starts in the working directory."""
     return expanded(os.environ.get("MINIGPT_HOME") or ".minigpt", "MINIGPT_HOME").resolve()
 
 
 def expanded(path: str, variable: str) -> Path:
-    """A path that a variable names, its ~ expanded, which is left to us where no shell reads the variable."""
+    """Expand ~ in a path from a variable, which no shell may have expanded; `variable` names it in the error."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{variable} is {path!r}, and that user has no home here; give the whole path") from error
+        raise InputError(f"{variable} is {path!r}, and that user has no home here; give the full path") from error
 
 
 def make_folder(folder: Path) -> None:
-    """One of the home's; InputError where none can be made."""
+    """Create a folder of the home; raise InputError if that is impossible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"the home {home()} cannot be made or written ({error.strerror}); set MINIGPT_HOME to a folder that can be"
+            f"the home {home()} cannot be created or written ({error.strerror}); "
+            "set MINIGPT_HOME to a folder that you can write"
         ) from error
 
 
@@ -40,7 +42,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def arriving() -> Iterator[Path]:
-    """A folder for a text while it is brought or measured, which is gone afterwards."""
+    """Create a temporary folder in the cache for a text that is downloaded or measured."""
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=ARRIVING) as folder:
         yield Path(folder)

@@ -1,4 +1,4 @@
-"""What is noted of a config's name beside its runs: one small JSON file of the home for each kind of note."""
+"""Notes about config names, stored in the home as one small JSON file per kind and name."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def note_file(kind: str, name: str) -> Path:
 
 
 def noted_names(kind: str) -> list[str]:
-    """Of which something of the kind is noted."""
+    """The config names that have a note of this kind, sorted."""
     return sorted(path.stem.removeprefix(f"{kind}-") for path in home().glob(f"{kind}-*.json"))
 
 
@@ -24,7 +24,7 @@ def write_note(kind: str, name: str, **fields: Any) -> None:
 
 
 def read_note(kind: str, name: str, **types: Callable[[Any], Any]) -> dict[str, Any] | None:
-    """These fields; None where nothing is noted, or it is damaged."""
+    """Read the given fields of a note, each converted by its type; None if the note is missing or damaged."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         noted = json.loads(note_file(kind, name).read_bytes())
         return {field: of_type(noted[field]) for field, of_type in types.items()}

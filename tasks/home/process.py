@@ -1,4 +1,4 @@
-"""Which process is which, by its pid and its birth; and which code the processes run that are started here."""
+"""Identify processes by pid and birth, and decide which code the processes started here import."""
 
 import json
 import os
@@ -12,22 +12,22 @@ import psutil
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DISTRIBUTION = "minigpt-pipeline"
-# The folder that this very code was imported from.
+# The folder that this code was imported from.
 CODE = Path(__file__).resolve().parents[2]
 
 
 def python_environment() -> dict[str, str]:
-    """The environment of every Python process that is started here: it imports what is installed, and this code.
+    """The environment for every Python process started here: it imports installed packages and this code.
 
-    Neither the working directory nor the caller's PYTHONPATH has a say. A checkout that is not installed is named, so
-    that its processes run its own code.
+    The working directory and the caller's PYTHONPATH are ignored. A checkout that is not installed is added as
+    PYTHONPATH, so that its processes run its own code.
     """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return {**kept, "PYTHONSAFEPATH": "1"} | ({} if _is_installed() else {"PYTHONPATH": str(CODE)})
 
 
 def _is_installed() -> bool:
-    """True if Python finds this code by itself: among the site's packages, or as an editable install (PEP 610)."""
+    """True if Python finds this code by itself: in site-packages, or as an editable install (PEP 610)."""
     if CODE.name in ("site-packages", "dist-packages"):
         return True
     origins = [found.read_text("direct_url.json") for found in metadata.distributions(name=DISTRIBUTION)]
@@ -36,19 +36,22 @@ def _is_installed() -> bool:
 
 
 def shut_out_other_code() -> None:
-    """Give this environment to those processes too that Prefect and MLflow start."""
+    """Change this process's environment to `python_environment`, for processes that Prefect and MLflow start."""
     os.environ.pop("PYTHONPATH", None)
     os.environ.update(python_environment())
 
 
 def birth_of(pid: int) -> str:
-    """When a process started: the boot and the clock ticks behind it, which no change of the system's time moves."""
+    """When a process started: boot id and clock ticks since boot, which do not depend on the system time."""
     ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return f"{BOOT_ID.read_text().strip()} {ticks}"
 
 
 def same_process(pid: int, then: str | float) -> psutil.Process | None:
-    """The process that was born so, if it is there still; earlier versions wrote down the time of the day."""
+    """The process with this pid and birth; None if it has ended.
+
+    A float `then`, as written by earlier versions, is the Unix time of the start.
+    """
     with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)
         same = birth_of(pid) == then if isinstance(then, str) else abs(process.create_time() - then) < 1
@@ -58,5 +61,5 @@ def same_process(pid: int, then: str | float) -> psutil.Process | None:
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from every other."""
+    """Host, pid and birth of this process, which together are unique."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": birth_of(os.getpid())}

@@ -1,4 +1,4 @@
-"""Where runs are tracked: flag, then MLFLOW_* of the environment, then mlflow.yaml, then built-in defaults."""
+"""Where runs are tracked: by flag, then MLFLOW_* environment variables, then mlflow.yaml, then built-in defaults."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ from tasks.home.folders import expanded, home
 SETTINGS_FILE = "mlflow.yaml"
 LOCAL_SCHEMES = ("sqlite", "file")
 
-# Variables that the user did not set, and the address that each was taken from.
+# Credential variables that this process set, with the address that each value came from.
 _taken_from: dict[str, str] = {}
 
 
@@ -40,7 +40,7 @@ class UiSettings(Part):
 
 
 class TrackingFile(Part):
-    """mlflow.yaml; keys as in kedro-mlflow."""
+    """The contents of mlflow.yaml, with the keys of kedro-mlflow."""
 
     server: ServerSettings = ServerSettings()
     tracking: TrackingNames = TrackingNames()
@@ -48,7 +48,7 @@ class TrackingFile(Part):
 
 
 class TrackingAddress(Part):
-    """The MLflow store and the experiment in it that a run belongs to."""
+    """The MLflow store and experiment that a run belongs to."""
 
     tracking_uri: str
     """sqlite:///PATH or a tracking server's address, without a password."""
@@ -61,33 +61,36 @@ class TrackingAddress(Part):
 
     @property
     def shown(self) -> str:
-        """The address for a sentence."""
+        """The address for messages, without user and password."""
         return public_uri(self.tracking_uri)
 
 
 class TrackingSettings(Part):
-    """Where runs are tracked; null means: as the environment, mlflow.yaml or the defaults say."""
+    """Where runs are tracked; null takes the value from the environment, mlflow.yaml or the defaults."""
 
     tracking_uri: str | None = None
     """MLflow's store: sqlite:///PATH or a tracking server's address."""
     experiment: str | None = None
     """Name of the MLflow experiment."""
     offline: bool = False
-    """Write the run's folder alone; `minigpt sync` gives it to MLflow later."""
+    """Write only the run's folder; `minigpt sync` sends it to MLflow later."""
     offline_if_unreachable: bool = False
-    """Do so where MLflow does not answer at the start, instead of refusing to start."""
+    """Run offline if MLflow does not answer at the start, instead of refusing to start."""
 
     def resolved(self) -> "TrackingSettings":
         """The same settings with the address and the experiment filled in."""
         return self.model_copy(update=dict(self.address()))
 
     def check(self) -> None:
-        """Refuse a store that does not answer, unless it is not to be asked. Needs no MLflow in this process."""
+        """Raise InputError if the store does not answer, unless `offline` is set. Does not import MLflow."""
         if not self.offline:
             check_reachable(self.address())
 
     def address(self) -> TrackingAddress:
-        """The store and the experiment that these settings, the environment, mlflow.yaml and the defaults name."""
+        """Resolve the store and the experiment from these settings, the environment, mlflow.yaml and the defaults.
+
+        Moves a password in the store's address into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+        """
         file, environment = read_settings_file(), os.environ.get
         uri = self.tracking_uri or environment("MLFLOW_TRACKING_URI") or file.server.mlflow_tracking_uri
         experiment = self.experiment or environment("MLFLOW_EXPERIMENT_NAME") or file.tracking.experiment.name
@@ -98,10 +101,10 @@ class TrackingSettings(Part):
 
 
 class RunIdentity(Part):
-    """What a new run is called, and which run it repeats."""
+    """The name of a new run, and the run that it repeats."""
 
     name: str | None = None
-    """Name of the MLflow run; null takes MLFLOW_RUN_NAME, then mlflow.yaml's, then config name and time."""
+    """Name of the MLflow run; null takes MLFLOW_RUN_NAME, then the name in mlflow.yaml, then config name and time."""
     rerun_of: str | None = None
     """Id of the run that this one repeats."""
 
@@ -122,7 +125,7 @@ def read_settings_file() -> TrackingFile:
 
 
 def _absolute(uri: str) -> str:
-    """The same address with a whole path; a relative one begins in the working directory, where mlflow.yaml lies."""
+    """Make the path of an SQLite address absolute. It is relative to the working directory, where mlflow.yaml is."""
     prefix = "sqlite:///"
     path = uri.removeprefix(prefix)
     return (
@@ -133,7 +136,7 @@ def _absolute(uri: str) -> str:
 
 
 def _without_password(uri: str) -> str:
-    """The address alone; user and password go where MLflow's own client looks for them."""
+    """Return the address without user and password, which go into the variables that MLflow's client reads."""
     shown, parts = public_uri(uri), urlsplit(uri)
     for name, value in (("MLFLOW_TRACKING_USERNAME", parts.username), ("MLFLOW_TRACKING_PASSWORD", parts.password)):
         if value and name not in os.environ:
@@ -143,9 +146,9 @@ def _without_password(uri: str) -> str:
 
 
 def recall_password(uri: str) -> None:
-    """For a run whose address was written down without it: from where the address is named in full, if it is.
+    """Set the credentials of a stored address, which has none, from MLFLOW_TRACKING_URI or mlflow.yaml.
 
-    One that belongs to another address is forgotten, so that no server is told another's.
+    Credentials taken from another address are removed first, so that no server receives those of another.
     """
     for name in [name for name, address in _taken_from.items() if address != uri]:
         del _taken_from[name]
@@ -156,26 +159,29 @@ def recall_password(uri: str) -> None:
 
 
 def _user_and_password() -> tuple[str, str] | None:
-    """Those that MLflow's own client sends."""
+    """The user and password that MLflow's own client would send; None unless both are set."""
     user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
     return (user, password) if user and password else None
 
 
 def public_uri(uri: str) -> str:
-    """An address without user and password."""
+    """An address without user and password; raise InputError if it cannot be parsed."""
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise InputError("the tracking address cannot be read; give sqlite:///PATH or http(s)://HOST") from error
+        raise InputError("the tracking address cannot be parsed; give sqlite:///PATH or http(s)://HOST") from error
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if parts.netloc else uri
 
 
 class UnreachableError(InputError):
-    """A tracking server that does not answer now, and may later."""
+    """A tracking server does not answer now, but may answer later."""
 
 
 def check_reachable(address: TrackingAddress) -> None:
-    """Refuse a tracking server that does not answer, or an address at which none can be, before anything is written."""
+    """Check a tracking address before anything is written.
+
+    Raises UnreachableError if the server does not answer, and InputError if no store can be at the address.
+    """
     uri = address.tracking_uri
     scheme = uri.split(":")[0]
     if scheme in ("http", "https"):
@@ -184,14 +190,14 @@ def check_reachable(address: TrackingAddress) -> None:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnreachableError(
                 f"no MLflow server answers at {address.shown} ({type(error).__name__}); start it, give another "
-                "address with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or go without one with --offline"
+                "address with --tracking-uri, MLFLOW_TRACKING_URI or mlflow.yaml, or run without one with --offline"
             ) from error
     elif scheme == "sqlite":
         path = Path(uri.removeprefix("sqlite:///"))
         if problem := database_problem(path):
             raise InputError(
                 f"the tracking store {path} {problem}; give another with --tracking-uri, MLFLOW_TRACKING_URI or "
-                "mlflow.yaml, put it back from a copy, or go without one with --offline"
+                "mlflow.yaml, put it back from a copy, or run without one with --offline"
             )
     else:
         raise InputError(

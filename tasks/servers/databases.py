@@ -1,7 +1,7 @@
-"""Databases of Prefect and MLflow with nothing in them, made at installation: `python -m tasks.servers.databases`.
+"""Empty databases of Prefect and MLflow, created once at installation: `python -m tasks.servers.databases`.
 
-Their tables come in a hundred steps, which take each new home 10 s; a copy takes none. Where there is no copy for the
-installed versions, Prefect and MLflow make their own, as they do without us.
+Prefect and MLflow create their tables in many migration steps, which makes the first command of each new home slow;
+copying an empty database is immediate. If there is none for the installed versions, they create their own as usual.
 """
 
 import shutil
@@ -20,12 +20,15 @@ DATABASES_FOLDER = Path(sys.prefix) / "share" / "minigpt"
 
 
 def empty_database(package: str) -> Path:
-    """Where the empty database of the installed version of a package lies, if it was made."""
+    """The path of the empty database for the installed version of a package, which may not exist."""
     return DATABASES_FOLDER / f"{package}-{version(package)}.db"
 
 
 def copy_empty_database(package: str, path: Path) -> bool:
-    """Put the empty database there, whole or not at all, unless something is there; whether one is there now."""
+    """Copy the empty database to `path` atomically, unless a file is there already.
+
+    Returns True if `path` exists afterwards.
+    """
     empty = empty_database(package)
     if not path.exists() and empty.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +37,7 @@ def copy_empty_database(package: str, path: Path) -> bool:
 
 
 def make_empty_databases() -> None:
-    """Make both anew by the packages' own means."""
+    """Create both databases with the packages' own commands, replacing earlier ones."""
     shutil.rmtree(DATABASES_FOLDER, ignore_errors=True)
     DATABASES_FOLDER.mkdir(parents=True)
     with TemporaryDirectory() as place:
@@ -42,7 +45,7 @@ def make_empty_databases() -> None:
             name: value for name, value in python_environment().items() if not name.startswith(("PREFECT_", "MLFLOW_"))
         }
         home = {**inherited, "PREFECT_HOME": place, "DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        # The first store that opens MLflow's database makes an experiment in it, which knows where it was made.
+        # MLflow creates a default experiment when it first opens the database, and records the path of this folder.
         mlflow = f"from mlflow import MlflowClient; MlflowClient({f'sqlite:///{place}/mlflow.db'!r})"
         for command in (["-m", "prefect", "server", "database", "upgrade", "-y"], ["-c", mlflow]):
             subprocess.run([sys.executable, *command], env=home, cwd=place, check=True, capture_output=True)

@@ -1,8 +1,8 @@
-"""The process of our Prefect server, started with a socket that listens already.
+"""The process of our Prefect server, which is started with a socket that is already listening.
 
 `python -m tasks.servers.prefect_process SOCKET LOCK_FILE`
 
-It ends once nobody holds the lock any more, so that it outlives neither the last run nor a run that was killed.
+It ends when no other process holds the lock, so it does not outlive the last run, even if that was killed.
 """
 
 import fcntl
@@ -17,16 +17,16 @@ from pathlib import Path
 from minigpt.runtime.startup import collecting_rarely
 
 LOCK_POLL_SECONDS = 1.0
-# The host that Prefect's clients within the server name, such as those of automations.
+# The host name that Prefect's clients inside the server send, such as those of automations.
 OWN_CLIENTS = "prefect-in-memory"
-# Uvicorn and Prefect have so long to end in good order.
+# How long Uvicorn and Prefect may take to shut down.
 SHUTDOWN_SECONDS = 15.0
 
 
 def end_without_users(lock: Path) -> None:
-    """Ask this process to end as soon as no other holds the lock, which is then its own to the end.
+    """Shut this process down as soon as no other process holds the lock.
 
-    Whoever comes meanwhile waits until it is gone, and does not take it for a server.
+    The lock is kept until the process is gone, so a new user waits for that and does not use a server that is ending.
     """
     with lock.open("a") as users:
         while True:
@@ -41,6 +41,7 @@ def end_without_users(lock: Path) -> None:
 
 
 def serve_prefect(listening: int, lock: Path) -> None:
+    """Serve Prefect on the listening socket with this file descriptor until no other process holds the lock."""
     threading.Thread(target=end_without_users, args=(lock,), daemon=True).start()
     with collecting_rarely():
         import uvicorn
@@ -52,7 +53,7 @@ def serve_prefect(listening: int, lock: Path) -> None:
 
         install_quiet_worker()
         app = create_app()
-        # A page whose name turns out to stand for this machine is no page of ours.
+        # Guards against DNS rebinding: a foreign web page whose name resolves to this machine is refused.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, OWN_CLIENTS])
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])

@@ -1,7 +1,7 @@
-"""The Prefect server that a run talks to, started when none is there and ended when nobody needs it any more.
+"""The Prefect server of a home: started if none is running, and ended when no process uses it any more.
 
-Everyone who uses the server holds a shared lock; the server ends itself once it can have that lock for itself, so a
-killed user leaves nothing behind. Prefect itself is imported nowhere here: its settings have to be in place first.
+Every process that uses the server holds a shared lock. The server ends itself once it can take that lock exclusively,
+so it also ends if its last user is killed. This module never imports Prefect, whose settings must be in place first.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ PREFECT_PORT = 4200
 SERVER_START_SECONDS = 120
 SERVER_STOP_SECONDS = 15
 
-# Nothing is told to anyone, results are never pickled, library records reach the server, pages of others do not, and
-# the server, whose cores are the training's, looks for what is late, paused, cancelled or lost once a minute.
+# No telemetry is sent, results are never pickled, and this project's log records reach the server. The server shares
+# its cores with the training, so its services for late, paused, cancelled and lost runs wake up once a minute only.
 PREFECT_DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
@@ -53,12 +53,16 @@ PREFECT_DEFAULTS = {
 
 
 def prefect_folder() -> Path:
-    """Prefect's home."""
+    """The folder that PREFECT_HOME is set to."""
     return home() / "prefect"
 
 
 def set_up_prefect() -> None:
-    """Put Prefect's settings and home in place; it reads them once, when it is imported. A user's are checked."""
+    """Set Prefect's home and our defaults in the environment, and check the user's own settings.
+
+    Call it before Prefect is imported, because that is when Prefect reads them. Raises InputError for settings that
+    Prefect would refuse.
+    """
     make_folder(prefect_folder())
     shut_out_other_code()
     ours = {**PREFECT_DEFAULTS, "PREFECT_HOME": str(prefect_folder())}
@@ -66,14 +70,14 @@ def set_up_prefect() -> None:
         os.environ.setdefault(name, value)
     check_prefect_settings(ours)
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    if "*" not in direct:  # a proxy cannot reach what listens here
+    if "*" not in direct:  # a proxy cannot reach servers on the loopback interface
         hosts = ",".join(dict.fromkeys([*filter(None, direct.split(",")), *LOOPBACK]))
         os.environ |= {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 @dataclass(frozen=True)
 class PrefectServer:
-    """A Prefect server that answers, or will."""
+    """A Prefect server that is running or starting. `process` is set if this process started it."""
 
     url: str
     process: subprocess.Popen[bytes] | None = None
@@ -84,17 +88,17 @@ class PrefectServer:
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
-        """Say in one sentence that it is gone, if it is."""
+        """Raise FailedError with one clear sentence if the server stops answering in the block."""
         try:
             yield
         except httpx.HTTPError as error:
             raise FailedError(
-                f"Prefect at {self.url} stopped answering ({type(error).__name__}); `minigpt runs` tells how the run "
-                "stands, and `minigpt resume` goes on with one that did not end"
+                f"Prefect at {self.url} stopped answering ({type(error).__name__}); `minigpt runs` shows the run's "
+                "status, and `minigpt resume` continues a run that did not end"
             ) from error
 
     def wait(self) -> None:
-        """Return when the server answers."""
+        """Wait until the server answers; raise FailedError if it ended or took longer than SERVER_START_SECONDS."""
         deadline = time.monotonic() + SERVER_START_SECONDS
         while not is_answering(self.api_url):
             if self.process is not None and self.process.poll() is not None:
@@ -108,7 +112,7 @@ class PrefectServer:
 
 def is_answering(api_url: str) -> bool:
     try:
-        encrypted = api_url.startswith("https:")  # else no certificates need loading for each question
+        encrypted = api_url.startswith("https:")  # loading certificates takes time, and plain HTTP needs none
         return httpx.get(f"{api_url}/health", timeout=5, verify=encrypted).status_code == 200
     except httpx.HTTPError:
         return False
@@ -116,14 +120,17 @@ def is_answering(api_url: str) -> bool:
 
 @contextlib.contextmanager
 def prefect_server() -> Iterator[PrefectServer]:
-    """A server for as long as the block runs: the user's (PREFECT_API_URL), the one of this home, or a new one."""
-    if theirs := os.environ.get("PREFECT_API_URL"):
-        if not is_answering(theirs):
+    """Provide a server while the block runs: the user's (PREFECT_API_URL), this home's running one, or a new one.
+
+    A new server may not answer yet: call its `wait`. Raises InputError if the user's server does not answer.
+    """
+    if users_url := os.environ.get("PREFECT_API_URL"):
+        if not is_answering(users_url):
             raise InputError(
-                f"no Prefect server answers at {theirs} (PREFECT_API_URL); start it, or unset the variable"
+                f"no Prefect server answers at {users_url} (PREFECT_API_URL); start it, or unset the variable"
             )
-        os.environ.setdefault("PREFECT_UI_URL", theirs.removesuffix("/api"))
-        yield PrefectServer(theirs.removesuffix("/api"))
+        os.environ.setdefault("PREFECT_UI_URL", users_url.removesuffix("/api"))
+        yield PrefectServer(users_url.removesuffix("/api"))
         return
     with (prefect_folder() / "users.lock").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -136,7 +143,7 @@ def prefect_server() -> Iterator[PrefectServer]:
 
 
 def _running_or_new() -> PrefectServer:
-    """The server of this home; a new one is written down before anyone else looks."""
+    """The server of this home. A new one is recorded in server.json before the start lock is released."""
     with FileLock(prefect_folder() / "start.lock"):
         known = _known()
         if known and _reachable(known):
@@ -174,7 +181,7 @@ def _running_or_new() -> PrefectServer:
 
 
 def _known() -> dict[str, Any] | None:
-    """What the last one who started a server wrote down."""
+    """The URL, pid and birth of the last server that was started; None if there is no record."""
     try:
         known: dict[str, Any] = json.loads((prefect_folder() / "server.json").read_bytes())
     except (OSError, ValueError):
@@ -183,7 +190,7 @@ def _known() -> dict[str, Any] | None:
 
 
 def _reachable(known: dict[str, Any]) -> bool:
-    """Whether the server answers, given the time that one that is just starting needs, and as long as it lives."""
+    """True if the server answers. Waits while its process lives, up to SERVER_START_SECONDS, as it may be starting."""
     deadline = time.monotonic() + SERVER_START_SECONDS
     while same_process(known["pid"], known["born"]) and time.monotonic() < deadline:
         if is_answering(f"{known['url']}/api"):
@@ -193,7 +200,7 @@ def _reachable(known: dict[str, Any]) -> bool:
 
 
 def _leave(users: Any) -> None:
-    """Give up the server; the last one ends it and waits until it is gone."""
+    """Stop using the server. The last user ends it and waits until it is gone."""
     with FileLock(prefect_folder() / "start.lock"):
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -211,9 +218,10 @@ def _leave(users: Any) -> None:
 
 
 def bind_port(wanted: int) -> socket.socket:
-    """A socket at the wanted port, or at any free one if it is taken; from now on it is nobody else's.
+    """Return a listening socket on the wanted port, or on any free port if that is taken.
 
-    A server takes seconds until it listens by itself, in which one of another home would choose the same port.
+    Binding right away reserves the port: a server takes seconds to start, and meanwhile the server of another home
+    could choose the same port.
     """
     place = socket.socket()
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -227,12 +235,12 @@ def bind_port(wanted: int) -> socket.socket:
 
 
 def port_problem(host: str, port: int) -> str | None:
-    """What keeps a server from listening there, said of the port."""
+    """Why a server cannot listen on the port, such as "is in use"; None if it can."""
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
-        return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+        return "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
     return None

@@ -1,4 +1,4 @@
-"""Prefect's background worker as a server needs it whose cores are a training's."""
+"""A variant of Prefect's background worker for a server that shares its cores with a training."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,10 +9,10 @@ WORKER_POLL_SECONDS = 1.0
 
 
 class QuietWorker(background_workers.Worker):  # type: ignore[name-defined, misc]
-    """Does Prefect's background work without a listener for cancellations, of which Prefect sends none.
+    """Polls once a second, and does not listen for cancellations, which Prefect never sends.
 
-    Listener and worker ask eighteen times a second, which takes more than 1 % of a core from the training beside them,
-    and each of its products waits for the slower core.
+    By default, listener and worker poll often enough to slow down a training on the same cores: each of its matmuls
+    waits for its slowest core.
     """
 
     def __init__(self, docket: Any) -> None:
@@ -26,5 +26,5 @@ class QuietWorker(background_workers.Worker):  # type: ignore[name-defined, misc
 
 
 def install_quiet_worker() -> None:
-    """Have the server of this process use it."""
+    """Make the Prefect server of this process use QuietWorker; call it before the server is created."""
     background_workers.Worker = QuietWorker  # type: ignore[attr-defined, assignment]

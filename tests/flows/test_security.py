@@ -154,7 +154,7 @@ def test_secrets_that_look_like_variables_are_hidden_and_no_other_variable_is_to
     assert hide(hidden) == hidden
     assert reveal(hidden) == address
     for inside in ("AWS_SECRET_ACCESS_KEY", QUERY):
-        with pytest.raises(InputError, match=f"{inside}}} inside of its query; put the whole of it into"):
+        with pytest.raises(InputError, match=f"{inside}}} inside its query; put the complete query into"):
             hide(f"https://h/x?page=2&v=${{{inside}}}")
 
 

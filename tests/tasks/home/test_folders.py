@@ -42,5 +42,5 @@ def test_the_folder_of_gpt2s_vocabulary_may_be_given_from_the_users_home(
 @pytest.mark.parametrize("given", ["~nobody-at-all", "~nobody-at-all/minigpt"])
 def test_a_user_that_there_is_not_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGPT_HOME", given)
-    with pytest.raises(InputError, match=rf"MINIGPT_HOME is '{given}', .*; give the whole path$"):
+    with pytest.raises(InputError, match=rf"MINIGPT_HOME is '{given}', .*; give the full path$"):
         home()

@@ -142,12 +142,12 @@ def beginning(path: Path) -> None:
 
 
 SPOILT: list[tuple[Callable[[Path], object], str]] = [
-    (lambda path: path.write_bytes(b"\x89PNG\r\n" * 100), "is no SQLite database"),
-    (lambda path: path.write_bytes(b"SQL"), "is no SQLite database"),
+    (lambda path: path.write_bytes(b"\x89PNG\r\n" * 100), "is not an SQLite database"),
+    (lambda path: path.write_bytes(b"SQL"), "is not an SQLite database"),
     (beginning, "is cut short after 20 bytes"),
     (half, r"is cut short: it has [\d,]+ of its [\d,]+ bytes"),
     (Path.mkdir, "is a folder"),
-    (os.mkfifo, "is no file"),
+    (os.mkfifo, "is not a file"),
 ]
 
 

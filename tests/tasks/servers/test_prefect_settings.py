@@ -51,7 +51,7 @@ def test_the_place_of_what_is_wrong_is_named(
     )
     assert done.returncode == 2, done.stderr
     words = words.replace("{folder}", str(place.folder))
-    assert re.fullmatch(rf"minigpt: {words}[^\n]*; mend it, or [^\n]*\n", done.stderr), done.stderr
+    assert re.fullmatch(rf"minigpt: {words}[^\n]*; correct it, or [^\n]*\n", done.stderr), done.stderr
 
 
 def test_files_of_a_project_that_say_nothing_to_prefect_are_fine(
