@@ -1,4 +1,4 @@
-"""Pictures of a run's curves."""
+"""Plots of a run's curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,10 @@ from tasks.runs.result import Result
 
 
 def plot_curve(evaluations: Sequence[EvaluationRecord], what: str, unit: str, result: Result, path: Path) -> None:
-    """Train and validation curve over the steps, the best evaluation marked."""
+    """Plot the train and validation curves over the steps, mark the best evaluation, and save a PNG.
+
+    `what` is "loss" (nats per token) or "perplexity", which gets a logarithmic axis.
+    """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     steps = [record.step for record in evaluations]

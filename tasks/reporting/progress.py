@@ -1,4 +1,4 @@
-"""What a person who watches is told of a training."""
+"""Log the progress of a training for a person who watches it."""
 
 import logging
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgressLog:
-    """Tells a person what the journal says: the quote, each evaluation, each sample, the time left."""
+    """Logs journal records as lines for a person: the quote, each evaluation with the time left, each sample."""
 
     def __init__(self, job: TrainingJob) -> None:
         self._job = job
@@ -37,36 +37,36 @@ class ProgressLog:
                 self._start = record
                 log.info("training %s parameters in a process of its own", f"{record.parameters:,}")
             elif isinstance(record, ResumeRecord) and self._start:
-                _tell_resume(record, self._start)
+                _log_resume(record, self._start)
             elif isinstance(record, ProbeRecord) and record.quote:
-                _tell_quote(record.quote)
+                _log_quote(record.quote)
             elif isinstance(record, StepRecord):
                 self._training_seconds = record.training_seconds
                 self._tokens_per_second = record.tokens_per_second
             elif isinstance(record, EvaluationRecord):
-                self._tell_evaluation(record)
+                self._log_evaluation(record)
             elif isinstance(record, SampleRecord):
                 log.info("step %d writes: %r", record.step, record.text)
 
-    def _tell_evaluation(self, record: EvaluationRecord) -> None:
+    def _log_evaluation(self, record: EvaluationRecord) -> None:
         step, last = record.step, self._job.config.training.max_steps
-        told = (
+        line = (
             f"step {step:{len(str(last))}} of {last}: train {record.train_loss:.3f}, val {record.val_loss:.3f}, "
             f"perplexity {perplexity(record.val_loss):.4g}, {record.val_bits_per_byte:.3f} bits/byte"
         )
-        if step == 0:  # the quote says how long it will take
-            log.info("%s", told)
+        if step == 0:  # nothing has been timed yet, and the quote says how long the training takes
+            log.info("%s", line)
             return
         log.info(
             "%s, %.0f tokens/s, %s left, %s",
-            told,
+            line,
             self._tokens_per_second,
             format_duration(self._training_seconds * (last / step - 1)),
             format_usd(make_bill(self._training_seconds, self._job.config.prices).usd),
         )
 
 
-def _tell_quote(quote: Quote) -> None:
+def _log_quote(quote: Quote) -> None:
     log.info(
         "quote: %s (%s to %s), %s, %.4f kWh, %.4f kg CO2 at %s",
         format_duration(quote.seconds),
@@ -79,12 +79,12 @@ def _tell_quote(quote: Quote) -> None:
     )
 
 
-def _tell_resume(record: ResumeRecord, start: StartRecord) -> None:
+def _log_resume(record: ResumeRecord, start: StartRecord) -> None:
     log.info("continuing after step %d", record.after_step)
     before, now = ({key: getattr(process, key) for key in BITS} for process in (start, record))
     if changed := fact_differences(before, now):
         log.warning(
-            "this machine is not the one that began the run, so that other bits are to be expected from here on: %s",
+            "this machine differs from the one that started the run, so expect different bits from here on: %s",
             "; ".join(changed),
         )
     if record.damaged:

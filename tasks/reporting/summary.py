@@ -1,4 +1,4 @@
-"""The words in which a person reads what a run came to: a line, a summary, a page."""
+"""The result of a run as text for a person: one line, a summary for the terminal, and a Markdown page."""
 
 import json
 import re
@@ -12,15 +12,15 @@ def headline(result: Result) -> str:
     held_out = result.held_out
     ship = ""
     if held_out and not held_out.objection:
-        ship = f"ship {held_out.checkpoint}" if held_out.to_beat else "nothing was there to beat"
+        ship = f"ship {held_out.checkpoint}" if held_out.to_beat else "there was no champion to beat"
     length = f"{result.steps:,} steps in {format_duration(result.training_seconds)}"
     losses = f"validation loss {result.val_loss:.3f}, {result.bits_per_byte:.3f} bits per byte"
-    said = [f"{losses}, {format_usd(result.cost.actual.usd)}", result.diagnosis, ship]
-    return f"run {result.run_id} {result.status} after {length}, " + "; ".join(filter(None, said))
+    parts = [f"{losses}, {format_usd(result.cost.actual.usd)}", result.diagnosis, ship]
+    return f"run {result.run_id} {result.status} after {length}, " + "; ".join(filter(None, parts))
 
 
 def summary_lines(result: Result) -> list[str]:
-    """The result for a person at a terminal."""
+    """The result as lines for the terminal."""
     bar = f", {_bar(result)}" if result.xz_bits_per_byte else ""
     untrained = result.samples.in_training[0].text if result.samples.in_training else ""
     return [
@@ -33,12 +33,12 @@ def summary_lines(result: Result) -> list[str]:
         f"  untrained      {_without_repeats(untrained)[:160]!r}",
         f"  trained        {_without_repeats(result.samples.greedy)[:240]!r}",
         *(f"  {sentence}" for sentence in result.words),
-        f"  all of it      {result.run_dir}; `minigpt ui` shows it in MLflow and Prefect",
+        f"  details        {result.run_dir}; `minigpt ui` shows the run in MLflow and Prefect",
     ]
 
 
 def markdown(result: Result) -> str:
-    """The report as a page."""
+    """The report as a Markdown page."""
     bar = f" ({_bar(result)})" if result.xz_bits_per_byte else ""
     first = result.samples.in_training[0].text if result.samples.in_training else ""
     rows = [
@@ -72,7 +72,7 @@ def _length(result: Result) -> str:
 
 
 def _best(result: Result) -> str:
-    """As the evaluations in training measured it, which may be on fewer windows."""
+    """The best evaluation during training, which may have measured fewer windows than the final one."""
     losses = f"validation loss {result.best_val_loss:.3f}, {result.best_bits_per_byte:.3f} bits per byte"
     measured, every = result.val_windows_measured_in_training, result.val_windows
     part = f", on the first {measured:,} of {every:,} windows" if measured < every else ""
@@ -80,7 +80,7 @@ def _best(result: Result) -> str:
 
 
 def _bar(result: Result) -> str:
-    """What a program that knows no language needs for the same text."""
+    """The bits per byte that xz needs for the same text, as a reference without a language model."""
     read = result.xz_after_training_bits_per_byte
     return f"xz -9e needs {result.xz_bits_per_byte:.3f}" + (
         f", {read:.3f} after reading the training text" if read else ""
@@ -88,18 +88,18 @@ def _bar(result: Result) -> str:
 
 
 def _without_repeats(text: str) -> str:
-    """A character that comes many times in a row, as from an untrained model, is told and not shown so often."""
+    """Shorten a character that repeats 20 times or more, as untrained models write it, to three and a count."""
     return re.sub(r"(?s)([^\s\d])\1{19,}", lambda run: f"{run[1] * 3}… ({len(run[0])} times)", text)
 
 
 def _cell(text: str) -> str:
-    """A text as code on one line, whatever stands in it."""
+    """A text as inline code for a Markdown table cell, escaped so that any content is safe."""
     shown = json.dumps(_without_repeats(text), ensure_ascii=False)[1:-1]
     return "`" + shown.replace("`", "'").replace("|", "\\|") + "`"
 
 
 def _bill(result: Result) -> str:
-    """Money, power, carbon dioxide, and how far the quote was off, if the training that it was for took place."""
+    """Cost, energy and CO2, and the error of the quote if the training ran to its planned end."""
     actual = result.cost.actual
     bill = f"{format_usd(actual.usd)}, {actual.kwh:.5f} kWh, {actual.co2_kg:.5f} kg CO2"
     if result.status != "completed":

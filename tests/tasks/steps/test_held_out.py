@@ -44,7 +44,7 @@ def test_a_run_is_to_be_shipped_if_it_beats_the_last_that_was(nights: list[dict[
     assert nights[1]["words"][0] == better["sentences"][0]
     assert headline(Result(**nights[1])).endswith("; ship best-0000200")
     assert "ship" not in headline(Result(**nights[0])) + headline(Result(**nights[2]))
-    assert headline(Result(**nights[0])).endswith("; nothing was there to beat")
+    assert headline(Result(**nights[0])).endswith("; there was no champion to beat")
     assert worse["to_beat"] == nights[1]["run_id"]
     assert worse["objection"] == f"worse than {nights[1]['run_id'][:12]}"
     assert worse["objection"] in nights[2]["diagnosis"]
