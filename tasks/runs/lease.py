@@ -1,6 +1,6 @@
 """The lease on a run: a file in its folder that names the process that writes it.
 
-A lease is valid only while its owner lives, so a killed process never blocks a run.
+A lease is valid only while its owner lives, so a process that was killed on this host does not block its run.
 """
 
 import json

@@ -40,8 +40,10 @@ def test_a_home_that_was_moved_is_told_how_to_be_reached(tmp_path: Path, monkeyp
     old.rename(new)
     monkeypatch.setenv("MINIGPT_HOME", str(new))
     assert [known.name for known in tracked_runs(TrackingSettings().address())] == ["moved"]
-    for there in (MlflowTracker(run.tracking), open_tracker(TrackingSettings(experiment="minigpt"))):
-        gone = f"the folder {old}, where MLflow keeps files, does not exist"
+    for there, gone in (
+        (MlflowTracker(run.tracking), f"the folder {old} of the tracking store mlflow.db does not exist"),
+        (open_tracker(TrackingSettings(experiment="minigpt")), f"the folder {old}, where MLflow keeps files, does not"),
+    ):
         with pytest.raises(InputError, match=f"{gone}.*`mkdir -p {tmp_path} && ln -s {new} {old}`"):
             create_run(there, "again", {}, {})
         assert not old.exists()
