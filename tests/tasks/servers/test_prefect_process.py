@@ -100,7 +100,8 @@ def test_no_proxy_is_asked_for_what_listens_here(
     given: dict[str, str], kept: str, new_workplace: Callable[[], Workplace]
 ) -> None:
     code = (
-        "import os; from tasks import servers; servers.prepare(); print(os.environ['NO_PROXY'], os.environ['no_proxy'])"
+        "import os; from tasks.servers.prefect_server import set_up_prefect; set_up_prefect(); "
+        "print(os.environ['NO_PROXY'], os.environ['no_proxy'])"
     )
     usual = {name: value for name, value in new_workplace().environment().items() if name.lower() != "no_proxy"}
     done = subprocess.run([sys.executable, "-c", code], env={**usual, **given}, capture_output=True, text=True)
