@@ -6,17 +6,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tasks.reporting.units import PROGRESS_LEVEL
 from tasks.runs.failures import forget_failures, record_failure
 
 log = logging.getLogger(__name__)
 
 
 def show_log(quiet: bool) -> None:
-    """Log warnings to standard error, and progress too on a terminal outside CI unless `quiet`."""
+    """Log to standard error: warnings, and progress unless `quiet`.
+
+    A terminal outside CI shows every line of progress, another output one a minute.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     watched = sys.stderr.isatty() and not os.environ.get("CI")
-    handler.setLevel(logging.INFO if watched and not quiet else logging.WARNING)
+    handler.setLevel(logging.WARNING if quiet else logging.INFO if watched else PROGRESS_LEVEL)
     for name in ("tasks", "minigpt", "flows"):
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.INFO)

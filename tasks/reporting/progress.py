@@ -1,7 +1,8 @@
 """Log the progress of a training for a person who watches it."""
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from minigpt.cost.price import Quote, make_bill
 from minigpt.evaluation.perplexity import perplexity
@@ -16,22 +17,27 @@ from minigpt.io.records import (
 )
 from minigpt.runtime.machine import BITS
 from minigpt.training.job import TrainingJob
-from tasks.reporting.units import format_duration, format_usd
+from tasks.reporting.units import PROGRESS_LEVEL, format_duration, format_usd
 from tasks.runs.provenance import fact_differences
 
 log = logging.getLogger(__name__)
+
+# Without any other line, a training logs one as often.
+PROGRESS_SECONDS = 60.0
 
 
 class ProgressLog:
     """Logs journal records as lines for a person: the quote, each evaluation with the time left, each sample."""
 
-    def __init__(self, job: TrainingJob) -> None:
-        self._job = job
+    def __init__(self, job: TrainingJob, clock: Callable[[], float] = time.monotonic) -> None:
+        self._job, self._clock = job, clock
+        self._last_line = clock()
         self._start: StartRecord | None = None
         self._training_seconds = 0.0
         self._tokens_per_second = 0.0
 
-    def tell(self, records: Iterable[Record]) -> None:
+    def log_records(self, records: Iterable[Record]) -> None:
+        step = None
         for record in records:
             if isinstance(record, StartRecord):
                 self._start = record
@@ -41,12 +47,23 @@ class ProgressLog:
             elif isinstance(record, ProbeRecord) and record.quote:
                 _log_quote(record.quote)
             elif isinstance(record, StepRecord):
+                step = record
                 self._training_seconds = record.training_seconds
                 self._tokens_per_second = record.tokens_per_second
             elif isinstance(record, EvaluationRecord):
                 self._log_evaluation(record)
             elif isinstance(record, SampleRecord):
                 log.info("step %d writes: %r", record.step, record.text)
+        if step is not None and self._clock() - self._last_line >= PROGRESS_SECONDS:
+            self._last_line = self._clock()
+            last = self._job.config.training.max_steps
+            line = f"step {step.step:{len(str(last))}} of {last}: train {step.loss:.3f}"
+            log.log(PROGRESS_LEVEL, "%s, %s", line, self._speed_and_cost(step.step))
+
+    def _speed_and_cost(self, step: int) -> str:
+        left = format_duration(self._training_seconds * (self._job.config.training.max_steps / step - 1))
+        usd = format_usd(make_bill(self._training_seconds, self._job.config.prices).usd)
+        return f"{self._tokens_per_second:.0f} tokens/s, {left} left, {usd}"
 
     def _log_evaluation(self, record: EvaluationRecord) -> None:
         step, last = record.step, self._job.config.training.max_steps
@@ -57,13 +74,7 @@ class ProgressLog:
         if step == 0:  # nothing has been timed yet, and the quote says how long the training takes
             log.info("%s", line)
             return
-        log.info(
-            "%s, %.0f tokens/s, %s left, %s",
-            line,
-            self._tokens_per_second,
-            format_duration(self._training_seconds * (last / step - 1)),
-            format_usd(make_bill(self._training_seconds, self._job.config.prices).usd),
-        )
+        log.info("%s, %s", line, self._speed_and_cost(step))
 
 
 def _log_quote(quote: Quote) -> None:

@@ -1,6 +1,9 @@
-"""Durations and amounts of money, for a person."""
+"""Durations, amounts of money and the level of progress, for a person."""
 
 import math
+
+# The log level of a line that an output without a terminal shows as well: between INFO and WARNING.
+PROGRESS_LEVEL = 25
 
 
 def format_duration(seconds: float) -> str:

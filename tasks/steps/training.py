@@ -86,13 +86,13 @@ def run_training(run: Run, job: TrainingJob, tracker: Tracker) -> Trained:
     sender, progress, reader = CurveSender(run, job, tracker), ProgressLog(job), JournalReader(run.folder / JOURNAL)
     records = with_quote(reader.new_records(), job)  # those of a resumed run; sending a point again changes nothing
     sender.send(records)
-    progress.tell(of_kind(records, StartRecord, ProbeRecord))
+    progress.log_records(of_kind(records, StartRecord, ProbeRecord))
     if not has_ended(records):
         with stop_signals() as stop, training_process(run.folder, job) as process:
             waiting: list[Record] = []
             next_sending = 0.0
             for new in follow(process, reader, stop):
-                progress.tell(new)
+                progress.log_records(new)
                 records += new
                 waiting += new
                 if time.monotonic() >= next_sending:

@@ -32,8 +32,8 @@ from tasks.runs.files import FACTS_FILE
 from tasks.runs.run import Run
 from tasks.tracking.live import create_run
 from tasks.tracking.tracker import MlflowTracker
-from tests.examples import FACTS
 from tests.faults import checks, victim
+from tests.values import FACTS
 
 STEPS = 12
 TEXT = "".join(f"{n} green bottles hanging on the wall, {n} of them\n" for n in range(60))

@@ -16,7 +16,7 @@ from tasks.runs.files import FACTS_FILE, RESULT_FILE
 from tasks.runs.names import find_local_run
 from tasks.tracking.tracker import OfflineTracker
 from tests import records
-from tests.examples import FACTS, RESULT
+from tests.values import FACTS, RESULT
 
 SAME = Comparison(
     of_run="a" * 32,

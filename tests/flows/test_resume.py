@@ -16,7 +16,7 @@ from tasks.runs.lease import LEASE_FILE, release_lease
 from tasks.runs.run import Run
 from tasks.tracking.live import create_run
 from tasks.tracking.tracker import open_tracker
-from tests.examples import RESULT
+from tests.values import RESULT
 
 
 @pytest.fixture

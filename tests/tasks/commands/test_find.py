@@ -29,7 +29,7 @@ from tasks.tracking.recovery import settle_dead_runs
 from tasks.tracking.sync import sync_runs
 from tasks.tracking.tracker import MlflowTracker, OfflineTracker, Tracker
 from tasks.tracking.write import DIAGNOSIS_TAG, OUR_ID_TAG, _create, attach_to_mlflow, set_tags
-from tests.examples import FACTS, result_with
+from tests.values import FACTS, result_with
 
 ADDRESS = TrackingAddress(tracking_uri="sqlite:///mlflow.db", experiment="minigpt")
 

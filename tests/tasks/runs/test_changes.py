@@ -17,7 +17,7 @@ from tasks.runs.files import CORPUS_FILE, FACTS_FILE, RESULT_FILE
 from tasks.runs.run import RERUN_OF_TAG
 from tasks.tracking.live import create_run
 from tasks.tracking.tracker import OfflineTracker, Tracker
-from tests.examples import facts_of, result_with
+from tests.values import facts_of, result_with
 
 PARAMS = {"name": "nightly", "seed": 1, "corpus.source": "night.txt"}
 LINES = [f"Line {number * 7919 % 1000} of the text, which is none of the others: {number}.\n" for number in range(400)]

@@ -12,7 +12,7 @@ from minigpt.evaluation.difference import PairedDifference
 from tasks.runs.files import FORMAT, Stored, read_stored
 from tasks.runs.provenance import CorpusFacts, Facts
 from tasks.runs.result import Judgement, Result, Samples, TableSample, TrainingSample
-from tests.examples import FACTS, RESULT, result_with
+from tests.values import FACTS, RESULT, result_with
 
 # Written at commit 5cb2fd1, before files had a format; of the packages, the main ones.
 FORMAT_1 = {
