@@ -110,9 +110,9 @@ def test_windows_that_overlap_do_not_make_a_text_longer() -> None:
         ("seed.deep=1", "seed is a value and has no fields"),
         ("training.warmup_steps=90", "warmup_steps 90 leaves none of the 90 max_steps"),
         ("sampling.temperatures=!!python/object/apply:os.getcwd []", "not plain YAML"),
-        ("seed=true", "seed: true and false are no numbers"),
-        ("training.learning_rate=false", "training.learning_rate: true and false are no numbers"),
-        ("sampling.temperatures=[true]", "sampling.temperatures: true and false are no numbers"),
+        ("seed=true", "seed: true and false are not numbers; give a number"),
+        ("training.learning_rate=false", "training.learning_rate: true and false are not numbers; give a number"),
+        ("sampling.temperatures=[true]", "sampling.temperatures: true and false are not numbers; give a number"),
         ("training.lr=1", "there is no field training.lr; see"),
         ("training.precision=off", "training.precision is 'off': Input should be 'fp32' or 'bf16'"),
         ("corpus=mine.txt", "corpus is 'mine.txt', but is a section with fields; see `minigpt config`"),
@@ -269,7 +269,7 @@ def test_another_source_than_that_of_the_pinned_text_is_refused(
     def check(*overrides: str) -> None:
         check_given_source(validate_config(pinned, overrides, "test"), overrides)
 
-    with pytest.raises(InputError, match=r"other.txt has sha256 .*, and the config pins .* corpus.sha256=null"):
+    with pytest.raises(InputError, match=r"other.txt has sha256 .*, but the config pins .* corpus.sha256=null"):
         check(other)
     check(copy)
     check(other, "corpus.sha256=null")

@@ -235,7 +235,7 @@ def test_a_line_that_is_no_record_is_damage(line: bytes, path: Path) -> None:
 def test_a_quote_that_is_none_is_damage(field: str, path: Path) -> None:
     Journal(path).append(ProbeRecord(**TIMINGS, quote=QUOTE))
     path.write_text(path.read_text().replace(f'"{field}":', f'"no_{field}":'))
-    with pytest.raises(DamagedJournalError, match="is no quote"):
+    with pytest.raises(DamagedJournalError, match="has an invalid quote"):
         read_journal(path)
 
 

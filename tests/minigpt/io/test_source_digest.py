@@ -90,7 +90,7 @@ def test_a_changed_definition_changes_the_key_only_where_it_is_reached(digest: D
 
 
 def test_a_maker_that_is_not_at_the_top_of_its_module_is_refused() -> None:
-    with pytest.raises(ValueError, match="not defined at the top of its module"):
+    with pytest.raises(ValueError, match="not defined at the top level of its module"):
         code_sha256_of(lambda: None, packages=(__name__,))
 
 
