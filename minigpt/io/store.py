@@ -140,7 +140,7 @@ def _folder(cache: Path, kind: str, made_from: Mapping[str, Any]) -> Path:
     folder = cache / kind / sha256_of_value(made_from)[:32]
     if not folder.resolve().is_relative_to(cache.resolve()):
         raise FailedError(
-            f"{folder} links to {folder.resolve()}, outside the cache; remove that link, or link the entire cache"
+            f"{folder} leads to {folder.resolve()}, outside the cache; remove that link, or link the entire cache"
         )
     return folder
 
