@@ -117,7 +117,7 @@ def test_a_text_that_changes_is_told_by_its_digest(fetch: Callable[..., str], tm
     """Two downloads of a text that changed in between; the one pinned before does not replace what is there."""
     first = fetch("changing")
     kept = (tmp_path / "text").read_bytes()
-    with pytest.raises(DownloadError, match=rf"sha256 [0-9a-f]{{64}}, and {first} is pinned"):
+    with pytest.raises(DownloadError, match=rf"sha256 [0-9a-f]{{64}}, but {first} is pinned"):
         fetch("changing", first)
     assert (tmp_path / "text").read_bytes() == kept
     assert fetch("changing") != first
@@ -130,7 +130,7 @@ def test_the_limit_is_exact(fetch: Callable[..., str], path: str, max_bytes: int
     if fits:
         assert fetch(path, max_bytes=max_bytes) == DIGEST
         return
-    with pytest.raises(DownloadError, match=rf"over corpus\.max_bytes {max_bytes}; raise it"):
+    with pytest.raises(DownloadError, match=rf"more than corpus\.max_bytes {max_bytes}; raise it"):
         fetch(path, max_bytes=max_bytes)
     assert not list(tmp_path.iterdir())
 

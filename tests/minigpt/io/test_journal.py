@@ -255,7 +255,7 @@ def test_a_newer_version_is_named_and_is_no_damage(begun: Callable[..., Record],
     with path.open("ab") as file:
         file.write(b'{"kind": "of that version"}\n')
     with pytest.raises(
-        InputError, match=rf"format version {FORMAT_VERSION + 1}, and .* up to {FORMAT_VERSION}; take"
+        InputError, match=rf"format version {FORMAT_VERSION + 1}, but .* up to {FORMAT_VERSION}; use"
     ) as e:
         read_journal(path)
     assert not isinstance(e.value, DamagedJournalError)
