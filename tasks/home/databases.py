@@ -1,4 +1,4 @@
-"""Check whether a file can be an SQLite database by its header, because MLflow retries for minutes to open it."""
+"""Find files that cannot be SQLite databases by their header, because MLflow retries for minutes to open them."""
 
 from pathlib import Path
 
