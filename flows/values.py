@@ -23,7 +23,7 @@ def read_value(text: str, path: list[str], part: type[Part]) -> Any:
         return _text(text, type(None) in kinds, keeps_end=path[-1] == "prompt")
     if kinds & {int, float, bool}:
         return _scalar(text.strip())
-    return yaml.load(text, PlainYaml)  # noqa: S506  (a safe one)
+    return PlainYaml(text).get_single_data()
 
 
 def _text(text: str, may_be_null: bool, keeps_end: bool) -> str | None:
@@ -32,7 +32,7 @@ def _text(text: str, may_be_null: bool, keeps_end: bool) -> str | None:
     if may_be_null and bare in ("", "~", "null", "Null", "NULL"):
         return None
     if QUOTED.fullmatch(bare):
-        return str(yaml.load(bare, PlainYaml))  # noqa: S506
+        return str(PlainYaml(bare).get_single_data())
     return text.lstrip() if keeps_end else bare
 
 

@@ -38,7 +38,7 @@ class RunConfig(Part):
     split: SplitConfig = SplitConfig()
     """Division of the text into training and validation."""
     tokenizer: TokenizerConfig = TokenizerConfig()
-    """The vocabulary that turns text into tokens."""
+    """How text becomes tokens: GPT-2's vocabulary, or one that is trained on the training text."""
     model: ModelConfig = ModelConfig()
     """Architecture and size of the network."""
     training: TrainingConfig = TrainingConfig()

@@ -32,7 +32,7 @@ def test_the_command_imports_nothing_from_pythonpath(tmp_path: Path) -> None:
         [sys.executable, str(SCRIPT), "config", "smoke"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("# What the run is called")
+    assert done.stdout.startswith("# Name of the run in MLflow")
     assert not found.exists()
 
 

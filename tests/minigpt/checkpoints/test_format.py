@@ -177,7 +177,7 @@ def test_pruning_keeps_round_steps(saved: Path) -> None:
 
 def test_nothing_is_pruned_for_a_checkpoint_that_is_not_whole(saved: Path) -> None:
     spoil(saved / WEIGHTS_FILE, b"")
-    with pytest.raises(OSError, match="does not read back as it was written"):
+    with pytest.raises(OSError, match="does not read back as written"):
         prune(saved, kept=1)
     assert names(saved.parent) == ["last-0000001", "last-0000002"]
 

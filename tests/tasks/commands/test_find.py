@@ -264,7 +264,7 @@ def test_what_is_missing_of_a_run_is_told_with_the_reason(here: Tracker) -> None
     (run.folder / LEASE_FILE).unlink()
     assert "`minigpt resume" in told()
     write_atomically(run.folder / RESULT_FILE, ended(val_loss=2.5))
-    assert told().endswith("restore the file from a backup")
+    assert told().endswith("put the file back from a copy")
     report_status(run, here, "FINISHED", "completed", {DIAGNOSIS_TAG: "over-fitting since 5"})
     shutil.rmtree(run.folder)
     assert f"its folder is gone from {run.folder.parent}" in told()

@@ -110,7 +110,7 @@ def test_a_damaged_run_that_only_a_person_shipped_need_not_be_deleted(copies: li
 def test_nothing_is_shipped_that_could_not_be_measured(copies: list[Run]) -> None:
     first, better, *_ = copies
     (first.folder / RESULT_FILE).unlink()
-    with pytest.raises(InputError, match=f"run {first.run_id} has no result .* `minigpt resume {first.run_id[:12]}`"):
+    with pytest.raises(InputError, match=f"run {first.run_id} has no result, .* `minigpt resume {first.run_id[:12]}`"):
         ship_run(first)
     shutil.rmtree(better.folder / CHECKPOINTS)
     with pytest.raises(InputError, match=r"no intact best checkpoint; put it back from a copy$"):
