@@ -1,4 +1,4 @@
-"""The folders of a run's checkpoints: their names, which are complete, and which may go. Loads without torch."""
+"""The folders of a run's checkpoints: names, integrity and retention. Loads without torch."""
 
 import json
 import re
@@ -72,9 +72,9 @@ def checkpoint_to_resume(checkpoints: Path, saved: Iterable[str]) -> tuple[Path 
 
 
 def superseded_checkpoints(folder: Path, prefix: str, kept: int, keep_every_steps: int | None = None) -> list[Path]:
-    """Checkpoints older than `folder` to delete, so that `kept` remain, and those at multiples of keep_every_steps.
+    """Checkpoints older than `folder` to delete: `kept` remain, and so do those at multiples of keep_every_steps.
 
-    None may before `folder` was read back whole: OSError if it was not.
+    Raises OSError if any would be deleted and `folder` is not intact.
     """
     older = [path for path in written_checkpoints(folder.parent, prefix) if step_of(path) < step_of(folder)]
     surplus = older[: max(0, len(older) - (kept - 1))]

@@ -46,7 +46,7 @@ def begin_checkpoint(
 ) -> PendingFolder:
     """Write weights, shape and vocabulary, all that sampling needs; with optimizers also all that a resume needs.
 
-    What is left to `store.finish_folder` reads the model no more, which may go on learning.
+    The model may train on as soon as this returns: `store.finish_folder` only reads the written files.
     """
 
     def fill(place: Path) -> Mapping[str, Any]:

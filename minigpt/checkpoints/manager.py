@@ -57,7 +57,7 @@ class CheckpointManager:
         with bounded_start():
             self._disk.submit(int)
         self._pending: tuple[Path, Future[list[Path]]] | None = None
-        # What a kill kept from going.
+        # A killed run may have left superseded checkpoints.
         newest = (newest_intact(checkpoints, prefix) for prefix in ("last", "best"))
         self._superseded = [path for folder in newest if folder for path in self._superseded_by(folder)]
 
@@ -77,8 +77,8 @@ class CheckpointManager:
         self.finish()
         self._journal.sync()
         folder = checkpoint_folder(self._checkpoints, prefix, facts["step"])
-        whole = is_intact(folder)  # where a run was stopped behind it
-        filled = None if whole else begin_checkpoint(folder, model, self._tokenizer, facts, optimizers)
+        intact = is_intact(folder)  # an earlier process of this run may have written it
+        filled = None if intact else begin_checkpoint(folder, model, self._tokenizer, facts, optimizers)
 
         def end() -> list[Path]:
             if filled is not None:
@@ -88,7 +88,7 @@ class CheckpointManager:
         self._pending = folder, self._disk.submit(end)
 
     def note(self) -> None:
-        """Journal the checkpoint that was begun if it is whole, and raise what kept it from becoming so."""
+        """Journal the pending checkpoint if it is complete. Raises the error that its writing failed with."""
         if self._pending is not None and self._pending[1].done():
             (folder, ended), self._pending = self._pending, None
             self._superseded = ended.result()
@@ -96,7 +96,7 @@ class CheckpointManager:
                 self._journal.append(CheckpointRecord(step=step_of(folder), name=folder.name))
 
     def finish(self) -> None:
-        """Return when the checkpoint that was begun is whole, and what it supersedes is gone."""
+        """Wait until the pending checkpoint is complete, then delete the checkpoints that it supersedes."""
         if self._pending is not None:
             wait([self._pending[1]])
         self.note()

@@ -2,7 +2,7 @@
 
 FLOPs per token come in two usual forms. 6N (Kaplan et al. 2020, section 2.1; GPT-3, table D.1) counts each
 parameter's multiplication and addition, once forward and twice backward. PaLM's (Chowdhery et al. 2022, appendix B)
-adds the products of attention, 12 L H Q T.
+adds the matmuls of attention, 12 L H Q T.
 """
 
 from math import log10

@@ -1,8 +1,7 @@
 """The cost of a training: a quote before the first step, a bill after the last, an estimate without training.
 
-Every assumption stands in one dated table. FLOPs per token come in two usual forms: 6N (Kaplan et al. 2020, section
-2.1; GPT-3, table D.1) counts each parameter's multiplication and addition, once forward and twice backward; PaLM's
-(Chowdhery et al. 2022, appendix B) adds the products of attention, 12 L H Q T.
+All prices, powers and peaks come from the dated table in minigpt.cost.config, and FLOPs per token from
+minigpt.cost.flops.
 """
 
 import statistics

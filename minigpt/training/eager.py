@@ -8,8 +8,8 @@ import torch
 class EagerOptimizer(torch.optim.Optimizer):
     """An optimizer whose steps are never compiled: torch's methods, bit for bit, without their compiler's decorators.
 
-    Source: torch/_compile.py (`_disable_dynamo`) and `_use_grad_for_differentiable` in torch/optim/optimizer.py, both
-    of which import torch._dynamo at the first call.
+    Source: torch/_compile.py (`_disable_dynamo`) and `_use_grad_for_differentiable` in torch/optim/optimizer.py; both
+    import torch._dynamo at the first call.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)

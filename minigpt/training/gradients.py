@@ -10,7 +10,7 @@ ROWS_PER_TOKEN = 8
 
 
 class LookedUp:
-    """The gradient of an embedding of which a step looks up few rows.
+    """The gradient of an embedding when a step looks up few of its rows.
 
     torch writes a dense gradient, mostly zeros, in each step. Here the tensor is kept, and only the rows that were not
     zero are cleared.
@@ -18,7 +18,7 @@ class LookedUp:
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
-        self.whole = torch.zeros_like(weight)
+        self.dense = torch.zeros_like(weight)
         self.not_zero = torch.empty(0, dtype=torch.int64)
         """Indices of the rows that are not zero."""
 
@@ -26,9 +26,9 @@ class LookedUp:
         """Give the weight its dense gradient, and return the rows that are not zero, (n, C)."""
         assert self.weight.grad is not None  # noqa: S101
         sparse = self.weight.grad.coalesce()
-        self.whole.index_fill_(0, self.not_zero, 0.0)
+        self.dense.index_fill_(0, self.not_zero, 0.0)
         self.not_zero = sparse.indices()[0]
-        self.weight.grad = self.whole.index_copy_(0, self.not_zero, sparse.values())
+        self.weight.grad = self.dense.index_copy_(0, self.not_zero, sparse.values())
         return sparse.values()
 
 

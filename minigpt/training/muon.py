@@ -51,8 +51,8 @@ def orthogonalised(stacks: Sequence[Tensor]) -> list[Tensor]:
     """Stacks of matrices (N, rows, columns) with all singular values brought near 1, by five Newton-Schulz iterations.
 
     Each is x <- p x with p = a + b g + c g^2 and g = x x^T, where x is the wide one of a matrix and its transpose. The
-    next g is p g p, so the iterations run on the small g alone, and x is multiplied once, by the product of all p. Of
-    stacks with one smaller side all g are taken at once.
+    next g is p g p, so the iterations run on the small g alone, and x is multiplied once, by the product of all p.
+    The g of all stacks with the same smaller side are computed in one batch.
     """
     wide = [stack.mT if stack.shape[1] > stack.shape[2] else stack for stack in stacks]
     wide = [x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7) for x in wide]
