@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import minigpt
+from minigpt.io.source_digest import PACKAGES
 from minigpt.io.store import sha256_of_file
 from tasks.runs.files import Stored
 
@@ -38,7 +39,6 @@ SWITCHES = (
 )
 CODE = Path(minigpt.__file__).parent
 LOCKFILE = CODE.parent / "requirements.lock"
-PACKAGES = ("minigpt", "tasks", "flows")
 # File lists say where a text was read, and are absent if it came from the cache. Its digest says what was read.
 NOT_COMPARED = ("corpus_files", "held_out_files")
 
